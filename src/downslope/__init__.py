@@ -1,0 +1,1 @@
+"""Downslope: gradient descent that you can run, see and trust."""

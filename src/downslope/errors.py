@@ -1,0 +1,51 @@
+"""The errors a caller of Downslope can meet.
+
+Each says the rule, the value received, the offender's name, and what to do. Each is also the
+built-in error that a caller would expect, so ``except ValueError`` keeps working.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class DownslopeError(Exception):
+    """Any error that Downslope raises about what it was given or what it met."""
+
+
+class InvalidValue(DownslopeError, ValueError):
+    """A value outside what its rule allows."""
+
+
+class InvalidType(DownslopeError, TypeError):
+    """A value of a kind that its rule does not allow."""
+
+
+class InvalidTable(DownslopeError, ValueError):
+    """A table that cannot be trained on or predicted for."""
+
+
+class InvalidFile(DownslopeError, ValueError):
+    """A file that is damaged, foreign, or of a later version."""
+
+
+class MissingFile(DownslopeError, FileNotFoundError):
+    """A file that is not there."""
+
+
+class NonFinite(DownslopeError, ArithmeticError):
+    """A loss, gradient or theta that became NaN or infinite during a descent."""
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """Say which of the known names come nearest to the one given, then all of them.
+
+    >>> nearest("rlu", ["relu", "elu", "tanh"])
+    "did you mean 'relu' or 'elu'? Known: 'relu', 'elu', 'tanh'"
+    """
+    names = list(known)
+    close = get_close_matches(str(name), names, n=3, cutoff=0.5)
+    listed = ", ".join(repr(each) for each in names[:40]) + (", ..." if len(names) > 40 else "")
+    question = f"did you mean {' or '.join(repr(each) for each in close)}? " if close else ""
+    return f"{question}Known: {listed}"

@@ -1,0 +1,53 @@
+"""The project's only compile options, and the types that kernels work on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.floating[Any]]
+"""A float32 or float64 array; all floats of one kernel call are of one type."""
+
+Doubles = npt.NDArray[np.float64]
+"""A float64 array: sums over rows, coefficients of a step."""
+
+Integers = npt.NDArray[np.int64]
+"""Indices, counts, offsets."""
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def _source_digest() -> str:
+    """Digest the source that any kernel may include: a kernel is compiled with those it calls."""
+    package = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted([*package.glob("*.py"), package.parent / "catalogue.py"]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+_DIGEST = _source_digest()
+
+
+def kernel(function: Function) -> Function:
+    """Compile a kernel: arrays in, arrays written; no interpreter lock; cached on disk.
+
+    The flags leave out ``nnan`` and ``ninf``, so NaN and infinity stay what they are; division by
+    zero gives them. Shapes are not checked in here: the caller has done so.
+    """
+    compiled = numba.njit(
+        cache=True,
+        nogil=True,
+        error_model="numpy",
+        fastmath={"reassoc", "contract", "arcp", "nsz", "afn"},
+    )(function)
+    # Numba stamps its cache with the kernel's own file only, and would keep a stale kernel when
+    # one that it calls has changed.
+    compiled._cache._cache_file._source_stamp = _DIGEST
+    return compiled  # type: ignore[no-any-return]
