@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
-from downslope.errors import InvalidType, InvalidValue, nearest
+from downslope.errors import InvalidTypeError, InvalidValueError, nearest
 
 
 @dataclass(frozen=True)
@@ -230,9 +230,9 @@ def choose(kind: str, text: object) -> Choice:
 
     Raises
     ------
-    InvalidType
+    InvalidTypeError
         If `text` is no text.
-    InvalidValue
+    InvalidValueError
         For an unknown name or option, or a value that is no finite number.
 
     Examples
@@ -243,12 +243,14 @@ def choose(kind: str, text: object) -> Choice:
     0.2
     """
     if not isinstance(text, str):
-        raise InvalidType(f"{kind} takes a name such as {next(iter(TABLES[kind]))!r}; got {text!r}")
+        raise InvalidTypeError(
+            f"{kind} takes a name such as {next(iter(TABLES[kind]))!r}; got {text!r}"
+        )
     written = _WRITTEN.match(text)
     name = written.group(1).lower().replace("-", "_") if written else text
     entry = TABLES[kind].get(name)
     if written is None or entry is None:
-        raise InvalidValue(f"unknown {kind} {text!r}: {nearest(name, TABLES[kind])}")
+        raise InvalidValueError(f"unknown {kind} {text!r}: {nearest(name, TABLES[kind])}")
     options = dict(entry.options)
     arguments = [part for part in (written.group(2) or "").split(",") if part.strip()]
     for position, argument in enumerate(arguments):
@@ -265,14 +267,14 @@ def _argument(kind: str, entry: Entry, text: str, position: int) -> tuple[str, f
         key, value = (names[position] if position < len(names) else text.strip()), key
     if key not in entry.options:
         known = nearest(key, names) if names else "it takes none"
-        raise InvalidValue(f"{kind} {entry.name!r} has no option {key!r}: {known}")
+        raise InvalidValueError(f"{kind} {entry.name!r} has no option {key!r}: {known}")
     truth = {"true": 1.0, "false": 0.0}.get(value.lower())
     try:
         number = float(value) if truth is None else truth
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise InvalidValue(
+        raise InvalidValueError(
             f"{kind} {entry.name!r}: option {key!r} takes a finite number; got {value!r}"
         )
     return key, number

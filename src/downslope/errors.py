@@ -14,27 +14,27 @@ class DownslopeError(Exception):
     """Any error that Downslope raises about what it was given or what it met."""
 
 
-class InvalidValue(DownslopeError, ValueError):
+class InvalidValueError(DownslopeError, ValueError):
     """A value outside what its rule allows."""
 
 
-class InvalidType(DownslopeError, TypeError):
+class InvalidTypeError(DownslopeError, TypeError):
     """A value of a kind that its rule does not allow."""
 
 
-class InvalidTable(DownslopeError, ValueError):
+class TableError(DownslopeError, ValueError):
     """A table that cannot be trained on or predicted for."""
 
 
-class InvalidFile(DownslopeError, ValueError):
+class ModelFileError(DownslopeError, ValueError):
     """A file that is damaged, foreign, or of a later version."""
 
 
-class MissingFile(DownslopeError, FileNotFoundError):
+class MissingFileError(DownslopeError, FileNotFoundError):
     """A file that is not there."""
 
 
-class NonFinite(DownslopeError, ArithmeticError):
+class NonFiniteError(DownslopeError, ArithmeticError):
     """A loss, gradient or theta that became NaN or infinite during a descent."""
 
 
