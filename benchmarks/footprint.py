@@ -1,0 +1,131 @@
+"""What Downslope needs besides time: memory of a full-batch descent, and time to start."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+_MEMORY: Final = """
+import json, resource, time
+import numpy as np
+from downslope import Descent, Network, Recipe, descend
+
+def run(batch, epochs, X, labels):
+    recipe = Recipe(
+        Network([64], activation="relu"),
+        Descent(batch=batch, epochs=epochs, validation=0.0, patience=None),
+    )
+    started = time.perf_counter()
+    descend(recipe, X, labels, threads=2)
+    return time.perf_counter() - started
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+generator = np.random.default_rng(0)
+# Compiling, or loading what was compiled, must not count as memory of the descent.
+for batch in ("full", 1024):
+    run(batch, 1, generator.standard_normal((4096, 100), dtype=np.float32), np.arange(4096) % 10)
+X = generator.standard_normal((1_000_000, 100), dtype=np.float32)
+labels = np.arange(1_000_000) % 10
+before = resident()
+seconds = {"full": {}, 1024: {}}
+seconds["full"][1] = run("full", 1, X, labels)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+for batch, epochs in [("full", 4), (1024, 1), (1024, 4), ("full", 1), ("full", 4), (1024, 1), (1024, 4)]:
+    spent = run(batch, epochs, X, labels)
+    seconds[batch][epochs] = min(spent, seconds[batch].get(epochs, spent))
+print(json.dumps({
+    "above": peak - before,
+    "full": (seconds["full"][4] - seconds["full"][1]) / 3,
+    "mini": (seconds[1024][4] - seconds[1024][1]) / 3,
+}))
+"""
+
+_COMPILE: Final = """
+import json, time
+import numpy as np
+from downslope import Descent, Network, Recipe, descend
+X = np.random.default_rng(0).standard_normal((64, 4), dtype=np.float32)
+started = time.perf_counter()
+descend(
+    Recipe(Network([8], activation="relu"), Descent(batch=16, epochs=2, validation=0.0)),
+    X,
+    np.arange(64) % 3,
+)
+print(json.dumps({"seconds": time.perf_counter() - started}))
+"""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Of full-batch descent on 1,000,000 x 100 float32 rows."""
+
+    mebibytes: float
+    full_seconds: float
+    mini_seconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"full-batch descent on 1,000,000 x 100 float32 rows: peak {self.mebibytes:.1f} MiB"
+            f" above the data; an epoch {self.full_seconds:.2f} s, in batches of 1024"
+            f" {self.mini_seconds:.2f} s"
+        )
+
+
+@dataclass(frozen=True)
+class Startup:
+    """Wall seconds until something has been trained."""
+
+    fit_iris: float
+    first_compile: float
+
+    def __str__(self) -> str:
+        return (
+            f"`downslope fit iris`, compiled before: {self.fit_iris:.2f} s wall, imports included;"
+            f" first descend() on an empty cache: {self.first_compile:.1f} s"
+        )
+
+
+def _last_line(program: str, **variables: str) -> dict[str, Any]:
+    """Run a program in a process of its own; read the JSON in its last line."""
+    finished = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, **variables},
+        check=True,
+        text=True,
+        stdout=subprocess.PIPE,
+    )
+    answer: dict[str, Any] = json.loads(finished.stdout.splitlines()[-1])
+    return answer
+
+
+def memory() -> Memory:
+    """Measure peak memory and time of full-batch descent (Linux: it reads /proc)."""
+    answer = _last_line(_MEMORY)
+    return Memory(answer["above"] / 2**20, answer["full"], answer["mini"])
+
+
+def startup() -> Startup:
+    """Measure a warm `downslope fit iris`, best of three, and the first compile of all."""
+    command = Path(sys.executable).with_name("downslope")
+    seconds = []
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(4):  # the first one warms the cache
+            started = time.perf_counter()
+            subprocess.run(
+                [command, "fit", "iris", "--out", Path(folder) / str(number)],
+                check=True,
+                stdout=subprocess.DEVNULL,
+            )
+            seconds.append(time.perf_counter() - started)
+        compiled = _last_line(_COMPILE, NUMBA_CACHE_DIR=str(Path(folder) / "cache"))
+    return Startup(min(seconds[1:]), compiled["seconds"])

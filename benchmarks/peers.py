@@ -1,0 +1,92 @@
+"""Downslope against PyTorch, JAX and scikit-learn; run by ``make bench``.
+
+    python benchmarks/peers.py [--rows REGEX] [--quick] [--rounds N] [--no-write]
+    python benchmarks/peers.py --memory | --startup
+
+The full run takes some six minutes on an idle machine and writes RESULTS.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from footprint import memory, startup
+from results import Results, markdown, show
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+from rounds import Measurements, measure
+from rows import ROWS, Row
+
+RESULTS: Final = Path(__file__).with_name("RESULTS.md")
+ROUNDS: Final = 4
+BUDGET: Final = 0.15
+"""Seconds that a contender's turn aims at."""
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("--rows", metavar="REGEX", help="only rows such as '784-128-10 b32 adam'")
+    parser.add_argument("--quick", action="store_true", help="one short round, for a first look")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"default {ROUNDS}")
+    parser.add_argument("--no-write", action="store_true", help="leave RESULTS.md as it is")
+    parser.add_argument("--memory", action="store_true", help="only memory of full-batch descent")
+    parser.add_argument("--startup", action="store_true", help="only time to start")
+    arguments = parser.parse_args()
+    if arguments.rounds < 1:
+        parser.error(f"--rounds takes a number from 1; got {arguments.rounds}")
+    return arguments
+
+
+def _chosen(pattern: str | None) -> list[Row]:
+    """Give the rows that a regular expression matches anywhere."""
+    rows = [row for row in ROWS if re.search(pattern or "", str(row))]
+    if not rows:
+        sys.exit(f"no row matches {pattern!r}; they are: {', '.join(map(str, ROWS))}")
+    return rows
+
+
+def _footprint(measurements: list[Callable[[], object]]) -> list[str]:
+    """Measure each; say what went wrong where one did."""
+    lines = []
+    for each in measurements:
+        try:
+            lines.append(str(each()))
+        except (OSError, subprocess.CalledProcessError) as error:
+            lines.append(f"not measured: {error}".splitlines()[0])
+    return lines
+
+
+def _measure(rows: list[Row], rounds: int, budget: float, console: Console) -> Measurements:
+    """Measure with one line that says where it stands, drawn between turns only."""
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        return measure(rows, rounds, budget, lambda text: live.update(Text(text), refresh=True))
+
+
+def main() -> None:
+    arguments = _arguments()
+    console = Console()
+    only = [f for f in (memory, startup) if getattr(arguments, f.__name__)]
+    if only:
+        console.print("\n".join(_footprint([*only])), markup=False)
+        return
+    rows = _chosen(arguments.rows)
+    rounds = 1 if arguments.quick else arguments.rounds
+    found = _measure(rows, rounds, BUDGET / 3 if arguments.quick else BUDGET, console)
+    full = not arguments.quick and arguments.rows is None
+    footprint = _footprint([memory, startup]) if full and "Downslope" not in found.absent else []
+    results = Results(found, rounds, footprint)
+    show(results, console)
+    if full and not arguments.no_write:
+        RESULTS.write_text(markdown(results), encoding="utf-8")
+        console.print(f"wrote {RESULTS.name}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""What was measured, as tables: on the terminal and in RESULTS.md."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+from rounds import Measurements
+from rows import RULES, Row
+
+PEERS: Final = ("PyTorch", "JAX", "scikit-learn")
+AIMS: Final = {"PyTorch": 15.0, "JAX": 2.5, "scikit-learn": 18.0}
+"""The geometric means over the Adam rows that the project set itself."""
+
+TITLES: Final = {"adam": "Adam", "sgd": "Plain SGD"}
+
+HEADINGS: Final = (
+    "network, batch",
+    "Downslope µs",
+    *(heading for peer in PEERS for heading in (f"{peer} µs", "ratio")),
+    "limit µs",
+    "share of limit",
+)
+
+METHOD: Final = """\
+Microseconds of one step: gather the rows of a shuffled order, forward pass, softmax cross-entropy,
+backward pass, update; ReLU hidden layers, float32, random data of about 2000 rows, shuffled before
+each epoch. Every contender runs in a process of its own; they take turns, and each figure is the
+best over the rounds. A ratio is the peer's time over Downslope's: above 1, Downslope is faster.
+
+- Downslope: `descend()` through the public API, on one and on two threads, the better counts. It is
+  called for 1 and for 1 + k epochs and the difference counted: all that happens inside an epoch,
+  without the set-up.
+- PyTorch: the usual loop, eager; the optimizer's plain and fused implementation on one and on two
+  threads, the best counts.
+- JAX: a whole epoch in one jitted `lax.scan` with donated state, on all cores; its compilation for
+  each network is not in the step but listed below.
+- scikit-learn: `MLPClassifier.fit` of 1 and of 1 + k epochs, the difference; on one and on two
+  threads of BLAS, the better counts. With two classes it has one output where the others have two.
+- Limit: the products (2 m n k operations each: x W and x^T d of each layer, d W^T of all but the
+  first) at the best rate that any BLAS at hand sustains here on all cores, plus the bytes that the
+  rule must move (Adam reads 4 and writes 3 vectors as long as theta, SGD 2 and 1) at the bandwidth
+  measured with those same streams over a state of that size on all cores.
+"""
+
+
+@dataclass(frozen=True)
+class Results:
+    """The measurements and what else was measured in the same run."""
+
+    measurements: Measurements
+    rounds: int
+    footprint: Sequence[str] = ()
+
+
+def machine() -> str:
+    """Name the processor and its cores."""
+    name = platform.processor() or platform.machine()
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        lines = information.read_text(encoding="utf-8").splitlines()
+        named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+        name = named[0] if named else name
+    return (
+        f"{name}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
+    )
+
+
+def _figure(value: float | None, unit: str = "") -> str:
+    """Write three significant digits, and a dash for what was not measured."""
+    if value is None:
+        return "-"
+    if value >= 100:
+        return f"{value:,.0f}{unit}"
+    return f"{value:.{max(0, 2 - math.floor(math.log10(max(value, 1e-3))))}f}{unit}"
+
+
+def _cells(found: Measurements, row: Row) -> list[str]:
+    """Give a row of the table."""
+    network = f"{'-'.join(map(str, row.widths))}, {row.batch}"
+    ours = found.best(row, "Downslope")
+    cells = [network, f"{_figure(ours[1].microseconds)} ({ours[0]})" if ours else "-"]
+    for peer in PEERS:
+        theirs = found.best(row, peer)
+        note = f" ({theirs[0]})" if theirs and peer == "PyTorch" else ""
+        cells.append(f"{_figure(theirs[1].microseconds)}{note}" if theirs else "-")
+        cells.append(_figure(found.ratio(row, peer)))
+    limit = found.limits.microseconds(row) if found.limits else None
+    share = limit / ours[1].microseconds * 100 if ours and limit else None
+    return [*cells, _figure(limit), _figure(share, " %")]
+
+
+def _of_rule(found: Measurements, rule: str) -> list[Row]:
+    return [row for row in found.timings if row.rule == rule]
+
+
+def geometric_mean(ratios: Iterable[float | None]) -> float | None:
+    """Give the geometric mean; None where any ratio is missing, or there is none."""
+    given = list(ratios)
+    logs = [math.log(ratio) for ratio in given if ratio is not None]
+    return math.exp(math.fsum(logs) / len(logs)) if logs and len(logs) == len(given) else None
+
+
+def _means(found: Measurements, rule: str) -> list[str]:
+    """Give the line of geometric means under a rule's table."""
+    cells = ["geometric mean", ""]
+    for peer in PEERS:
+        mean = geometric_mean(found.ratio(row, peer) for row in _of_rule(found, rule))
+        aim = f" (aim {AIMS[peer]:g})" if rule == "adam" and mean is not None else ""
+        cells += ["", f"{_figure(mean)}{aim}"]
+    return [*cells, "", ""]
+
+
+def _lost(found: Measurements) -> Iterator[str]:
+    """Name each row on which a peer is faster."""
+    for row in found.timings:
+        for peer in PEERS:
+            ratio = found.ratio(row, peer)
+            if ratio is not None and ratio < 1:
+                yield f"{row}: slower than {peer} (ratio {ratio:.2f})"
+
+
+def _scaling(found: Measurements) -> Iterator[str]:
+    """Say what the second thread brings on the two largest networks."""
+    for row in found.timings:
+        threads = found.timings[row].get("Downslope", {})
+        if row.widths[:2] in ((784, 256), (784, 1024)) and len(threads) == 2:
+            one, two = (threads[f"{n} thread{'s' * (n > 1)}"].microseconds for n in (1, 2))
+            yield f"{row}: {_figure(one)} µs on one, {_figure(two)} µs on two: {one / two:.2f} x"
+
+
+def _notes(results: Results) -> Iterator[tuple[str, list[str]]]:
+    """Give what is said under the tables, by heading."""
+    found = results.measurements
+    slower = list(_lost(found))
+    compared = any(found.best(row, "Downslope") for row in found.timings)
+    fine = ["none"] if compared else ["not measured: Downslope is absent"]
+    yield "Rows that lose to a peer", slower or fine
+    if scaling := list(_scaling(found)):
+        yield "Two threads against one", scaling
+    if limits := found.limits:
+        yield "Rate of products", [f"{limits.products / 1e9:.0f} GFLOP/s ({limits.library})"]
+    compiled = [
+        f"{row}: {timing.compile_seconds:.2f} s"
+        for row in found.timings
+        for timing in found.timings[row].get("JAX", {}).values()
+    ]
+    yield "JAX's compilation, for each network anew", compiled or ["not measured"]
+    if results.footprint:
+        yield "Memory and start", list(results.footprint)
+    if found.absent:
+        yield "Absent", [f"{name}: {why}" for name, why in found.absent.items()]
+
+
+def show(results: Results, console: Console) -> None:
+    """Print the tables and the notes."""
+    found = results.measurements
+    for rule in RULES:
+        rows = _of_rule(found, rule)
+        if not rows:
+            continue
+        table = Table(title=f"{TITLES[rule]}: microseconds a step")
+        for number, heading in enumerate(HEADINGS):
+            table.add_column(heading, justify="right" if number else "left")
+        for row in rows:
+            table.add_row(*_cells(found, row))
+        table.add_section()
+        table.add_row(*_means(found, rule))
+        console.print(table)
+    for heading, lines in _notes(results):
+        console.print(f"[bold]{heading}[/bold]")
+        for line in lines:
+            console.print(f"  {line}", markup=False)
+
+
+def markdown(results: Results) -> str:
+    """Write the whole of RESULTS.md."""
+    found = results.measurements
+    releases = ", ".join(f"{name} {release}" for name, release in found.releases.items())
+    lines = [
+        "# Downslope and its peers",
+        "",
+        f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}; best of {results.rounds} rounds.",
+        "",
+        f"- Machine: {machine()}",
+        f"- Versions: {releases}",
+    ]
+    for rule in RULES:
+        if rows := _of_rule(found, rule):
+            lines += ["", f"## {TITLES[rule]}", ""]
+            lines.append(f"| {' | '.join(HEADINGS)} |")
+            lines.append(f"|---|{'---:|' * (len(HEADINGS) - 1)}")
+            lines += [f"| {' | '.join(_cells(found, row))} |" for row in rows]
+            lines.append(f"| {' | '.join(_means(found, rule))} |")
+    for heading, notes in _notes(results):
+        lines += ["", f"## {heading}", "", *(f"- {note}" for note in notes)]
+    return "\n".join([*lines, "", "## How it was measured", "", METHOD])

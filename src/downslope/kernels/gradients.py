@@ -1,0 +1,154 @@
+"""The gradient of theta, piece by piece, from x and dL/du; and the move of theta by the rule.
+
+Theta is cut into blocks. A thread takes a block, computes its gradient and, where nothing needs the
+whole gradient first, moves the block at once while both are still in its cache.
+"""
+
+from __future__ import annotations
+
+from downslope.kernels.jit import inner
+from downslope.kernels.plan import BIAS, GAMMA, PROJECTION, SLOPE, WEIGHT
+from downslope.kernels.product import weight_gradient
+from downslope.kernels.muon import muon
+from downslope.kernels.rules import update
+
+
+@inner
+def sum_rows(d, d_at, rows, units, out, out_at, accumulate):
+    """out (units,) = the sum of d (rows, units) over its rows, added to out where `accumulate`."""
+    if not accumulate:
+        for j in range(units):
+            out[out_at + j] = 0
+    for r in range(rows):
+        begin = d_at + r * units
+        for j in range(units):
+            out[out_at + j] += d[begin + j]
+
+
+@inner
+def piece_gradient(piece, layer, frame, source, x, workspace, rows, out, out_at, accumulate):
+    """Gradient of one piece of theta over a micro-batch of `rows` rows.
+
+    source, x: the array that holds the layer's input, and where.
+    """
+    units = layer.units
+    if piece.kind == WEIGHT or piece.kind == PROJECTION:
+        d = layer.dz if piece.kind == WEIGHT else layer.dy
+        weight_gradient(source, x, workspace, d, out, out_at, rows, layer.inputs, units,
+                        piece.first, piece.last, accumulate)  # fmt: skip
+    elif piece.kind == BIAS:
+        sum_rows(workspace, layer.dz, rows, units, out, out_at, accumulate)
+    else:
+        at = frame.sums + layer.sums
+        if piece.kind == SLOPE:
+            at += 2 * units * (layer.gamma >= 0)
+        elif piece.kind != GAMMA:
+            at += units
+        blocks = (rows + frame.block - 1) // frame.block
+        if not accumulate:
+            for j in range(units):
+                out[out_at + j] = 0
+        for b in range(blocks):
+            begin = at + b * frame.sums_size
+            for j in range(units):
+                out[out_at + j] += workspace[begin + j]
+
+
+@inner
+def block_gradient(job, block, out, out_at, source, x, rows, accumulate):
+    """Gradient of a block of theta over a micro-batch; out from out_at on.
+
+    source, x: where the first layer's input is; the others' are in the workspace.
+    """
+    frame = job.frame[0]
+    for p in range(block.first, block.last):
+        piece = job.pieces[p]
+        layer = job.plan[piece.layer]
+        at = out_at + piece.start - block.start
+        if piece.layer == 0:
+            piece_gradient(piece, layer, frame, source, x, job.workspace, rows, out, at, accumulate)
+        else:
+            piece_gradient(piece, layer, frame, job.reading, layer.x, job.workspace, rows, out, at,
+                           accumulate)  # fmt: skip
+
+
+@inner
+def penalize(job, block, out, out_at, l1, l2):
+    """Add l1 sign(w) + l2 w to the gradient of weights; give l1 |w| + l2 w^2 / 2, summed."""
+    theta = job.theta
+    total = 0.0
+    strength1, strength2 = theta.dtype.type(l1), theta.dtype.type(l2)
+    one, zero = theta.dtype.type(1), theta.dtype.type(0)
+    for p in range(block.first, block.last):
+        piece = job.pieces[p]
+        if piece.kind != WEIGHT and piece.kind != PROJECTION:
+            continue
+        at = out_at + piece.start - block.start
+        absolute, squares = zero, zero
+        for k in range(piece.stop - piece.start):
+            w = theta[piece.start + k]
+            sign = one if w > zero else (-one if w < zero else zero)
+            out[at + k] += strength2 * w + strength1 * sign
+            absolute += abs(w)
+            squares += w * w
+        total += l1 * absolute + l2 * squares / 2
+    return total
+
+
+@inner
+def clip_values(gradient, limit):
+    """Bound every entry to [-limit, limit]; NaN stays."""
+    high = gradient.dtype.type(limit)
+    for k in range(gradient.shape[0]):
+        g = gradient[k]
+        gradient[k] = high if g > high else (-high if g < -high else g)
+
+
+@inner
+def square_sum(gradient):
+    """Sum of squares of one block, in float64 from runs short enough for the number type."""
+    total = 0.0
+    for begin in range(0, gradient.shape[0], 4096):
+        part = gradient.dtype.type(0)
+        for k in range(begin, min(begin + 4096, gradient.shape[0])):
+            part += gradient[k] * gradient[k]
+        total += part
+    return total
+
+
+@inner
+def all_finite(values):
+    """Say whether no entry is NaN or infinite: 0 times one of those is NaN, and NaN stays."""
+    trace = values.dtype.type(0)
+    zero = values.dtype.type(0)
+    for k in range(values.shape[0]):
+        trace += values[k] * zero
+    return trace == zero
+
+
+@inner
+def decay_weights(job, block, decay):
+    """Decoupled weight decay (Loshchilov and Hutter 2019): w = decay w, for weights only."""
+    factor = job.theta.dtype.type(decay)
+    for p in range(block.first, block.last):
+        piece = job.pieces[p]
+        if piece.kind == WEIGHT or piece.kind == PROJECTION:
+            for k in range(piece.start, piece.stop):
+                job.theta[k] *= factor
+
+
+@inner
+def move_block(job, block, gradient, rule, coefficients, decay, scratch):
+    """Move a block of theta by the rule; gradient (stop - start,) is the block's."""
+    if decay != 1.0:
+        decay_weights(job, block, decay)
+    if block.matrix:
+        piece = job.pieces[block.first]
+        layer = job.plan[piece.layer]
+        shape = (layer.inputs, layer.units)
+        muon(job.theta[block.start : block.stop].reshape(shape), gradient.reshape(shape),
+             job.state[0, block.start : block.stop].reshape(shape), scratch,
+             coefficients)  # fmt: skip
+    else:
+        theta = job.theta[block.start : block.stop]
+        update(rule, theta, gradient, job.state, block.start, coefficients)

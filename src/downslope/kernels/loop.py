@@ -1,0 +1,389 @@
+"""Many steps of descent in one compiled call, by several threads side by side.
+
+Every thread runs `descend` with its own number. In a step the threads first share out the rows:
+forward pass, loss, backward pass, down to dL/du of every layer. They meet. Then they share out
+theta: gradient, clipping, rule. They meet again. What each computes does not hang on how many they
+are, so the bits do not either.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from downslope.kernels import normalize
+from downslope.kernels.gradients import (
+    all_finite,
+    block_gradient,
+    clip_values,
+    move_block,
+    penalize,
+    square_sum,
+)
+from downslope.kernels.jit import Doubles, Floats, Integers, inner, kernel
+from downslope.kernels.passes import (
+    gather,
+    gather_targets,
+    hidden_dy,
+    hidden_dz,
+    loss_and_dz,
+    output,
+    pre_activation,
+    rows_of,
+)
+from downslope.kernels.plan import BATCH_NORMALIZATION
+from downslope.kernels.threads import raise_flag, read_flag, take, wait
+
+
+class Job(NamedTuple):
+    """The arrays of one descent; all floats are of one type."""
+
+    plan: np.ndarray
+    frame: np.ndarray
+    pieces: np.ndarray
+    blocks: np.ndarray
+    theta: Floats
+    gradient: Floats  # theta's length, then room for one block for each thread
+    state: Floats  # (moments, theta's length)
+    statistics: Floats
+    workspace: Floats
+    reading: Floats  # the workspace again, read-only as the features are
+    features: Floats  # (rows x inputs,), read-only
+    labels: Integers  # (rows,), or empty
+    targets: Floats  # (rows x outputs,), or empty
+    weights: Floats  # (rows,), or empty
+    sums: Doubles  # (3, most blocks): loss of a block of rows, square sum, penalty of one of theta
+    barrier: Integers
+
+
+class Chunk(NamedTuple):
+    """What a call of `descend` is to do."""
+
+    order: Integers  # the epoch's rows in their order
+    in_order: int  # 1: order is first, first + 1, ...: rows are read where they lie
+    first: int  # position in order where the first step begins
+    batch: int  # rows of a step
+    steps: int
+    step: int  # number of the first step within the run, for dropout
+    seed: int
+    rule: int  # -1: the gradient only
+    coefficients: Doubles  # (steps, columns)
+    decays: Doubles  # (steps,): factor on weights
+    penalties: Doubles  # l1, l2, clip_norm, clip_value (0: none)
+    losses: Doubles  # (steps,), written: nats or squared units, with the penalty
+    norms: Doubles  # (steps,), written: norm of the gradient before clipping; or empty
+
+
+@inner
+def share(number, among, count):
+    """The part first:last of `count` things that one of several takes."""
+    return number * count // among, (number + 1) * count // among
+
+
+@inner
+def block_losses(job, chunk, source, x, begin, row, rows, scale, step, thread, threads):
+    """Forward, loss and backward, one block of rows after another through all layers."""
+    frame = job.frame[0]
+    plan, theta, workspace = job.plan, job.theta, job.workspace
+    layers = plan.shape[0]
+    blocks = (rows + frame.block - 1) // frame.block
+    mine, end = share(thread, threads, blocks)
+    scratch_at = frame.scratch + thread * frame.scratch_size
+    scratch = workspace[scratch_at : scratch_at + frame.scratch_size]
+    for b in range(mine, end):
+        first, last = b * frame.block, min((b + 1) * frame.block, rows)
+        sums = frame.sums + b * frame.sums_size
+        workspace[sums : sums + frame.sums_size] = 0
+        prepare_rows(job, chunk, begin, first, last)
+        for number in range(layers):
+            layer = plan[number]
+            reads, at = (source, x) if number == 0 else (job.reading, layer.x)
+            pre_activation(layer, theta, job.statistics, reads, at, workspace, first, last, True)
+            if number < layers - 1:
+                output(layer, number, theta, reads, at, workspace, first, last, row, chunk.seed,
+                       step, True)  # fmt: skip
+        top = plan[layers - 1]
+        job.sums[0, b] = loss_and_dz(top, frame, theta, workspace, first, last, scale,
+                                     sums + top.sums)  # fmt: skip
+        for number in range(layers - 2, -1, -1):
+            layer, above = plan[number], plan[number + 1]
+            hidden_dy(layer, above, theta, workspace, first, last, scratch)
+            hidden_dz(layer, number, theta, workspace, first, last, row, chunk.seed, step,
+                      sums + layer.sums)  # fmt: skip
+
+
+@inner
+def prepare_rows(job, chunk, begin, first, last):
+    """Fetch features, targets and weights of some rows of the micro-batch into the workspace."""
+    frame, plan = job.frame[0], job.plan
+    if not chunk.in_order:
+        gather(job.features, chunk.order, begin, first, last, plan[0].inputs, job.workspace,
+               plan[0].x)  # fmt: skip
+    gather_targets(frame, plan[plan.shape[0] - 1].units, job.labels, job.targets, job.weights,
+                   chunk.order, begin, first, last, job.workspace)  # fmt: skip
+
+
+@inner
+def batch_losses(job, chunk, source, x, begin, rows, scale, step, thread, threads):
+    """Forward, loss and backward, layer by layer, for the statistics of the whole batch."""
+    frame = job.frame[0]
+    plan, theta, workspace = job.plan, job.theta, job.workspace
+    layers = plan.shape[0]
+    blocks = (rows + frame.block - 1) // frame.block
+    mine, end = share(thread, threads, blocks)
+    scratch_at = frame.scratch + thread * frame.scratch_size
+    scratch = workspace[scratch_at : scratch_at + frame.scratch_size]
+    for b in range(mine, end):
+        prepare_rows(job, chunk, begin, b * frame.block, min((b + 1) * frame.block, rows))
+    for number in range(layers):
+        layer = plan[number]
+        reads, at = (source, x) if number == 0 else (job.reading, layer.x)
+        for b in range(mine, end):
+            first, last = b * frame.block, min((b + 1) * frame.block, rows)
+            pre_activation(layer, theta, job.statistics, reads, at, workspace, first, last, True)
+        if layer.normalization == BATCH_NORMALIZATION:
+            normalize_batch(job, layer, rows, mine, end, scratch, thread, threads)
+        if number < layers - 1:
+            for b in range(mine, end):
+                first, last = b * frame.block, min((b + 1) * frame.block, rows)
+                output(layer, number, theta, reads, at, workspace, first, last, 0, chunk.seed,
+                       step, True)  # fmt: skip
+    wait(job.barrier, threads)
+    for b in range(mine, end):
+        first, last = b * frame.block, min((b + 1) * frame.block, rows)
+        sums = frame.sums + b * frame.sums_size
+        workspace[sums : sums + frame.sums_size] = 0
+        top = plan[layers - 1]
+        job.sums[0, b] = loss_and_dz(top, frame, theta, workspace, first, last, scale,
+                                     sums + top.sums)  # fmt: skip
+    for number in range(layers - 2, -1, -1):
+        layer, above = plan[number], plan[number + 1]
+        for b in range(mine, end):
+            first, last = b * frame.block, min((b + 1) * frame.block, rows)
+            hidden_dy(layer, above, theta, workspace, first, last, scratch)
+            hidden_dz(layer, number, theta, workspace, first, last, 0, chunk.seed, step,
+                      frame.sums + b * frame.sums_size + layer.sums)  # fmt: skip
+        if layer.normalization == BATCH_NORMALIZATION:
+            normalize_batch_backward(job, layer, rows, mine, end, scratch, threads)
+
+
+@inner
+def normalize_batch(job, layer, rows, mine, end, scratch, thread, threads):
+    """Batch normalization forward; the threads meet between their blocks' statistics and their use."""
+    frame, workspace, units = job.frame[0], job.workspace, layer.units
+    for b in range(mine, end):
+        u = rows_of(
+            workspace, layer.affine, b * frame.block, min((b + 1) * frame.block, rows), units
+        )
+        at = frame.sums + b * frame.sums_size + layer.sums
+        normalize.block_statistics(
+            u, workspace[at : at + units], workspace[at + units : at + 2 * units]
+        )
+    wait(job.barrier, threads)
+    mean = scratch[layer.moments : layer.moments + units]
+    squares = scratch[layer.moments + units : layer.moments + 2 * units]
+    normalize.merge_statistics(workspace, frame.sums + layer.sums, frame.sums_size, frame.block, rows,
+                               mean, squares)  # fmt: skip
+    if thread == 0:
+        normalize.update_running(mean, squares, rows, job.statistics, layer.statistics)
+    normalize.invert_deviation(squares, rows)
+    for b in range(mine, end):
+        u = rows_of(
+            workspace, layer.affine, b * frame.block, min((b + 1) * frame.block, rows), units
+        )
+        normalize.normalize_units(u, mean, squares)
+
+
+@inner
+def normalize_batch_backward(job, layer, rows, mine, end, scratch, threads):
+    """Batch normalization backward, after the threads have met over their blocks' sums."""
+    frame, workspace, units = job.frame[0], job.workspace, layer.units
+    wait(job.barrier, threads)
+    inverse = scratch[layer.moments + units : layer.moments + 2 * units]
+    both = scratch[layer.moments + 2 * units : layer.moments + 4 * units]
+    both[:] = 0
+    for b in range((rows + frame.block - 1) // frame.block):
+        at = frame.sums + b * frame.sums_size + layer.sums
+        for j in range(2 * units):
+            both[j] += workspace[at + j]
+    for b in range(mine, end):
+        first, last = b * frame.block, min((b + 1) * frame.block, rows)
+        v = rows_of(workspace, layer.affine, first, last, units)
+        dz = rows_of(workspace, layer.dz, first, last, units)
+        normalize.normalize_units_backward(v, inverse, job.theta, layer.gamma, both[:units],
+                                           both[units:], rows, dz)  # fmt: skip
+
+
+@inner
+def next_block(job, thread, threads, previous):
+    """The next block of theta for a thread: whichever is free, as moving takes its time."""
+    return previous + 1 if threads == 1 else take(job.barrier)
+
+
+@inner
+def finish_gradient(job, chunk, b, out, out_at, scale):
+    """Add the penalties to a block's gradient and bound its entries; note penalty and square sum."""
+    block = job.blocks[b]
+    l1, l2, clip_norm, clip_value = chunk.penalties
+    if l1 > 0 or l2 > 0:
+        job.sums[2, b] = penalize(job, block, out, out_at, l1 * scale, l2 * scale)
+    gradient = out[out_at : out_at + block.stop - block.start]
+    if clip_norm > 0 or chunk.norms.shape[0] > 0:
+        job.sums[1, b] = square_sum(gradient)
+    if clip_value > 0:
+        clip_values(gradient, clip_value)
+
+
+@inner
+def try_move(job, chunk, k, block, out, out_at, scratch):
+    """Move a block of theta unless its gradient is NaN or infinite: then raise the flag."""
+    gradient = out[out_at : out_at + block.stop - block.start]
+    if all_finite(gradient):
+        move_block(
+            job, block, gradient, chunk.rule, chunk.coefficients[k], chunk.decays[k], scratch
+        )
+    else:
+        raise_flag(job.barrier)
+
+
+@inner
+def share_theta(job, chunk, k, source, x, rows, begun, finished, at_once, scale, thread, threads,
+                scratch):  # fmt: skip
+    """Gradient of the blocks that this thread takes; moved at once where that may be."""
+    theta_size = job.theta.shape[0]
+    room = (job.gradient.shape[0] - theta_size) // threads
+    b = next_block(job, thread, threads, -1)
+    while b < job.blocks.shape[0]:
+        block = job.blocks[b]
+        at = theta_size + thread * room if at_once else block.start
+        block_gradient(job, block, job.gradient, at, source, x, rows, begun)
+        if finished:
+            finish_gradient(job, chunk, b, job.gradient, at, scale)
+        if at_once:
+            try_move(job, chunk, k, block, job.gradient, at, scratch)
+        b = next_block(job, thread, threads, b)
+
+
+@inner
+def clip_and_move(job, chunk, k, thread, threads, scratch):
+    """Having the whole gradient, bound its norm and move theta."""
+    clip_norm = chunk.penalties[2]
+    total = 0.0
+    if clip_norm > 0 or chunk.norms.shape[0] > 0:
+        for b in range(job.blocks.shape[0]):
+            total += job.sums[1, b]
+    norm = math.sqrt(total)
+    if thread == 0 and chunk.norms.shape[0] > 0:
+        chunk.norms[k] = norm
+    if chunk.rule < 0:
+        return
+    b = next_block(job, thread, threads, -1)
+    while b < job.blocks.shape[0]:
+        block = job.blocks[b]
+        if clip_norm > 0 and norm > clip_norm:
+            factor = job.theta.dtype.type(clip_norm / norm)
+            for j in range(block.start, block.stop):
+                job.gradient[j] *= factor
+        try_move(job, chunk, k, block, job.gradient, block.start, scratch)
+        b = next_block(job, thread, threads, b)
+
+
+@inner
+def row_scale(job, chunk, begin, count):
+    """One over the weight of the batch's rows; 0 where they weigh nothing."""
+    if job.weights.shape[0] == 0:
+        return 1.0 / count
+    total = 0.0
+    for r in range(begin, begin + count):
+        total += job.weights[chunk.order[r]]
+    return 1.0 / total if total > 0 else 0.0
+
+
+@kernel
+def descend(job, chunk, thread, threads):
+    """Run some steps of one epoch; give how many were done before something was not finite."""
+    frame, inputs = job.frame[0], job.plan[0].inputs
+    at_scratch = frame.scratch + thread * frame.scratch_size
+    scratch = job.workspace[at_scratch : at_scratch + frame.scratch_size]
+    watched = chunk.penalties[2] > 0 or chunk.norms.shape[0] > 0 or chunk.rule < 0
+    for k in range(chunk.steps):
+        begin = chunk.first + k * chunk.batch
+        count = min(chunk.batch, chunk.order.shape[0] - begin)
+        scale = row_scale(job, chunk, begin, count)
+        at_once = count <= frame.rows and not watched
+        loss = 0.0
+        for row in range(0, count, frame.rows):
+            rows = min(frame.rows, count - row)
+            source, x = job.reading, job.plan[0].x
+            if chunk.in_order:
+                source, x = job.features, chunk.order[begin + row] * inputs
+            if frame.batchwise:
+                batch_losses(job, chunk, source, x, begin, rows, scale, chunk.step + k, thread,
+                             threads)  # fmt: skip
+            else:
+                block_losses(job, chunk, source, x, begin + row, row, rows, scale, chunk.step + k,
+                             thread, threads)  # fmt: skip
+            wait(job.barrier, threads)
+            for b in range((rows + frame.block - 1) // frame.block):
+                loss += job.sums[0, b]
+            if not math.isfinite(loss):
+                chunk.losses[k] = loss
+                return k
+            share_theta(job, chunk, k, source, x, rows, row > 0, row + rows >= count, at_once,
+                        scale, thread, threads, scratch)  # fmt: skip
+            wait(job.barrier, threads)
+        if not at_once:
+            clip_and_move(job, chunk, k, thread, threads, scratch)
+            wait(job.barrier, threads)
+        if thread == 0:
+            chunk.losses[k] = loss * scale
+            if chunk.penalties[0] > 0 or chunk.penalties[1] > 0:
+                for b in range(job.blocks.shape[0]):
+                    chunk.losses[k] += job.sums[2, b]
+        if read_flag(job.barrier):
+            return k
+    return chunk.steps
+
+
+@kernel
+def predict(job, order, in_order, out, losses, thread, threads):
+    """Outputs of rows order[:] and the sum of their weighted losses.
+
+    out (rows x outputs,): the outputs, or empty; losses (blocks,): the sum of each block's losses,
+    or empty. `job.frame` holds one block for each thread.
+    """
+    frame, plan, workspace = job.frame[0], job.plan, job.workspace
+    layers, outputs = plan.shape[0], plan[plan.shape[0] - 1].units
+    top = plan[layers - 1]
+    count = order.shape[0]
+    blocks = (count + frame.block - 1) // frame.block
+    mine, end = share(thread, threads, blocks)
+    place = thread * frame.block
+    for b in range(mine, end):
+        begin = b * frame.block
+        rows = min(frame.block, count - begin)
+        first, last = place, place + rows
+        source, x = job.reading, plan[0].x
+        if in_order:
+            source, x = job.features, (order[begin] - place) * plan[0].inputs
+        else:
+            gather(job.features, order, begin - place, first, last, plan[0].inputs, workspace, x)
+        for number in range(layers):
+            layer = plan[number]
+            reads, at = (source, x) if number == 0 else (job.reading, layer.x)
+            pre_activation(
+                layer, job.theta, job.statistics, reads, at, workspace, first, last, False
+            )
+            if number < layers - 1 or losses.shape[0] == 0:
+                output(layer, number, job.theta, reads, at, workspace, first, last, 0, 0, 0, False)
+        if losses.shape[0] > 0:
+            gather_targets(frame, outputs, job.labels, job.targets, job.weights, order,
+                           begin - place, first, last, workspace)  # fmt: skip
+            losses[b] = loss_and_dz(top, frame, job.theta, workspace, first, last, 1.0,
+                                    frame.sums + thread * frame.sums_size + top.sums)  # fmt: skip
+        if out.shape[0] > 0:
+            y = top.y + first * outputs
+            for j in range(rows * outputs):
+                out[begin * outputs + j] = workspace[y + j]

@@ -1,0 +1,201 @@
+"""The forward and the backward pass over some rows of a micro-batch.
+
+A layer: u = x W + b; z = u, or u normalized; y = phi(z), some units dropped, plus the shortcut
+(x itself, or x P) of a residual layer. Backward, from the last layer to the first:
+dL/dz = dL/dy phi'(z), dL/dx = dL/du W^T (plus the shortcut's share), dL/dx being the dL/dy of the
+layer before. The gradient of theta is taken from x and dL/du afterwards (gradients.py).
+
+`first` and `last` count rows within the workspace; `row` is the number in the batch of the
+workspace's first row.
+"""
+
+from __future__ import annotations
+
+from downslope.kernels import dropout, normalize
+from downslope.kernels.activations import activate, backpropagate, slope_gradient
+from downslope.kernels.jit import inner
+from downslope.kernels.losses import fused_loss, loss_and_derivative
+from downslope.kernels.plan import (
+    BATCH_NORMALIZATION,
+    IDENTITY_RESIDUAL,
+    LAYER_NORMALIZATION,
+    PROJECTION_RESIDUAL,
+)
+from downslope.kernels.product import affine, input_gradient
+
+
+@inner
+def rows_of(workspace, at, first, last, width):
+    """View rows first:last of a (rows, width) matrix in the workspace."""
+    return workspace[at + first * width : at + last * width].reshape((last - first, width))
+
+
+@inner
+def slopes_of(layer, theta):
+    """View PReLU's slopes; of length 0 where the layer learns none."""
+    if layer.slope < 0:
+        return theta[0:0]
+    return theta[layer.slope : layer.slope + layer.units]
+
+
+@inner
+def gather(features, order, begin, first, last, inputs, workspace, x):
+    """Fetch the batch's rows order[begin + first : begin + last] of the features (flat)."""
+    for r in range(first, last):
+        source = order[begin + r] * inputs
+        target = x + r * inputs
+        for j in range(inputs):
+            workspace[target + j] = features[source + j]
+
+
+@inner
+def gather_targets(frame, outputs, labels, targets, weights, order, begin, first, last, workspace):
+    """Fetch the rows' targets, dense and smoothed, and their weights.
+
+    Label smoothing s (Szegedy et al. 2016, section 7): t (1 - s) + s / classes; a yes or no of its
+    own has two classes.
+    """
+    zero = workspace.dtype.type(0)
+    smooth = workspace.dtype.type(frame.smoothing)
+    keep = workspace.dtype.type(1) - smooth
+    base = smooth / workspace.dtype.type(max(outputs, 2))
+    for r in range(first, last):
+        row = order[begin + r]
+        at = frame.target + r * outputs
+        if labels.shape[0] > 0 and outputs > 1:
+            for j in range(outputs):
+                workspace[at + j] = base
+            workspace[at + labels[row]] += keep
+        elif labels.shape[0] > 0:
+            workspace[at] = keep * workspace.dtype.type(labels[row]) + base
+        elif smooth == zero:
+            for j in range(outputs):
+                workspace[at + j] = targets[row * outputs + j]
+        else:
+            half = smooth / workspace.dtype.type(2)
+            for j in range(outputs):
+                workspace[at + j] = keep * targets[row * outputs + j] + half
+        if frame.weight >= 0:
+            workspace[frame.weight + r] = weights[row]
+
+
+@inner
+def pre_activation(layer, theta, statistics, source, x, workspace, first, last, training):
+    """u = x W + b, normalized unless that needs the whole batch first."""
+    units = layer.units
+    affine(source, x + first * layer.inputs, theta, layer.weight, layer.bias,
+           workspace, layer.affine + first * units, last - first, layer.inputs, units)  # fmt: skip
+    if layer.normalization == LAYER_NORMALIZATION:
+        u = rows_of(workspace, layer.affine, first, last, units)
+        normalize.normalize_rows(u, workspace[layer.deviation + first : layer.deviation + last])
+    elif layer.normalization == BATCH_NORMALIZATION and not training:
+        u = rows_of(workspace, layer.affine, first, last, units)
+        normalize.normalize_by_running(u, statistics, layer.statistics)
+
+
+@inner
+def output(layer, number, theta, source, x, workspace, first, last, row, seed, step, training):
+    """y = phi(z), dropped out when training, plus the shortcut."""
+    units = layer.units
+    z = rows_of(workspace, layer.z, first, last, units)
+    if layer.affine != layer.z:
+        v = rows_of(workspace, layer.affine, first, last, units)
+        normalize.scale_and_shift(v, theta, layer.gamma, layer.beta, z)
+    phi = rows_of(workspace, layer.phi, first, last, units)
+    activate(layer.activation, layer.parameter, slopes_of(layer, theta), z, phi)
+    begin, end = layer.y + first * units, layer.y + last * units
+    if layer.phi != layer.y:
+        for k in range(begin, end):
+            workspace[k] = workspace[layer.phi - layer.y + k]
+    if training and layer.dropout > 0:
+        key = dropout.stream(seed, step, number)
+        dropout.drop(workspace[begin:end], layer.dropout, key, (row + first) * units)
+    if layer.residual == IDENTITY_RESIDUAL:
+        shortcut = x + first * units
+        for k in range(end - begin):
+            workspace[begin + k] += source[shortcut + k]
+    elif layer.residual == PROJECTION_RESIDUAL:
+        project(layer, theta, source, x, workspace, first, last)
+
+
+@inner
+def project(layer, theta, source, x, workspace, first, last):
+    """y += x P, row by row through the place of dL/dy, which is free until the backward pass."""
+    units = layer.units
+    affine(source, x + first * layer.inputs, theta, layer.projection, -1,
+           workspace, layer.dy + first * units, last - first, layer.inputs, units)  # fmt: skip
+    for k in range(first * units, last * units):
+        workspace[layer.y + k] += workspace[layer.dy + k]
+
+
+@inner
+def loss_and_dz(layer, frame, theta, workspace, first, last, scale, sums):
+    """Loss summed over the rows, and dL/dz of the output layer, both with the rows' weights."""
+    units = layer.units
+    z = rows_of(workspace, layer.z, first, last, units)
+    y = rows_of(workspace, layer.y, first, last, units)
+    dz = rows_of(workspace, layer.dz, first, last, units)
+    target = rows_of(workspace, frame.target, first, last, units)
+    weight = workspace[0:0]
+    if frame.weight >= 0:
+        weight = workspace[frame.weight + first : frame.weight + last]
+    if frame.fused:
+        return fused_loss(frame.loss, frame.loss_parameter, layer.activation, z, y, target,
+                          weight, scale, dz)  # fmt: skip
+    slopes = slopes_of(layer, theta)
+    activate(layer.activation, layer.parameter, slopes, z, y)
+    loss = loss_and_derivative(frame.loss, frame.loss_parameter, y, target, weight, scale, dz)
+    if layer.slope >= 0:
+        slope_gradient(z, dz, workspace[sums : sums + units])
+    backpropagate(layer.activation, layer.parameter, slopes, z, y, dz)
+    return loss
+
+
+@inner
+def hidden_dy(layer, above, theta, workspace, first, last, scratch):
+    """dL/dy of a hidden layer from dL/du of the layer above, and from its shortcut."""
+    rows, units = last - first, layer.units
+    begin, above_begin = layer.dy + first * units, first * above.units
+    input_gradient(workspace, above.dz + above_begin, theta, above.weight, workspace, begin,
+                   rows, units, above.units, scratch, 0)  # fmt: skip
+    if above.residual == IDENTITY_RESIDUAL:
+        for k in range(rows * units):
+            workspace[begin + k] += workspace[above.dy + above_begin + k]
+    elif above.residual == PROJECTION_RESIDUAL:
+        input_gradient(workspace, above.dy + above_begin, theta, above.projection, workspace,
+                       begin, rows, units, above.units, scratch, 1)  # fmt: skip
+
+
+@inner
+def hidden_dz(layer, number, theta, workspace, first, last, row, seed, step, sums):
+    """dL/dz of a hidden layer from its dL/dy, with the sums for gamma, beta and the slopes.
+
+    sums: where this block's sums of this layer lie in the workspace. With batch normalization
+    dL/dz is left as it is: dL/du needs the sums of all blocks.
+    """
+    units = layer.units
+    begin, end = layer.dz + first * units, layer.dz + last * units
+    if layer.dz != layer.dy:
+        apart = layer.dy - layer.dz
+        for k in range(begin, end):
+            workspace[k] = workspace[k + apart]
+    if layer.dropout > 0:
+        key = dropout.stream(seed, step, number)
+        dropout.drop(workspace[begin:end], layer.dropout, key, (row + first) * units)
+    z = rows_of(workspace, layer.z, first, last, units)
+    phi = rows_of(workspace, layer.phi, first, last, units)
+    dz = rows_of(workspace, layer.dz, first, last, units)
+    if layer.slope >= 0:
+        at = sums + 2 * units * (layer.gamma >= 0)
+        slope_gradient(z, dz, workspace[at : at + units])
+    backpropagate(layer.activation, layer.parameter, slopes_of(layer, theta), z, phi, dz)
+    if layer.gamma >= 0:
+        v = rows_of(workspace, layer.affine, first, last, units)
+        gamma_sum, beta_sum = (
+            workspace[sums : sums + units],
+            workspace[sums + units : sums + 2 * units],
+        )
+        normalize.affine_sums(v, dz, gamma_sum, beta_sum)
+        if layer.normalization == LAYER_NORMALIZATION:
+            deviation = workspace[layer.deviation + first : layer.deviation + last]
+            normalize.normalize_rows_backward(v, deviation, theta, layer.gamma, dz)

@@ -1,0 +1,305 @@
+"""A network built for its inputs and outputs: theta with views of its parts, outputs, gradient."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from downslope import storage
+from downslope.catalogue import Choice, choose
+from downslope.errors import InvalidTypeError, InvalidValueError, ModelFileError
+from downslope.initialize import weights as initial_weights
+from downslope.kernels import plan as kinds
+from downslope.kernels.loop import Chunk
+from downslope.layout import Layout, Parameters, lay_out
+from downslope.recipe import Network
+from downslope.stepper import Predictor, Stepper, Targets
+
+Array = npt.NDArray[Any]
+
+FORMAT = "downslope network 1"
+
+_OUTPUTS = {
+    "regression": ("identity", "squared_error"),
+    "binary": ("sigmoid", "binary_cross_entropy"),
+    "multiclass": ("softmax", "cross_entropy"),
+    "multilabel": ("sigmoid", "binary_cross_entropy"),
+}
+
+
+def output_of(network: Network, task: str) -> tuple[Choice, Choice]:
+    """Give the output layer's activation and the loss: the task's usual ones where "auto"."""
+    activation, loss = _OUTPUTS[task]
+    if network.loss != "auto":
+        loss = network.loss
+        if network.output_activation == "auto" and task in ("binary", "multiclass"):
+            chosen = choose("loss", loss).name
+            activation = {
+                "cross_entropy": "softmax",
+                "binary_cross_entropy": "sigmoid",
+            }.get(chosen, activation)
+    if network.output_activation != "auto":
+        activation = network.output_activation
+    return choose("activation", activation), choose("loss", loss)
+
+
+def count_outputs(network: Network, task: str, columns: int) -> int:
+    """Count the output units for a target of `columns` classes (binary, multiclass) or columns.
+
+    A binary target takes one unit, but two under cross_entropy, which is about several classes.
+    """
+    if task == "binary":
+        return 2 if output_of(network, task)[1].name == "cross_entropy" else 1
+    return columns
+
+
+class BuiltNetwork:
+    """A `Network` built between features and target, with its parameters theta.
+
+    Parameters
+    ----------
+    network
+        The layers.
+    inputs
+        Features of a row.
+    columns
+        Classes of the target (binary, multiclass), or its columns (multilabel, regression).
+    task
+        "regression", "binary", "multiclass" or "multilabel".
+    dtype
+        "float32" or "float64".
+    seed
+        Of the initial weights.
+
+    Examples
+    --------
+    >>> built = BuiltNetwork(Network([4]), inputs=3, columns=2, task="binary")
+    >>> {name: part.shape for name, part in built.parts().items()}
+    {'layer1.weight': (3, 4), 'layer1.bias': (4,), 'layer2.weight': (4, 1), 'layer2.bias': (1,)}
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        inputs: int,
+        columns: int,
+        task: str,
+        dtype: str = "float32",
+        seed: int = 0,
+    ) -> None:
+        self.network, self.task, self.columns = network, task, columns
+        self.output_activation, self.loss = output_of(network, task)
+        outputs = count_outputs(network, task, columns)
+        layout = lay_out(network, inputs, outputs, self.output_activation)
+        self.parameters = Parameters(
+            layout,
+            self.loss,
+            network.label_smoothing,
+            np.zeros(layout.parameters, dtype),
+            np.zeros(layout.statistics, dtype),
+        )
+        self._initialize(np.random.default_rng([seed, 0]))
+
+    def _initialize(self, generator: np.random.Generator) -> None:
+        """Draw the weights; biases and shifts start at 0, scales and running variances at 1."""
+        activations = [*self.network.activations(), self.output_activation]
+        initializers = self.network.initializers()
+        for part in self.layout.parts:
+            view = self.theta[part.start : part.stop].reshape(part.shape)
+            if part.kind in (kinds.WEIGHT, kinds.PROJECTION):
+                choice = initializers[min(part.layer, len(initializers) - 1)]
+                name = str(activations[part.layer]) if part.kind == kinds.WEIGHT else "identity"
+                view[...] = initial_weights(choice, *part.shape, name, generator, self.theta.dtype)
+            elif part.kind == kinds.GAMMA:
+                view[...] = 1
+            elif part.kind == kinds.SLOPE:
+                view[...] = activations[part.layer].options["slope"]
+        for layer in self.layout.plan:
+            if layer["statistics"] >= 0:
+                middle = int(layer["statistics"] + layer["units"])
+                self.statistics[middle : middle + int(layer["units"])] = 1
+
+    @property
+    def layout(self) -> Layout:
+        """Where things lie in theta."""
+        return self.parameters.layout
+
+    @property
+    def theta(self) -> Array:
+        """All learnable parameters, (parameters,) in the network's type."""
+        return self.parameters.theta
+
+    @property
+    def statistics(self) -> Array:
+        """Running means and variances of batch normalization, in theta's type; else empty."""
+        return self.parameters.statistics
+
+    @property
+    def inputs(self) -> int:
+        """Features of a row."""
+        return int(self.layout.plan[0]["inputs"])
+
+    @property
+    def outputs(self) -> int:
+        """Units of the output layer."""
+        return int(self.layout.plan[-1]["units"])
+
+    def parts(self) -> dict[str, Array]:
+        """Give every array of parameters by name, as views of theta: writing changes the network."""
+        return {
+            part.name: self.theta[part.start : part.stop].reshape(part.shape)
+            for part in self.layout.parts
+        }
+
+    def __repr__(self) -> str:
+        widths = "-".join(str(width) for width in (self.inputs, *self.layout.plan["units"]))
+        return f"BuiltNetwork({widths}, {self.theta.size} parameters, {self.task})"
+
+    def output(self, features: Array, threads: int | None = None) -> Array:
+        """Run the forward pass as when predicting: no dropout, running statistics.
+
+        Parameters
+        ----------
+        features : (rows, inputs)
+            Numbers; converted to theta's type where they are of another.
+        threads
+            None takes the available cores. The result does not hang on it.
+
+        Returns
+        -------
+        (rows, outputs) in theta's type
+            Probabilities for a classification with its usual output, else y of the last layer.
+
+        Raises
+        ------
+        InvalidValueError
+            For another number of columns.
+        """
+        features = self.check_features(features)
+        with Predictor(self.parameters, features, threads=threads) as predictor:
+            return predictor.outputs(np.arange(len(features)), in_order=True)
+
+    def check_features(self, features: Array) -> Array:
+        """Give features in theta's type, C-contiguous; the same array where they are so already."""
+        features = np.asarray(features)
+        if features.ndim != 2 or features.shape[1] != self.inputs:
+            raise InvalidValueError(
+                f"features must have {self.inputs} columns; got an array of shape {features.shape}"
+            )
+        if features.dtype.kind not in "fiub":
+            raise InvalidTypeError(f"features must be numbers; got an array of {features.dtype}")
+        return np.ascontiguousarray(features, self.theta.dtype)
+
+    def loss_and_gradient(
+        self,
+        features: Array,
+        target: Array,
+        weights: Array | None = None,
+        penalties: tuple[float, float] = (0.0, 0.0),
+        threads: int | None = None,
+    ) -> tuple[float, Array]:
+        """Give the loss over all rows and its gradient dL/dtheta.
+
+        L = sum_n weight_n L_n / sum_n weight_n, plus (l1 sum |w| + l2 sum w^2 / 2) / sum_n weight_n
+        over weights. Batch normalization takes its statistics from these rows; its running ones
+        stay as they are.
+
+        Parameters
+        ----------
+        features : (rows, inputs)
+        target : (rows,) int64 class numbers, or (rows, outputs) numbers
+        weights : (rows,), or None
+        penalties
+            l1 and l2.
+        threads
+            None takes the available cores.
+
+        Returns
+        -------
+        float, (parameters,) in theta's type
+        """
+        features = self.check_features(features)
+        targets = Targets.of(target, weights, self.outputs, self.theta.dtype)
+        kept = self.statistics.copy()
+        rows = len(features)
+        chunk = Chunk(
+            order=np.arange(rows), in_order=1, first=0, batch=rows, steps=1, step=0, seed=0, rule=-1,
+            coefficients=np.zeros((1, 1)), decays=np.ones(1),
+            penalties=np.array([*penalties, 0.0, 0.0]), losses=np.zeros(1), norms=np.empty(0),
+        )  # fmt: skip
+        with Stepper(self.parameters, features, targets, rows, None, threads) as stepper:
+            stepper.run(chunk)
+            gradient = stepper.gradient().copy()
+        self.statistics[:] = kept
+        return float(chunk.losses[0]), gradient
+
+    def describe(self) -> dict[str, Any]:
+        """Give what is needed to build this network again, but for theta."""
+        return {
+            "format": FORMAT,
+            "network": asdict(self.network),
+            "inputs": self.inputs,
+            "columns": self.columns,
+            "task": self.task,
+            "dtype": str(self.theta.dtype),
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Write the network to a safetensors file, atomically."""
+        storage.write_arrays(path, self.arrays(), self.describe())
+
+    def arrays(self) -> dict[str, Array]:
+        """Give what a file holds: the parts of theta, and the running statistics."""
+        arrays = self.parts()
+        return {**arrays, "statistics": self.statistics} if self.statistics.size else arrays
+
+    @classmethod
+    def load(cls, path: str | Path) -> BuiltNetwork:
+        """Read a network that `save` has written.
+
+        Raises
+        ------
+        MissingFileError
+            If there is no such file.
+        ModelFileError
+            If it is damaged, or no network of Downslope.
+        """
+        arrays, description = storage.read_arrays(path)
+        return cls.from_arrays(arrays, description, str(path))
+
+    @classmethod
+    def from_arrays(
+        cls, arrays: Mapping[str, Array], description: Mapping[str, Any], where: str
+    ) -> BuiltNetwork:
+        """Build a network from what `arrays` and `describe` gave."""
+        if description.get("format") != FORMAT:
+            raise ModelFileError(
+                f"{where} is not a network of Downslope: expected format {FORMAT!r}, "
+                f"got {description.get('format')!r}"
+            )
+        try:
+            fields = json.loads(json.dumps(description["network"]))
+            built = cls(
+                Network(**fields),
+                int(description["inputs"]),
+                int(description["columns"]),
+                str(description["task"]),
+                str(description["dtype"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelFileError(f"{where} does not describe a network: {error}") from error
+        for name, target in built.arrays().items():
+            source = arrays.get(name)
+            if source is None or source.shape != target.shape:
+                found = "nothing" if source is None else f"an array of shape {source.shape}"
+                raise ModelFileError(
+                    f"{where}: {name} must be an array of shape {target.shape}; got {found}"
+                )
+            target[...] = source
+        return built

@@ -1,0 +1,458 @@
+"""Recipes: what to train and how, as plain frozen data, checked when made.
+
+A `Recipe` is a `Network` (the layers and the loss) and a `Descent` (how theta moves). It goes to
+TOML and JSON and back without loss, but for a rule or a schedule given as a function.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from downslope.catalogue import RULES, Choice, choose
+from downslope.errors import InvalidTypeError, InvalidValueError, MissingFileError, nearest
+
+Rule: TypeAlias = Callable[[npt.NDArray[Any], npt.NDArray[Any], dict[str, Any], float, int], None]
+"""A rule of one's own: ``rule(theta, gradient, state, learning_rate, step)`` moves theta in place.
+
+theta, gradient: (parameters,) in the descent's number type; state: a dict that is the rule's own
+from step to step; step: 1 for the first.
+"""
+
+Schedule: TypeAlias = Callable[[int], float]
+"""A schedule of one's own: the learning rate of a step, 0 for the first."""
+
+TASKS = ("auto", "regression", "binary", "multiclass", "multilabel")
+NORMALIZATIONS = ("none", "batch", "layer")
+SCALINGS = ("auto", "standard", "squash", "none")
+DTYPES = ("float32", "float64")
+
+
+def _number(
+    owner: str, name: str, value: object, low: float, high: float, *, open_low: bool = False
+) -> float:
+    """Check one real number against its range; give it as a float."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise InvalidTypeError(f"{owner}: {name} takes a number; got {value!r}")
+    inside = (low < value if open_low else low <= value) and value <= high
+    if not (math.isfinite(value) or math.isinf(high)) or math.isnan(value) or not inside:
+        left = "(" if open_low else "["
+        raise InvalidValueError(
+            f"{owner}: {name} must lie in {left}{low:g}, {high:g}]; got {value!r}"
+        )
+    return float(value)
+
+
+def _count(owner: str, name: str, value: object, low: int) -> int:
+    """Check one whole number."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise InvalidTypeError(f"{owner}: {name} takes a whole number; got {value!r}")
+    if value < low:
+        raise InvalidValueError(f"{owner}: {name} must be at least {low}; got {value}")
+    return int(value)
+
+
+def _one_of(owner: str, name: str, value: object, known: Sequence[str]) -> None:
+    if value not in known:
+        raise InvalidValueError(f"{owner}: unknown {name} {value!r}: {nearest(value, known)}")
+
+
+@dataclass(frozen=True)
+class Network:
+    """The layers between the features and the target, and the loss at the end.
+
+    Parameters
+    ----------
+    layers
+        Units of each hidden layer, first to last; empty for a linear model.
+    activation
+        Of the hidden layers: one name for all or one for each (see `catalogue.ACTIVATIONS`).
+    initializer
+        Of the weights, likewise; "auto" goes by the activation.
+    normalize
+        "none", "batch" or "layer": what is done to x W + b before the activation.
+    residual
+        Add each hidden layer's input to its output; through a learned projection where the
+        widths differ.
+    dropout
+        Share of a hidden layer's outputs set to 0 in a training step; one or one for each.
+    output_activation, loss
+        "auto" goes by the task: softmax with cross_entropy, sigmoid with binary_cross_entropy,
+        identity with squared_error.
+    label_smoothing
+        Share of each class target spread evenly over the classes.
+    scaling
+        Of the features, and of a regression target, before the first layer: "auto" (standard for
+        numbers, a squashing one where a table has mixed columns), "standard", "squash" or "none".
+    task
+        "auto" goes by the target.
+
+    Raises
+    ------
+    InvalidValueError, InvalidTypeError
+        For anything outside these rules.
+
+    Examples
+    --------
+    >>> Network([128, 64], activation="relu", dropout=0.1).layers
+    (128, 64)
+    """
+
+    layers: Sequence[int] = (256, 256)
+    activation: str | Sequence[str] = "relu"
+    initializer: str | Sequence[str] = "auto"
+    normalize: str = "none"
+    residual: bool = False
+    dropout: float | Sequence[float] = 0.0
+    output_activation: str = "auto"
+    loss: str = "auto"
+    label_smoothing: float = 0.0
+    scaling: str = "auto"
+    task: str = "auto"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.layers, (str, bytes)) or not isinstance(
+            self.layers, (Sequence, np.ndarray)
+        ):
+            raise InvalidTypeError(
+                f"Network: layers takes the widths of the hidden layers, as [128, 64]; "
+                f"got {self.layers!r}"
+            )
+        widths = tuple(_count("Network", "the width of a layer", each, 1) for each in self.layers)
+        object.__setattr__(self, "layers", widths)
+        for name in ("activation", "initializer"):
+            value = getattr(self, name)
+            if not isinstance(value, str):
+                object.__setattr__(self, name, tuple(value))
+            for text in self._each(name):
+                self._check_hidden(name, text)
+        if not isinstance(self.dropout, (int, float)):
+            object.__setattr__(self, "dropout", tuple(self.dropout))
+        for rate in self._each("dropout"):
+            if not 0 <= _number("Network", "dropout", rate, 0, 1) < 1:
+                raise InvalidValueError(f"Network: dropout must be below 1; got {rate!r}")
+        _one_of("Network", "normalize", self.normalize, NORMALIZATIONS)
+        _one_of("Network", "scaling", self.scaling, SCALINGS)
+        _one_of("Network", "task", self.task, TASKS)
+        if self.output_activation != "auto":
+            choose("activation", self.output_activation)
+        if self.loss != "auto":
+            choose("loss", self.loss)
+        _number("Network", "label_smoothing", self.label_smoothing, 0, 1)
+        if not isinstance(self.residual, bool):
+            raise InvalidTypeError(f"Network: residual takes True or False; got {self.residual!r}")
+
+    def _each(self, name: str) -> tuple[Any, ...]:
+        """Give a setting once for every hidden layer."""
+        value = getattr(self, name)
+        if not isinstance(value, tuple):
+            return (value,) * max(len(self.layers), 1)
+        if len(value) != len(self.layers):
+            raise InvalidValueError(
+                f"Network: {name} takes one value or one for each of the {len(self.layers)} hidden "
+                f"layers; got {len(value)}: {value!r}"
+            )
+        return value
+
+    @staticmethod
+    def _check_hidden(name: str, text: str) -> None:
+        if choose(name, text).name == "softmax":
+            raise InvalidValueError(
+                "Network: softmax is for the output layer (output_activation); hidden layers take "
+                "an activation that works unit by unit"
+            )
+
+    def activations(self) -> tuple[Choice, ...]:
+        """Give the activation of every hidden layer."""
+        return tuple(choose("activation", text) for text in self._each("activation"))[
+            : len(self.layers)
+        ]
+
+    def initializers(self) -> tuple[Choice, ...]:
+        """Give the initializer of every hidden layer; the output layer takes the last."""
+        return tuple(choose("initializer", text) for text in self._each("initializer"))
+
+    def dropouts(self) -> tuple[float, ...]:
+        """Give the dropout rate of every hidden layer."""
+        return tuple(float(rate) for rate in self._each("dropout"))[: len(self.layers)]
+
+
+@dataclass(frozen=True)
+class Descent:
+    """How theta goes down: batching, rule, learning rate, penalties, and when to stop.
+
+    Parameters
+    ----------
+    batch
+        Rows of a step: "full" is batch, 1 stochastic, n mini-batch gradient descent.
+    rule
+        How theta moves given the gradient (see `catalogue.RULES`), or a function of one's own.
+    learning_rate
+        None takes the rule's usual one.
+    schedule, warmup
+        Learning rate by step (see `catalogue.SCHEDULES`), or a function of the step; before it,
+        `warmup` steps that rise to it in a straight line.
+    clip_norm, clip_value
+        Bound on the norm of the whole gradient; on each of its entries (first). None: no bound.
+    l1, l2
+        Penalties on weights, as scikit-learn's alpha: each step adds
+        (l1 sum |w| + l2 sum w^2 / 2) / rows of the batch to its loss.
+    weight_decay
+        Decoupled: each step scales weights by 1 - learning rate x weight_decay.
+    epochs, steps, seconds
+        The run ends at whichever comes first; None: no bound.
+    validation
+        Share of the rows held out, stratified for classes.
+    patience, tolerance
+        Stop when the validation loss (the training loss where nothing is held out) has not been
+        improved by more than `tolerance` for `patience` epochs; None: never. With a validation
+        split the best theta is restored whatever ends the run.
+    gradient_tolerance
+        Stop when the norm of the full gradient of an epoch's last step falls below: an optimum.
+    target_loss, target_score
+        Stop when the training loss has come down to, the held-out score up to.
+    seed, shuffle, dtype
+        Of all that is random; whether rows are shuffled each epoch; "float32" or "float64".
+
+    Examples
+    --------
+    >>> Descent(batch="full", rule="gd", learning_rate=0.5).batch
+    'full'
+    """
+
+    batch: int | Literal["full"] = 32
+    rule: str | Rule = "adam"
+    learning_rate: float | None = None
+    schedule: str | Schedule = "constant"
+    warmup: int = 0
+    clip_norm: float | None = None
+    clip_value: float | None = None
+    l1: float = 0.0
+    l2: float = 0.0
+    weight_decay: float = 0.0
+    epochs: int | None = 100
+    steps: int | None = None
+    seconds: float | None = None
+    validation: float = 0.1
+    patience: int | None = None
+    tolerance: float = 1e-4
+    gradient_tolerance: float | None = None
+    target_loss: float | None = None
+    target_score: float | None = None
+    seed: int = 0
+    shuffle: bool = True
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.batch != "full":
+            _count("Descent", 'batch ("full" for all rows)', self.batch, 1)
+        if not callable(self.rule):
+            choose("rule", self.rule)
+        if not callable(self.schedule):
+            choose("schedule", self.schedule)
+        infinity = math.inf
+        for name in ("learning_rate", "clip_norm", "clip_value", "seconds"):
+            if getattr(self, name) is not None:
+                _number(
+                    "Descent",
+                    name,
+                    getattr(self, name),
+                    0,
+                    infinity,
+                    open_low=name != "learning_rate",
+                )
+        for name in ("l1", "l2", "weight_decay", "tolerance"):
+            _number("Descent", name, getattr(self, name), 0, infinity)
+        for name in ("learning_rate", "gradient_tolerance"):
+            if getattr(self, name) is not None:
+                _number("Descent", name, getattr(self, name), 0, infinity)
+        for name in ("target_loss", "target_score"):
+            if getattr(self, name) is not None:
+                _number("Descent", name, getattr(self, name), -infinity, infinity)
+        for name, low in (("epochs", 1), ("steps", 1), ("patience", 1)):
+            if getattr(self, name) is not None:
+                _count("Descent", name, getattr(self, name), low)
+        _count("Descent", "warmup", self.warmup, 0)
+        _count("Descent", "seed", self.seed, 0)
+        if not 0 <= _number("Descent", "validation", self.validation, 0, 1) < 1:
+            raise InvalidValueError("Descent: validation must leave rows to train on; got 1")
+        _one_of("Descent", "dtype", self.dtype, DTYPES)
+        if not isinstance(self.shuffle, bool):
+            raise InvalidTypeError(f"Descent: shuffle takes True or False; got {self.shuffle!r}")
+        self._check_contradictions()
+
+    def _check_contradictions(self) -> None:
+        if self.epochs is None and self.steps is None and self.seconds is None:
+            raise InvalidValueError(
+                "Descent: set epochs, steps or seconds: with all three None the run has no end"
+            )
+        if self.target_score is not None and self.validation == 0:
+            raise InvalidValueError(
+                "Descent: target_score is about held-out rows; set validation above 0"
+            )
+        rule = None if callable(self.rule) else choose("rule", self.rule).name
+        if rule == "adamw" and self.weight_decay:
+            raise InvalidValueError(
+                "Descent: rule 'adamw' has its own weight_decay option, as adamw(weight_decay=0.01); "
+                "set that or Descent.weight_decay with rule 'adam', not both"
+            )
+        if rule == "rprop" and self.batch != "full":
+            raise InvalidValueError(
+                "Descent: rprop compares signs from step to step and needs batch='full'; "
+                f"got batch={self.batch!r}"
+            )
+
+    @property
+    def rate(self) -> float:
+        """The learning rate, the rule's usual one where none is set."""
+        if self.learning_rate is not None:
+            return float(self.learning_rate)
+        if callable(self.rule):
+            return 0.01
+        return RULES[choose("rule", self.rule).name].learning_rate
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to train and how: a network and a descent.
+
+    Examples
+    --------
+    >>> recipe = Recipe(Network([8]), Descent(rule="gd", batch=1))
+    >>> Recipe.from_toml(recipe.to_toml()) == recipe
+    True
+    >>> recipe.edit(rule="adam", layers=[16]).network.layers
+    (16,)
+    """
+
+    network: Network = field(default_factory=Network)
+    descent: Descent = field(default_factory=Descent)
+
+    def edit(self, **changes: Any) -> Recipe:
+        """Give this recipe with some fields of its network or descent changed.
+
+        Raises
+        ------
+        InvalidValueError
+            For a field that neither has.
+        """
+        parts: dict[str, dict[str, Any]] = {"network": {}, "descent": {}}
+        for name, value in changes.items():
+            parts[field_owner(name)][name] = value
+        return Recipe(
+            dataclasses.replace(self.network, **parts["network"]),
+            dataclasses.replace(self.descent, **parts["descent"]),
+        )
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Give the recipe as plain dictionaries, settings at their defaults included.
+
+        Raises
+        ------
+        InvalidValueError
+            If the rule or the schedule is a function, which no file can hold.
+        """
+        for name in ("rule", "schedule"):
+            if callable(getattr(self.descent, name)):
+                raise InvalidValueError(
+                    f"Recipe: {name} is a function of your own, which a file cannot hold; "
+                    f"give it again in Python when you load the recipe"
+                )
+        return {
+            part: {
+                item.name: list(value) if isinstance(value, tuple) else value
+                for item in dataclasses.fields(owner)
+                if (value := getattr(owner, item.name)) is not None or item.default is not None
+            }
+            for part, owner in (("network", self.network), ("descent", self.descent))
+        }
+
+    @classmethod
+    def from_dict(cls, parts: Mapping[str, Mapping[str, Any]]) -> Recipe:
+        """Read a recipe from dictionaries; what is left out takes its default.
+
+        Raises
+        ------
+        InvalidValueError
+            For an unknown part or field, with the nearest ones.
+        """
+        for part in parts:
+            _one_of("Recipe", "part", part, ("network", "descent"))
+        for part, owner in (("network", Network), ("descent", Descent)):
+            known = [item.name for item in dataclasses.fields(owner)]
+            for name in parts.get(part, {}):
+                _one_of("Recipe", f"field of [{part}]", name, known)
+        return cls(
+            Network(**parts.get("network", {})), Descent(**_unbound(parts.get("descent", {})))
+        )
+
+    def to_toml(self) -> str:
+        """Write the recipe as TOML."""
+        lines = []
+        for part, values in self.to_dict().items():
+            lines.append(f"[{part}]")
+            lines += [
+                f"{name} = {json.dumps('none' if value is None else value)}"
+                for name, value in values.items()
+            ]
+            lines.append("")
+        return "\n".join(lines)
+
+    @classmethod
+    def from_toml(cls, text: str) -> Recipe:
+        """Read a recipe from TOML."""
+        try:
+            parts = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise InvalidValueError(f"Recipe: not TOML: {error}") from None
+        return cls.from_dict(parts)
+
+    @classmethod
+    def read(cls, path: str | Path) -> Recipe:
+        """Read a recipe from a TOML or JSON file.
+
+        Raises
+        ------
+        MissingFileError
+            If there is no such file.
+        InvalidValueError
+            If it is no recipe.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise MissingFileError(f"recipe: there is no file {str(path)!r}")
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".json":
+            try:
+                return cls.from_dict(json.loads(text))
+            except json.JSONDecodeError as error:
+                raise InvalidValueError(f"Recipe: {path.name} is not JSON: {error}") from None
+        return cls.from_toml(text)
+
+
+def _unbound(descent: Mapping[str, Any]) -> dict[str, Any]:
+    """Read "none", which TOML has no word for, as None."""
+    return {name: None if value == "none" else value for name, value in descent.items()}
+
+
+def field_owner(name: str) -> Literal["network", "descent"]:
+    """Say whether a field belongs to the network or to the descent.
+
+    >>> field_owner("dropout")
+    'network'
+    """
+    owners: dict[str, Literal["network", "descent"]] = {}
+    owners.update({item.name: "network" for item in dataclasses.fields(Network)})
+    owners.update({item.name: "descent" for item in dataclasses.fields(Descent)})
+    if name not in owners:
+        raise InvalidValueError(f"Recipe: no field {name!r}: {nearest(name, owners)}")
+    return owners[name]

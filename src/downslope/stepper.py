@@ -1,0 +1,285 @@
+"""The arrays of a descent and the calls into its compiled loop."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from downslope.catalogue import Choice
+from downslope.errors import InvalidTypeError, InvalidValueError
+from downslope.kernels import loop, muon, rules
+from downslope.kernels import plan as kinds
+from downslope.kernels.product import CACHED_BYTES
+from downslope.kernels.threads import BARRIER_WORDS
+from downslope.layout import (
+    BLOCK_ROWS,
+    SHARED_WORK,
+    Parameters,
+    Workspace,
+    aligned,
+    batching,
+    cut,
+    plan_workspace,
+)
+from downslope.workers import Workers, check_threads, one_blas_thread
+
+Array = npt.NDArray[Any]
+
+_NO_LABELS = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the outputs are held against, as the kernels take it.
+
+    Attributes
+    ----------
+    labels : (rows,) int64
+        Class numbers from 0; empty where the target is in `values`.
+    values : (rows x outputs,)
+        Numbers; empty where the target is in `labels`.
+    weights : (rows,)
+        Empty where all rows weigh the same.
+    """
+
+    labels: npt.NDArray[np.int64]
+    values: Array
+    weights: Array
+
+    @classmethod
+    def of(cls, target: Array, weights: Array | None, outputs: int, dtype: Any) -> Targets:
+        """Check a target and its row weights against the number of outputs.
+
+        Raises
+        ------
+        InvalidValueError
+            For a wrong shape, a class number out of range, or a negative or not finite weight.
+        """
+        target = np.asarray(target)
+        labels, values = _NO_LABELS, np.empty(0, dtype)
+        if target.ndim == 1 and target.dtype.kind in "iu":
+            labels = np.ascontiguousarray(target, np.int64)
+            highest = max(outputs, 2) - 1
+            if labels.size and not 0 <= labels.min() <= labels.max() <= highest:
+                raise InvalidValueError(
+                    f"class numbers must lie in 0 to {highest} for {outputs} outputs; got "
+                    f"{labels.min()} to {labels.max()}"
+                )
+        else:
+            columns = target.reshape(len(target), -1)
+            if columns.shape[1] != outputs:
+                raise InvalidValueError(
+                    f"the target must have one column for each of {outputs} outputs; got an array "
+                    f"of shape {target.shape}"
+                )
+            values = np.ascontiguousarray(columns, dtype).reshape(-1)
+        return cls(labels, values, check_weights(weights, len(target), dtype))
+
+
+def check_weights(weights: Array | None, rows: int, dtype: Any) -> Array:
+    """Check row weights: one for each row, finite, not negative, not all 0; empty for None."""
+    if weights is None:
+        return np.empty(0, dtype)
+    weights = np.asarray(weights)
+    if weights.dtype.kind not in "fiub":
+        raise InvalidTypeError(f"row weights must be numbers; got an array of {weights.dtype}")
+    if weights.shape != (rows,):
+        raise InvalidValueError(
+            f"row weights must be one for each of {rows} rows; got an array of shape {weights.shape}"
+        )
+    bad = ~(np.isfinite(weights) & (weights >= 0))
+    if bad.any():
+        row = int(bad.argmax())
+        raise InvalidValueError(
+            f"row weights must be finite and not negative; row {row} has {weights[row]}: remove the "
+            f"row or give it weight 0"
+        )
+    if not weights.any():
+        raise InvalidValueError("row weights must not all be 0: nothing would be learned")
+    return np.ascontiguousarray(weights, dtype)
+
+
+def _read_only(array: Array) -> Array:
+    """View an array flat and read-only: then features of any origin have one type to a kernel."""
+    view = array.view(np.ndarray).reshape(-1)
+    view.flags.writeable = False
+    return view
+
+
+def _needs_blas(parameters: Parameters, rows: int) -> bool:
+    """Say whether any product of this network is large enough to go to BLAS."""
+    plan, size = parameters.layout.plan, parameters.theta.itemsize
+    largest = int((plan["inputs"] * plan["units"]).max()) * size
+    return largest > CACHED_BYTES or rows * int(plan["units"].max()) * size > CACHED_BYTES // 8
+
+
+class _Engine:
+    """The arrays that kernels work on, and the threads that run them."""
+
+    def __init__(self, job: loop.Job, workers: Workers, needs_blas: bool) -> None:
+        self.job = job
+        self._workers = workers
+        self._exit = contextlib.ExitStack()
+        self._exit.enter_context(workers)
+        if needs_blas:
+            self._exit.enter_context(one_blas_thread())
+
+    @property
+    def threads(self) -> int:
+        """How many threads run the kernels."""
+        return self._workers.count
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._exit.close()
+
+
+class Stepper(_Engine):
+    """The workspace of one descent, and steps through it by one or more threads.
+
+    Parameters
+    ----------
+    parameters
+        Theta and the running statistics, moved in place.
+    features : (rows, inputs) in theta's type, C-contiguous
+    targets
+    batch
+        Rows of a step.
+    rule
+        None where only gradients are asked for.
+    threads
+        None takes the available cores; a small step stays on one thread either way.
+    """
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        features: Array,
+        targets: Targets,
+        batch: int,
+        rule: Choice | None,
+        threads: int | None = None,
+    ) -> None:
+        layout, dtype = parameters.layout, parameters.theta.dtype
+        self.batch, self.rule = batch, -1 if rule is None else rule.code
+        rows, block = batching(layout, batch)
+        # Adam's pass over theta is worth some 30 operations a parameter.
+        work = (6 * batch + 30) * layout.parameters
+        workers = Workers(check_threads(threads) if work >= SHARED_WORK else 1)
+        is_muon = rule is not None and rule.name == "muon"
+        scratch = 0
+        if is_muon:
+            shapes = zip(layout.plan["inputs"], layout.plan["units"], strict=True)
+            scratch = max(muon.muon_scratch(int(i), int(o)) for i, o in shapes)
+        weighted = targets.weights.size > 0
+        space = plan_workspace(parameters, rows, block, workers.count, weighted, scratch)
+        pieces, blocks = cut(layout, rows, "" if rule is None else rule.name)
+        room = aligned(int((blocks["stop"] - blocks["start"]).max()))
+        moments = 0 if rule is None else rules.moments(rule)
+        job = _job(parameters, space, features, targets)._replace(
+            pieces=pieces,
+            blocks=blocks,
+            gradient=np.empty(layout.parameters + workers.count * room, dtype),
+            state=np.zeros((moments, layout.parameters), dtype),
+            sums=np.zeros((3, max(len(blocks), -(-rows // block)))),
+        )
+        super().__init__(job, workers, is_muon or _needs_blas(parameters, rows))
+
+    def run(self, chunk: loop.Chunk) -> int:
+        """Run the steps of a chunk; give how many were done before one was not finite."""
+        done = int(self._workers.run(loop.descend, self.job, chunk))
+        self.job.barrier[:] = 0
+        return done
+
+    def gradient(self) -> Array:
+        """View dL/dtheta of the last step that computed it whole."""
+        return self.job.gradient[: self.job.theta.size]
+
+
+class Predictor(_Engine):
+    """The forward pass over many rows, by one or more threads, with the loss where asked for.
+
+    Parameters
+    ----------
+    parameters
+        Theta and the running statistics, read at each call.
+    features : (rows, inputs) in theta's type, C-contiguous
+    targets
+        None where only outputs are asked for.
+    threads
+        None takes the available cores; few rows stay on one thread either way.
+    """
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        features: Array,
+        targets: Targets | None = None,
+        threads: int | None = None,
+    ) -> None:
+        if targets is None:
+            targets = Targets(_NO_LABELS, parameters.theta[:0], parameters.theta[:0])
+        work = 2 * parameters.layout.parameters * len(features)
+        workers = Workers(check_threads(threads) if work >= 10 * SHARED_WORK else 1)
+        block = min(BLOCK_ROWS, max(len(features), 1))
+        weighted = targets.weights.size > 0
+        rows = workers.count * block
+        space = plan_workspace(parameters, rows, block, workers.count, weighted)
+        job = _job(parameters, space, features, targets)
+        super().__init__(job, workers, _needs_blas(parameters, 0))
+        self._outputs = int(parameters.layout.plan["units"][-1])
+        self._block = block
+
+    def outputs(self, order: npt.NDArray[np.int64], in_order: bool = False) -> Array:
+        """Give the outputs (len(order), outputs) of some rows; `in_order`: one after another."""
+        out = np.empty(len(order) * self._outputs, self.job.theta.dtype)
+        self._workers.run(loop.predict, self.job, order, in_order, out, np.empty(0))
+        return out.reshape(len(order), self._outputs)
+
+    def outputs_and_loss(
+        self, order: npt.NDArray[np.int64], in_order: bool = False
+    ) -> tuple[Array, float]:
+        """Give the outputs of some rows and their mean loss by weight, without smoothing."""
+        out = np.empty(len(order) * self._outputs, self.job.theta.dtype)
+        losses = np.zeros(-(-len(order) // self._block))
+        self._workers.run(loop.predict, self.job, order, in_order, out, losses)
+        weights = self.job.weights
+        total = float(weights[order].sum(dtype=np.float64)) if weights.size else len(order)
+        loss = float(losses.sum()) / total if total > 0 else 0.0
+        return out.reshape(len(order), self._outputs), loss
+
+
+def _job(parameters: Parameters, space: Workspace, features: Array, targets: Targets) -> loop.Job:
+    """Gather what every kernel needs; what only steps need stays empty."""
+    dtype = parameters.theta.dtype
+    workspace = np.empty(space.size, dtype)
+    return loop.Job(
+        plan=space.plan,
+        frame=space.frame,
+        pieces=np.empty(0, kinds.PIECE),
+        blocks=np.empty(0, kinds.BLOCK),
+        theta=parameters.theta,
+        gradient=np.empty(0, dtype),
+        state=np.empty((0, 0), dtype),
+        statistics=parameters.statistics,
+        workspace=workspace,
+        reading=_read_only(workspace),
+        features=_read_only(features),
+        labels=targets.labels,
+        targets=targets.values,
+        weights=targets.weights,
+        sums=np.empty((3, 0)),
+        barrier=np.zeros(BARRIER_WORDS, np.int64),
+    )

@@ -1,0 +1,402 @@
+"""Files and data frames become features and a target, checked."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import sys
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from downslope.errors import (
+    InvalidTypeError,
+    InvalidValueError,
+    MissingFileError,
+    TableError,
+    nearest,
+)
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Array = npt.NDArray[Any]
+
+FORMATS: Final = MappingProxyType(
+    {".csv": "csv", ".tsv": "csv", ".tab": "csv", ".parquet": "parquet", ".pq": "parquet",
+     ".arrow": "ipc", ".feather": "ipc", ".ipc": "ipc", ".jsonl": "ndjson", ".ndjson": "ndjson",
+     ".npz": "npz"}
+)  # fmt: skip
+"""What a file's extension says about its format."""
+
+NULL_MARKERS: Final = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "?")
+"""What stands for a missing value in CSV and TSV."""
+
+TASKS: Final = ("regression", "binary", "multiclass", "multilabel")
+
+FEW_CLASSES: Final = 20
+"""Whole numbers of more distinct values than this are quantities. Digits and grades (10), star
+ratings, months (12) and hours of a half day stay below; counts, years and prices lie above."""
+
+BLOCK: Final = 1 << 17
+"""Numbers looked at in one go: a block's float64 copy (1 MiB) stays in cache."""
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Features and what is to be predicted from them, row by row.
+
+    Parameters
+    ----------
+    features
+        A polars data frame, or (rows, columns) numbers; NaN and null are missing values.
+    target
+        (rows,) or (rows, outputs) numbers, booleans or texts; None where nothing is to be learned.
+    feature_names, target_names
+        The columns' names.
+    name
+        What the table is called in messages.
+
+    Examples
+    --------
+    >>> Table(np.zeros((3, 2)), np.array([0, 1, 1]), ("a", "b"), ("y",), "tiny")
+    Table('tiny': 3 rows, 2 columns, target 'y')
+    """
+
+    features: pl.DataFrame | Array
+    target: Array | None
+    feature_names: tuple[str, ...]
+    target_names: tuple[str, ...] = ()
+    name: str = "table"
+
+    def __len__(self) -> int:
+        return int(self.features.shape[0])
+
+    def __repr__(self) -> str:
+        names = ", ".join(repr(each) for each in self.target_names) or None
+        size = f"{len(self)} rows, {len(self.feature_names)} columns"
+        return f"Table({self.name!r}: {size}, target {names})"
+
+
+def read(source: Any, target: Any = None, name: str | None = None) -> Table:
+    """Read a file, a data frame or an array as a checked table.
+
+    Parameters
+    ----------
+    source
+        A path to a file of `FORMATS` (of an .npz, the arrays X and y, or data and target); a
+        polars or pandas data frame or anything that speaks the Arrow protocol; a NumPy array or
+        nested list, (rows, columns). Arrays of numbers are kept as they are, not copied.
+    target
+        What to predict: the name of a column, several names ("a,b" or a sequence), or the values,
+        (rows,) or (rows, outputs). None reads features only (of an .npz: its y, if there is one).
+    name
+        What to call the table in messages; by default the file's name.
+
+    Returns
+    -------
+    Table
+        Without infinite values, and without missing ones in the target.
+
+    Raises
+    ------
+    MissingFileError
+        If there is no such file.
+    TableError
+        If the file is damaged or larger than memory, the table is empty, a name is unknown or
+        twice there, values are infinite, or the target is missing in some rows.
+    InvalidTypeError
+        If `source` is none of the above.
+
+    Examples
+    --------
+    >>> read([[1.0, 2.0], [3.0, 4.0]], ["no", "yes"])
+    Table('array': 2 rows, 2 columns, target 'target')
+    """
+    if isinstance(source, str | os.PathLike):
+        path = Path(source)
+        name = name or path.name
+        source, default = _read_file(path, target)
+        target = default if target is None or isinstance(source, np.ndarray) else target
+    frame = source if isinstance(source, np.ndarray) else _as_frame(source)
+    features: pl.DataFrame | Array = _as_array(source) if frame is None else frame
+    if not isinstance(features, np.ndarray):
+        return _from_frame(features, target, name or "data frame")
+    name = name or "array"
+    if features.dtype.kind not in "biuf":
+        return _from_frame(_object_frame(features, name), target, name)
+    names = tuple(f"x{index}" for index in range(features.shape[1]))
+    return _checked(features, target, names, ("target",), name)
+
+
+def _from_frame(frame: pl.DataFrame, target: Any, name: str) -> Table:
+    """Take the target out of a data frame, or beside it."""
+    names = _column_names(frame, target, name)
+    if names is None:
+        return _checked(frame, target, tuple(frame.columns), ("target",), name)
+    columns = [_column_values(frame.get_column(each), each) for each in names]
+    kinds = {values.dtype.kind in "U" for values in columns}
+    if len(kinds) > 1:
+        raise TableError(f"{name}: targets {names} mix text and numbers; give them one kind")
+    values = columns[0] if len(columns) == 1 else np.column_stack(columns)
+    features = frame.drop(names)
+    return _checked(features, values, tuple(features.columns), tuple(names), name)
+
+
+def _column_names(frame: pl.DataFrame, target: Any, name: str) -> list[str] | None:
+    """Say which columns the target names; None if it is no name but values."""
+    known = frame.columns
+    if isinstance(target, str):
+        names = [target] if target in known else [part.strip() for part in target.split(",")]
+    elif isinstance(target, list | tuple) and all(isinstance(each, str) for each in target):
+        names = list(target)
+        if len(names) == len(frame) and not set(names) & set(known):
+            return None
+    else:
+        return None
+    for each in names:
+        if each not in known:
+            raise TableError(f"{name} has no target column {each!r}: {nearest(each, known)}")
+    if len(set(names)) < len(names) or not names:
+        raise TableError(f"a target is named once each; got {target!r}")
+    return names
+
+
+def _checked(
+    features: pl.DataFrame | Array, target: Any, names: tuple[str, ...], targets: tuple[str, ...],
+    name: str,
+) -> Table:  # fmt: skip
+    """Build a table, or say what is wrong with it."""
+    rows, columns = features.shape
+    if not columns:
+        left = " besides the target" if target is not None else ""
+        raise TableError(f"{name} has no columns{left}: there is nothing to learn from")
+    if not rows:
+        raise TableError(f"{name} has {columns} columns but no rows: there is nothing to learn from")
+    check_finite(features, names, name)
+    if target is None:
+        return Table(features, None, names, (), name)
+    values = read_target(target, targets)
+    if len(values) != rows:
+        raise TableError(f"{name} has {rows} rows of features and {len(values)} of the target")
+    if values.ndim == 2 and len(targets) != values.shape[1]:
+        targets = tuple(f"target{index}" for index in range(values.shape[1]))
+    return Table(features, values, names, targets, name)
+
+
+def blocks(matrix: Array) -> Iterator[slice]:
+    """Cut rows into slices of at most `BLOCK` numbers, so that no copy of a matrix is needed."""
+    rows = max(1, BLOCK // max(1, math.prod(matrix.shape[1:])))
+    return (slice(start, start + rows) for start in range(0, len(matrix), rows))
+
+
+def check_finite(features: pl.DataFrame | Array, names: Sequence[str], name: str) -> None:
+    """Raise `TableError` if a column holds infinite values; missing ones are well."""
+    counts: list[int] = [0] * len(names)
+    if not isinstance(features, np.ndarray):
+        for index, column in enumerate(features.iter_columns()):
+            if column.dtype.is_float():
+                counts[index] = int(column.is_infinite().sum() or 0)
+    elif features.dtype.kind == "f":
+        for rows in blocks(features):
+            if not np.isfinite(features[rows]).all():
+                found = np.isinf(features[rows]).sum(axis=0)
+                counts = [int(a + b) for a, b in zip(counts, found, strict=True)]
+    _refuse_infinite(counts, names, name)
+
+
+def _refuse_infinite(counts: Iterable[int], names: Sequence[str], name: str) -> None:
+    found = [f"{n} in {each!r}" for n, each in zip(counts, names, strict=True) if n]
+    if found:
+        raise TableError(
+            f"{name} holds infinite values: {', '.join(found[:10])}; "
+            "make them missing (leave them empty) or replace them by a finite number"
+        )
+
+
+def read_target(values: Any, names: Sequence[str] = ("target",)) -> Array:
+    """Give target values as a plain array without missing or infinite ones.
+
+    Parameters
+    ----------
+    values
+        (rows,) or (rows, outputs): an array, a list, or a series of polars or pandas.
+    names
+        The outputs' names.
+
+    Returns
+    -------
+    array, (rows,) or (rows, outputs)
+        Numbers, booleans or texts; one column of two dimensions becomes one dimension.
+
+    Raises
+    ------
+    TableError
+        If there are missing or infinite values, or they are neither numbers nor texts.
+
+    Examples
+    --------
+    >>> read_target([[1], [2]])
+    array([1, 2])
+    """
+    target = np.asarray(values)
+    if target.ndim == 2 and target.shape[1] == 1:
+        target = target[:, 0]
+    title = " and ".join(repr(each) for each in names)
+    if target.ndim not in (1, 2):
+        raise TableError(f"target {title} takes (rows,) or (rows, outputs); got {target.shape}")
+    if target.dtype.kind == "O" or target.dtype.kind == "T":
+        # Only a missing value differs from itself (NaN, NaT); pandas.NA compares to neither.
+        missing = np.array([_is_missing(each) for each in target.ravel()]).reshape(target.shape)
+        _refuse_missing(missing, title)
+        plain = all(isinstance(each, bool | int | float | np.number) for each in target.ravel())
+        target = np.array(target.tolist(), dtype=None if plain else np.str_)
+    if target.dtype.kind not in "biufU":
+        raise TableError(
+            f"target {title} takes numbers, booleans or texts; got {target.dtype.name}: "
+            "turn it into a number first"
+        )
+    if target.dtype.kind == "f":
+        _refuse_missing(np.isnan(target), title)
+        _refuse_infinite([int(np.isinf(target).sum())], [", ".join(names)], "the target")
+    return target
+
+
+def _is_missing(value: object) -> bool:
+    return value is None or type(value).__name__ in ("NAType", "NaTType") or value != value
+
+
+def _refuse_missing(missing: Array, title: str) -> None:
+    rows = np.flatnonzero(missing if missing.ndim == 1 else missing.any(axis=1))
+    if rows.size:
+        first = ", ".join(str(row + 1) for row in rows[:5]) + (", ..." if rows.size > 5 else "")
+        raise TableError(
+            f"target {title} is missing in {rows.size} of {len(missing)} rows (counted from 1: "
+            f"{first}); a row without a target teaches nothing: drop these rows or fill them in"
+        )
+
+
+def _column_values(column: pl.Series, name: str) -> Array:
+    """Give a target column of a data frame as an array."""
+    if column.null_count():
+        _refuse_missing(column.is_null().to_numpy(), repr(name))
+    if column.dtype.is_temporal() or column.dtype.is_nested():
+        raise TableError(
+            f"target {name!r} takes numbers, booleans or texts; got {column.dtype}: "
+            "turn it into a number first"
+        )
+    if column.dtype.is_decimal():
+        return np.array(column.to_list(), dtype=np.float64)
+    return read_target(column.to_numpy(), [name])
+
+
+def _as_frame(source: Any) -> pl.DataFrame | None:
+    """Give a data frame of any kind as polars'; None for what is no data frame."""
+    polars, pandas = sys.modules.get("polars"), sys.modules.get("pandas")
+    if polars is not None and isinstance(source, polars.LazyFrame):
+        source = source.collect()
+    if polars is not None and isinstance(source, polars.DataFrame):
+        return source  # type: ignore[no-any-return]
+    if pandas is not None and isinstance(source, pandas.DataFrame):
+        return _from_pandas(source)
+    if hasattr(source, "__arrow_c_stream__"):
+        import polars as pl
+
+        return pl.DataFrame(source)
+    return None
+
+
+def _from_pandas(source: Any) -> pl.DataFrame:
+    """Give a pandas data frame as polars', without its index; columns of mixed objects as text."""
+    import polars as pl
+
+    names = [str(each) for each in source.columns]
+    _refuse_twice(names, "data frame")
+    columns = []
+    for position, name in enumerate(names):
+        series = source.iloc[:, position]
+        mixed = series.dtype.name in ("object", "category", "str", "string")
+        if not mixed:
+            columns.append(pl.from_pandas(series).alias(name))
+            continue
+        values = [None if _is_missing(each) else each for each in series]
+        if series.dtype.name == "category":
+            texts = [None if each is None else str(each) for each in values]
+            columns.append(pl.Series(name, texts, dtype=pl.Categorical))
+        else:
+            columns.append(pl.Series(name, values, strict=False))
+    return pl.DataFrame(columns)
+
+
+def _refuse_twice(names: Sequence[str], where: str) -> None:
+    twice = sorted({each for each in names if names.count(each) > 1})
+    if twice:
+        raise TableError(f"{where}: every column takes a name of its own; twice there: {twice}")
+
+
+def _as_array(source: Any) -> Array:
+    """Give what is no data frame as an array of two dimensions."""
+    features = np.asarray(source)
+    if features.ndim == 0 or features.dtype.kind in "cV":
+        raise InvalidTypeError(
+            "a table takes a path, a data frame or an array of numbers (rows, columns); "
+            f"got {type(source).__name__}"
+        )
+    if features.ndim != 2:
+        shape = "(-1, 1)" if features.ndim == 1 else f"({len(features)}, -1)"
+        raise TableError(
+            f"features take two dimensions, (rows, columns); got shape {features.shape}: "
+            f"reshape them, such as X.reshape{shape}"
+        )
+    return features
+
+
+def _object_frame(features: Array, name: str) -> pl.DataFrame:
+    """Give an array of texts or mixed objects as a data frame, column by column."""
+    import polars as pl
+
+    columns = {
+        f"x{index}": pl.Series(
+            [None if _is_missing(each) else each for each in column.tolist()], strict=False
+        )
+        for index, column in enumerate(features.T)
+    }
+    return pl.DataFrame(columns)
+
+
+def _read_file(path: Path, target: Any) -> tuple[Any, Any]:
+    """Read a file: a data frame, or the arrays of an .npz with its target."""
+    if not path.exists():
+        raise MissingFileError(f"there is no file {str(path)!r}; check its name and folder")
+    kind = FORMATS.get(path.suffix.lower())
+    if kind is None or path.is_dir():
+        raise TableError(
+            f"{str(path)!r}: a table's format is told by its extension; "
+            f"got {path.suffix or 'none'!r}; known: {', '.join(FORMATS)}"
+        )
+    try:
+        needed = _estimate_memory(path, kind)
+        free = available_memory()
+        if free is not None and needed > free:
+            raise TableError(
+                f"{str(path)!r} needs about {needed / 2**30:.1f} GiB of memory and "
+                f"{free / 2**30:.1f} GiB are free: a table larger than memory cannot be trained "
+                "on yet; take fewer rows or columns of it"
+            )
+        return _read_npz(path, target) if kind == "npz" else (_read_frame(path, kind), None)
+    except TableError:
+        raise
+    except BaseException as error:
+        # A damaged file may be met by any error of the reader's, polars' own panic included.
+        if isinstance(error, OSError | MemoryError) or not _is_of_reader(error):
+            raise
+        raise TableError(
+            f"{str(path)!r} is damaged, or no {kind} file as its extension says: {error}"
+        ) from error
