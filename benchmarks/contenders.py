@@ -15,6 +15,7 @@ from importlib.metadata import version
 from typing import Any, ClassVar
 
 import numpy as np
+
 from rows import Row
 
 
@@ -27,7 +28,7 @@ class Steps(ABC):
     """
 
     package: ClassVar[str]
-    variants: ClassVar[dict[str, tuple[str, ...]]]
+    variants: ClassVar[tuple[str, ...]]
     from_scratch: ClassVar[bool]
     compile_seconds: float = 0.0
 
@@ -51,7 +52,7 @@ class DownslopeSteps(Steps):
     """Downslope by its public API; everything that happens inside an epoch counts."""
 
     package = "downslope"
-    variants: ClassVar = {rule: ("1 thread", "2 threads") for rule in ("adam", "sgd")}
+    variants = ("1 thread", "2 threads")
     from_scratch = True
 
     def __init__(self, row: Row, variant: str) -> None:
@@ -89,17 +90,14 @@ class TorchSteps(Steps):
     """The loop that one writes in PyTorch, with the optimizer's plain or fused implementation."""
 
     package = "torch"
-    variants: ClassVar = {
-        rule: tuple(f"{kind}, {threads}" for kind in ("plain", "fused") for threads in (1, 2))
-        for rule in ("adam", "sgd")
-    }
+    variants = ("plain, 1 thread", "plain, 2 threads", "fused, 1 thread", "fused, 2 threads")
     from_scratch = False
 
     def __init__(self, row: Row, variant: str) -> None:
         import torch
 
         kind, threads = variant.split(", ")
-        self._torch, self._threads, self._row = torch, int(threads), row
+        self._torch, self._threads, self._row = torch, int(threads[0]), row
         features, labels = row.data()
         self._features, self._labels = torch.from_numpy(features), torch.from_numpy(labels)
         layers: list[Any] = []
@@ -140,7 +138,7 @@ class JaxSteps(Steps):
     """A whole epoch in one compiled `lax.scan`; the weights' memory is handed on, not copied."""
 
     package = "jax"
-    variants: ClassVar = {rule: ("scan",) for rule in ("adam", "sgd")}
+    variants = ("scan",)
     from_scratch = False
 
     def __init__(self, row: Row, variant: str) -> None:
@@ -224,7 +222,7 @@ class SklearnSteps(Steps):
     """scikit-learn's MLPClassifier by `fit`; for two classes it has one output, not two."""
 
     package = "scikit-learn"
-    variants: ClassVar = {rule: ("1 thread", "2 threads") for rule in ("adam", "sgd")}
+    variants = ("1 thread", "2 threads")
     from_scratch = True
 
     def __init__(self, row: Row, variant: str) -> None:

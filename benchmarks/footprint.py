@@ -40,7 +40,8 @@ before = resident()
 seconds = {"full": {}, 1024: {}}
 seconds["full"][1] = run("full", 1, X, labels)
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-for batch, epochs in [("full", 4), (1024, 1), (1024, 4), ("full", 1), ("full", 4), (1024, 1), (1024, 4)]:
+turns = [("full", 4), (1024, 1), (1024, 4)]
+for batch, epochs in [*turns, ("full", 1), *turns]:
     spent = run(batch, epochs, X, labels)
     seconds[batch][epochs] = min(spent, seconds[batch].get(epochs, spent))
 print(json.dumps({

@@ -18,6 +18,7 @@ from typing import Any, Final
 import numba
 import numpy as np
 import scipy.linalg.blas
+
 from rows import ROWS, Row
 
 CORES: Final = os.cpu_count() or 1
@@ -164,7 +165,7 @@ def main() -> None:
     print(f"products: {limits.products / 1e9:.0f} GFLOP/s ({limits.library})")
     for row in ROWS:
         print(
-            f"{str(row):32} state {4 * row.parameters * row.streams[0] / 1024:9.1f} KiB"
+            f"{row!s:32} state {4 * row.parameters * row.streams[0] / 1024:9.1f} KiB"
             f" {limits.bytes[row] / 1e9:6.0f} GB/s   limit {limits.microseconds(row):10.3f} µs"
         )
 

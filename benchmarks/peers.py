@@ -16,11 +16,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from footprint import memory, startup
-from results import Results, markdown, show
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
+
+from footprint import memory, startup
+from results import Results, markdown, show
 from rounds import Measurements, measure
 from rows import ROWS, Row
 

@@ -11,8 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
+
+from contenders import CONTENDERS
 from rounds import Measurements
 from rows import RULES, Row
 
@@ -83,16 +86,21 @@ def _figure(value: float | None, unit: str = "") -> str:
     return f"{value:.{max(0, 2 - math.floor(math.log10(max(value, 1e-3))))}f}{unit}"
 
 
-def _cells(found: Measurements, row: Row) -> list[str]:
-    """Give a row of the table."""
+def _cells(found: Measurements, row: Row, *, variants: bool) -> list[str]:
+    """Give a row of the table, with the variants that counted or without."""
+
+    def timed(contender: str) -> str:
+        best = found.best(row, contender)
+        if best is None:
+            return "-"
+        note = f" ({best[0]})" if variants and len(CONTENDERS[contender].variants) > 1 else ""
+        return _figure(best[1].microseconds) + note
+
     network = f"{'-'.join(map(str, row.widths))}, {row.batch}"
     ours = found.best(row, "Downslope")
-    cells = [network, f"{_figure(ours[1].microseconds)} ({ours[0]})" if ours else "-"]
+    cells = [network, timed("Downslope")]
     for peer in PEERS:
-        theirs = found.best(row, peer)
-        note = f" ({theirs[0]})" if theirs and peer == "PyTorch" else ""
-        cells.append(f"{_figure(theirs[1].microseconds)}{note}" if theirs else "-")
-        cells.append(_figure(found.ratio(row, peer)))
+        cells += [timed(peer), _figure(found.ratio(row, peer))]
     limit = found.limits.microseconds(row) if found.limits else None
     share = limit / ours[1].microseconds * 100 if ours and limit else None
     return [*cells, _figure(limit), _figure(share, " %")]
@@ -114,9 +122,17 @@ def _means(found: Measurements, rule: str) -> list[str]:
     cells = ["geometric mean", ""]
     for peer in PEERS:
         mean = geometric_mean(found.ratio(row, peer) for row in _of_rule(found, rule))
-        aim = f" (aim {AIMS[peer]:g})" if rule == "adam" and mean is not None else ""
-        cells += ["", f"{_figure(mean)}{aim}"]
+        cells += ["", _figure(mean)]
     return [*cells, "", ""]
+
+
+def _aimed(found: Measurements) -> Iterator[str]:
+    """Compare the geometric means over all Adam rows with what was aimed at."""
+    for peer, aim in AIMS.items():
+        mean = geometric_mean(found.ratio(row, peer) for row in _of_rule(found, "adam"))
+        if mean is not None:
+            word = "reached" if mean >= aim else "missed"
+            yield f"{peer}: {_figure(mean)}, aimed at {aim:g} ({word})"
 
 
 def _lost(found: Measurements) -> Iterator[str]:
@@ -144,6 +160,8 @@ def _notes(results: Results) -> Iterator[tuple[str, list[str]]]:
     compared = any(found.best(row, "Downslope") for row in found.timings)
     fine = ["none"] if compared else ["not measured: Downslope is absent"]
     yield "Rows that lose to a peer", slower or fine
+    if aimed := list(_aimed(found)):
+        yield "Geometric mean over the Adam rows", aimed
     if scaling := list(_scaling(found)):
         yield "Two threads against one", scaling
     if limits := found.limits:
@@ -167,11 +185,11 @@ def show(results: Results, console: Console) -> None:
         rows = _of_rule(found, rule)
         if not rows:
             continue
-        table = Table(title=f"{TITLES[rule]}: microseconds a step")
+        table = Table(title=f"{TITLES[rule]}: microseconds a step", box=SIMPLE, padding=0)
         for number, heading in enumerate(HEADINGS):
             table.add_column(heading, justify="right" if number else "left")
         for row in rows:
-            table.add_row(*_cells(found, row))
+            table.add_row(*_cells(found, row, variants=False))
         table.add_section()
         table.add_row(*_means(found, rule))
         console.print(table)
@@ -188,7 +206,8 @@ def markdown(results: Results) -> str:
     lines = [
         "# Downslope and its peers",
         "",
-        f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}; best of {results.rounds} rounds.",
+        f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d};"
+        f" each figure is the best of {results.rounds} rounds.",
         "",
         f"- Machine: {machine()}",
         f"- Versions: {releases}",
@@ -198,7 +217,7 @@ def markdown(results: Results) -> str:
             lines += ["", f"## {TITLES[rule]}", ""]
             lines.append(f"| {' | '.join(HEADINGS)} |")
             lines.append(f"|---|{'---:|' * (len(HEADINGS) - 1)}")
-            lines += [f"| {' | '.join(_cells(found, row))} |" for row in rows]
+            lines += [f"| {' | '.join(_cells(found, row, variants=True))} |" for row in rows]
             lines.append(f"| {' | '.join(_means(found, rule))} |")
     for heading, notes in _notes(results):
         lines += ["", f"## {heading}", "", *(f"- {note}" for note in notes)]

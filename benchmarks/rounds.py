@@ -147,9 +147,14 @@ def _process(name: str, budget: float) -> Iterator[Callable[[Any], Any]]:
         process.join(5)
 
 
-def _variants(row: Row, name: str, so_far: dict[str, Timing]) -> Sequence[str]:
+def _without_path(error: ImportError) -> str:
+    """Say what could not be imported, without where on this machine it was looked for."""
+    return str(error).partition(" (")[0]
+
+
+def _variants(name: str, so_far: dict[str, Timing]) -> Sequence[str]:
     """Give the variants still worth a turn; of Downslope all, for its scaling with threads."""
-    every = CONTENDERS[name].variants[row.rule]
+    every = CONTENDERS[name].variants
     if name == "Downslope" or not so_far:
         return every
     best = min(timing.microseconds for timing in so_far.values())
@@ -167,7 +172,7 @@ def measure(
             ask = stack.enter_context(_process(name, budget))
             release = ask(None)
             if isinstance(release, ImportError):
-                found.absent[name] = str(release)
+                found.absent[name] = _without_path(release)
             else:
                 asks[name], found.releases[name] = ask, release
         for number in range(1, rounds + 1):
@@ -183,11 +188,11 @@ def measure(
 def _one_row(found: Measurements, row: Row, asks: dict[str, Callable[[Any], Any]]) -> None:
     for name in [each for each in asks if each not in found.absent]:
         timings = found.timings.setdefault(row, {}).setdefault(name, {})
-        for variant in _variants(row, name, timings):
+        for variant in _variants(name, timings):
             time.sleep(PAUSE)
             answer = asks[name]((row, variant))
             if isinstance(answer, ImportError):
-                found.absent[name] = str(answer)
+                found.absent[name] = _without_path(answer)
                 found.releases.pop(name)
                 break
             if variant in timings:

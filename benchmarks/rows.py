@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-NETWORKS: Final = (
+NETWORKS: Final[tuple[tuple[tuple[int, ...], int], ...]] = (
     ((2, 8, 8, 2), 1),
     ((2, 8, 8, 2), 32),
     ((20, 64, 64, 2), 1),
@@ -100,4 +100,4 @@ class Row:
         ]
 
 
-ROWS: Final = tuple(Row(*network, rule) for rule in RULES for network in NETWORKS)
+ROWS: Final = tuple(Row(widths, batch, rule) for rule in RULES for widths, batch in NETWORKS)

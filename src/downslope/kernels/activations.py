@@ -11,8 +11,11 @@ import math
 
 from downslope.catalogue import code
 from downslope.kernels.elementary import (
-    address,
     borrowed,
+    clamp,
+    copy,
+    each_exp,
+    exact,
     exp,
     expm1,
     fused,
@@ -21,10 +24,11 @@ from downslope.kernels.elementary import (
     normal,
     ordered,
     piece,
+    sigmoid_sides,
     tanh,
     unordered,
 )
-from downslope.kernels.jit import kernel
+from downslope.kernels.jit import inner, kernel
 
 IDENTITY = code("activation", "identity")
 SIGMOID = code("activation", "sigmoid")
@@ -52,85 +56,69 @@ BLOCK = 1024
 """Elements copied and transformed at a time: small enough to stay in the first-level cache."""
 
 
-@kernel
-def clamp(z, low, high):
-    """min(max(z, low), high), which lets NaN through."""
-    z = like(z, low) if z < like(z, low) else z
-    return like(z, high) if z > like(z, high) else z
-
-
-@kernel
-def sigmoid_sides(z):
-    """sigma(z) and sigma(-z), each to full relative precision."""
-    e = exp(-math.fabs(z))
-    large = like(z, 1.0) / (like(z, 1.0) + e)
-    small = e * large
-    return (small, large) if z < like(z, 0.0) else (large, small)
-
-
-@kernel
+@exact
 def sigmoid(z):
     """phi(z) = 1 / (1 + exp(-z)) = sigma(z)."""
     return sigmoid_sides(z)[0]
 
 
-@kernel
+@exact
 def sigmoid_slope(y):
     """phi'(z) = y (1 - y)."""
     return y * (like(y, 1.0) - y)
 
 
-@kernel
+@exact
 def tanh_slope(y):
     """phi'(z) = 1 - y^2."""
     return (like(y, 1.0) - y) * (like(y, 1.0) + y)
 
 
-@kernel
+@exact
 def relu(z):
     """phi(z) = 0 if z < 0 else z, which lets NaN through."""
     return like(z, 0.0) if z < like(z, 0.0) else z
 
 
-@kernel
+@exact
 def relu_product(z, d):
     """d phi'(z) = 0 if z <= 0 else d, which lets NaN through, and infinity only where z > 0."""
     return like(z, 0.0) if z <= like(z, 0.0) else d
 
 
-@kernel
+@exact
 def leaky_relu(z, slope):
     """phi(z) = slope z if z < 0 else z."""
     return slope * z if z < like(z, 0.0) else z
 
 
-@kernel
+@exact
 def leaky_relu_slope(z, slope):
     """phi'(z) = slope if z <= 0 else 1."""
     return slope if z <= like(z, 0.0) else like(z, 1.0)
 
 
-@kernel
+@exact
 def elu(z, scale, alpha):
     """phi(z) = scale z if z > 0 else scale alpha (exp(z) - 1)."""
     e = expm1(-math.fabs(z))
     return scale * z if z > like(z, 0.0) else scale * alpha * e
 
 
-@kernel
+@exact
 def elu_slope(z, y, scale, alpha):
     """phi'(z) = scale if z > 0 else scale alpha exp(z) = y + scale alpha."""
     return scale if z > like(z, 0.0) else y + scale * alpha
 
 
-@kernel
+@exact
 def gelu(z):
     """phi(z) = z Phi(z), Phi the normal distribution function."""
     above = like(z, -FAR) if z < like(z, -FAR) else z
     return above * normal(above)[0]
 
 
-@kernel
+@exact
 def gelu_slope(z):
     """phi'(z) = Phi(z) + z Phi'(z)."""
     z = clamp(z, -FAR, FAR)
@@ -138,7 +126,7 @@ def gelu_slope(z):
     return phi + z * density
 
 
-@kernel
+@exact
 def gelu_tanh(z):
     """phi(z) = z (1 + tanh u) / 2 = z sigma(2 u), u = sqrt(2/pi) (z + 0.044715 z^3)."""
     above = like(z, -FAR) if z < like(z, -FAR) else z
@@ -146,7 +134,7 @@ def gelu_tanh(z):
     return above * sigmoid(above * cubic)
 
 
-@kernel
+@exact
 def gelu_tanh_slope(z):
     """phi'(z) = sigma(2 u) + z sigma(2 u) sigma(-2 u) 2 u'."""
     z = clamp(z, -FAR, FAR)
@@ -157,14 +145,14 @@ def gelu_tanh_slope(z):
     return fused(z * left, right * inner, left)
 
 
-@kernel
+@exact
 def silu(z):
     """phi(z) = z sigma(z)."""
     above = like(z, -FAR) if z < like(z, -FAR) else z
     return above * sigmoid(above)
 
 
-@kernel
+@exact
 def silu_slope(z):
     """phi'(z) = sigma(z) + z sigma(z) sigma(-z)."""
     z = clamp(z, -FAR, FAR)
@@ -172,20 +160,20 @@ def silu_slope(z):
     return fused(z * left, right, left)
 
 
-@kernel
+@exact
 def softplus(z):
     """phi(z) = log(1 + exp(z)) = max(0, z) + log(1 + exp(-|z|)); phi' is the sigmoid."""
     return relu(z) + log1p(exp(-math.fabs(z)))
 
 
-@kernel
+@exact
 def mish_parts(z, e):
     """tanh(softplus(z)) = n / (n + m): gives n and m, from e = exp(-|z|)."""
     one, two = like(z, 1.0), like(z, 2.0)
     return (e * (e + two), two) if z < like(z, 0.0) else (fused(two, e, one), two * e * e)
 
 
-@kernel
+@exact
 def mish(z):
     """phi(z) = z tanh(softplus(z)) = z n / (n + 2), n = w (w + 2), w = exp(z)."""
     above = like(z, -FAR) if z < like(z, -FAR) else z
@@ -193,7 +181,7 @@ def mish(z):
     return above * n / (n + m)
 
 
-@kernel
+@exact
 def mish_slope(z):
     """phi'(z) = n / (n + 2) + z 4 w (1 + w) / (n + 2)^2; n and 2 over w^2 where z >= 0."""
     z = clamp(z, -FAR, FAR)
@@ -204,7 +192,7 @@ def mish_slope(z):
     return inverse * fused(z * inverse, like(z, 4.0) * power * (like(z, 1.0) + e), n)
 
 
-@kernel
+@inner
 def softmax(y):
     """y_j becomes exp(y_j - max y) / sum_k exp(y_k - max y), row by row."""
     shift(y)
@@ -218,7 +206,7 @@ def softmax(y):
             row[j] /= total
 
 
-@kernel
+@exact
 def shift(z):
     """z_j becomes z_j - max z, row by row, so that no exp overflows."""
     for n in range(z.shape[0]):
@@ -230,14 +218,7 @@ def shift(z):
             row[j] -= unordered(top)
 
 
-@kernel
-def each_exp(y):
-    """Replace y <= 0 by exp(y), element by element; y (size,)."""
-    for i in range(y.shape[0]):
-        y[i] = exp(y[i])
-
-
-@kernel
+@inner
 def softmax_product(y, d):
     """dL/dz_j = y_j (dL/dy_j - sum_k dL/dy_k y_k), row by row, in place."""
     units = y.shape[1]
@@ -250,7 +231,7 @@ def softmax_product(y, d):
             derivative[j] = row[j] * (derivative[j] - mean)
 
 
-@kernel
+@exact
 def prelu(slope, y):
     """y_j becomes slope_j y_j if y_j < 0 else y_j."""
     for n in range(y.shape[0]):
@@ -259,7 +240,7 @@ def prelu(slope, y):
             row[j] = leaky_relu(row[j], slope[j])
 
 
-@kernel
+@exact
 def prelu_product(slope, z, d):
     """dL/dz_j = dL/dy_j (slope_j if z_j <= 0 else 1), in place."""
     units = z.shape[1]
@@ -287,11 +268,10 @@ def slope_gradient(z, d, out):
     for n in range(z.shape[0]):
         row, derivative = piece(z, n * units, units), piece(d, n * units, units)
         for j in range(units):
-            zero = like(row[j], 0.0)
-            out[j] += zero if row[j] >= zero else derivative[j] * row[j]
+            out[j] -= derivative[j] * relu(-row[j])
 
 
-@kernel
+@exact
 def apply(activation, parameter, y):
     """Replace y by phi(y), element by element; y (size,)."""
     size = y.shape[0]
@@ -328,13 +308,13 @@ def apply(activation, parameter, y):
             y[i] = mish(y[i])
 
 
-@kernel
+@exact
 def elu_constants(activation, parameter):
     """Scale and alpha of ELU, which has no scale, or of SELU."""
     return (SELU_SCALE, SELU_ALPHA) if activation == SELU else (1.0, parameter)
 
 
-@kernel
+@exact
 def apply_slope(activation, parameter, z, y, d):
     """Multiply d by phi'(z), element by element; all (size,)."""
     size = d.shape[0]
@@ -398,18 +378,6 @@ def activate(activation, parameter, slope, z, y):
         prelu(slope, y)
     elif activation == SOFTMAX:
         softmax(y)
-
-
-@kernel
-def copy(source, target):
-    """Target becomes source, from which every loop goes on in place.
-
-    A loop over two arrays that may be one gets a test for overlap from LLVM, which leaves the
-    vectors if there is any; a loop over one array needs none.
-    """
-    if address(source) != address(target):
-        for i in range(source.shape[0]):
-            target[i] = source[i]
 
 
 @kernel

@@ -7,9 +7,9 @@ whole gradient first, moves the block at once while both are still in its cache.
 from __future__ import annotations
 
 from downslope.kernels.jit import inner
+from downslope.kernels.muon import muon
 from downslope.kernels.plan import BIAS, GAMMA, PROJECTION, SLOPE, WEIGHT
 from downslope.kernels.product import weight_gradient
-from downslope.kernels.muon import muon
 from downslope.kernels.rules import update
 
 

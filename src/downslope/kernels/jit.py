@@ -58,7 +58,9 @@ def inner(function: Function) -> Function:
 
     That halves the time of the first compile.
     """
-    return _stamped(numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)(function))
+    return _stamped(
+        numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)(function)
+    )
 
 
 def _stamped(compiled: Any) -> Any:

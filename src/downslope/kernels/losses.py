@@ -10,18 +10,20 @@ from __future__ import annotations
 import math
 
 from downslope.catalogue import code
-from downslope.kernels.activations import (
-    IDENTITY,
-    SIGMOID,
-    SOFTMAX,
+from downslope.kernels.activations import IDENTITY, SIGMOID, SOFTMAX, shift, sigmoid
+from downslope.kernels.elementary import (
+    borrowed,
     clamp,
     copy,
     each_exp,
-    shift,
-    sigmoid,
+    exact,
+    exp,
+    like,
+    log,
+    log1p,
+    piece,
 )
-from downslope.kernels.elementary import borrowed, exp, like, log, log1p, piece
-from downslope.kernels.jit import kernel
+from downslope.kernels.jit import inner, kernel
 
 CROSS_ENTROPY = code("loss", "cross_entropy")
 BINARY_CROSS_ENTROPY = code("loss", "binary_cross_entropy")
@@ -43,19 +45,19 @@ def fused(loss, activation):
     return activation == IDENTITY
 
 
-@kernel
+@exact
 def cross_entropy_term(y, t):
     """-t log y, y clipped."""
     return -t * log(clamp(y, EPSILON, 1.0 - EPSILON))
 
 
-@kernel
+@exact
 def cross_entropy_derivative(y, t):
     """-t / y; 0 where y was clipped."""
     return unless_clipped(y, -t / y)
 
 
-@kernel
+@exact
 def binary_cross_entropy_term(y, t):
     """-t log y - (1-t) log(1-y), y clipped."""
     one = like(y, 1.0)
@@ -63,40 +65,40 @@ def binary_cross_entropy_term(y, t):
     return -t * log(clipped) - (one - t) * log(one - clipped)
 
 
-@kernel
+@exact
 def binary_cross_entropy_derivative(y, t):
     """(y - t) / (y (1 - y)); 0 where y was clipped."""
     return unless_clipped(y, (y - t) / (y * (like(y, 1.0) - y)))
 
 
-@kernel
+@exact
 def unless_clipped(y, derivative):
     """Give the derivative, 0 where y lies outside of [EPSILON, 1 - EPSILON]."""
     derivative = like(y, 0.0) if y < like(y, EPSILON) else derivative
     return like(y, 0.0) if y > like(y, 1.0 - EPSILON) else derivative
 
 
-@kernel
+@exact
 def squared_error_term(y, t):
     """r^2 / 2, r = y - t; its derivative is r."""
     return like(y, 0.5) * (y - t) * (y - t)
 
 
-@kernel
+@exact
 def huber_term(y, t, delta):
     """c (r - c / 2), r = y - t; its derivative is c = r within [-delta, delta]."""
     c = clamp(y - t, -delta, delta)
     return c * (y - t - like(y, 0.5) * c)
 
 
-@kernel
+@exact
 def sign(r):
     """-1, 0 or 1, the derivative of |r|; NaN stays."""
     below = like(r, -1.0) if r < like(r, 0.0) else r
     return like(r, 1.0) if r > like(r, 0.0) else below
 
 
-@kernel
+@exact
 def each_term(loss, parameter, y, target, terms):
     """Write the loss's term of every element; all (size,)."""
     size = y.shape[0]
@@ -117,7 +119,7 @@ def each_term(loss, parameter, y, target, terms):
             terms[i] = huber_term(y[i], target[i], parameter)
 
 
-@kernel
+@exact
 def each_derivative(loss, parameter, y, target, d):
     """Write the derivative of every element's term; all (size,)."""
     size = y.shape[0]
@@ -138,13 +140,13 @@ def each_derivative(loss, parameter, y, target, d):
             d[i] = clamp(y[i] - target[i], -parameter, parameter)
 
 
-@kernel
+@exact
 def weight_of(weight, n):
     """Give row n's weight; 1 if no weights are given."""
     return 1.0 if weight.shape[0] == 0 else float(weight[n])
 
 
-@kernel
+@inner
 def weighted_sum(terms, weight):
     """sum_n weight_n sum_j terms_nj: a row in its own type, the rows in float64."""
     rows, outputs = terms.shape
@@ -157,7 +159,7 @@ def weighted_sum(terms, weight):
     return total
 
 
-@kernel
+@exact
 def scale_rows(d, weight, scale):
     """Multiply row n of d by scale weight_n."""
     units = d.shape[1]
@@ -168,7 +170,7 @@ def scale_rows(d, weight, scale):
             scale_all(piece(d, n * units, units), scale * weight[n])
 
 
-@kernel
+@exact
 def scale_all(d, factor):
     """Multiply every element of d (size,) by one factor."""
     for i in range(d.shape[0]):
@@ -209,7 +211,7 @@ def loss_and_derivative(loss, parameter, y, target, weight, scale, d):
     return total
 
 
-@kernel
+@inner
 def softmax_cross_entropy(z, y, target, weight, scale, d):
     """L = sum_j t_j (log sum_k exp(z_k) - z_j) and dL/dz_j = y_j sum_k t_k - t_j, y the softmax.
 
@@ -241,7 +243,7 @@ def softmax_cross_entropy(z, y, target, weight, scale, d):
     return total
 
 
-@kernel
+@exact
 def sigmoid_binary_cross_entropy(z, y, target, weight, scale, d):
     """L = sum_j log(1 + exp(z_j)) - t_j z_j and dL/dz_j = y_j - t_j, y the sigmoid.
 

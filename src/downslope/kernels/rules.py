@@ -67,10 +67,11 @@ def nesterov(theta, gradient, velocity, row):
     """v = mu v - eta g; w = w + mu v - eta g."""
     rate, mu = theta.dtype.type(row[0]), theta.dtype.type(row[1])
     for k in range(theta.shape[0]):
-        move = rate * gradient[k]
-        v = mu * velocity[k] - move
+        before = velocity[k]
+        v = mu * before - rate * gradient[k]
         velocity[k] = v
-        theta[k] += mu * v - move
+        # mu v - eta g, in a form that the compiler does not regroup differently at a loop's end.
+        theta[k] += v + mu * (v - before)
 
 
 def _adagrad(options: Options, rates: Doubles, t: Doubles) -> Columns:
@@ -191,10 +192,10 @@ def rprop(theta, gradient, before, steps, row):
         kept = g * before[k]
         d = (steps[k] + first) * (plus if kept > zero else (minus if kept < zero else one))
         d = high if d > high else (low if d < low else d)
-        g = zero if kept < zero else g
-        before[k], steps[k] = g, d
+        used = zero if kept < zero else g
+        before[k], steps[k] = used, d
         # 0 times NaN or infinity is NaN: a sign alone would hide both.
-        theta[k] -= (d if g > zero else (-d if g < zero else zero)) + zero * g
+        theta[k] -= (d if used > zero else (-d if used < zero else zero)) + zero * g
 
 
 _COLUMNS: Final[Mapping[str, Callable[[Options, Doubles, Doubles], Columns]]] = MappingProxyType(
@@ -332,7 +333,7 @@ _LIMITS: Final[Mapping[str, tuple[str, Callable[[float], bool]]]] = MappingProxy
         "minus": ("lie in (0, 1)", lambda value: 0 < value < 1),
         "plus": ("be above 1", lambda value: value > 1),
         "low": _NOT_NEGATIVE, "high": _POSITIVE,
-        "iterations": ("be a whole number of at least 1", lambda value: value in range(1, 100)),
+        "iterations": ("be a whole number from 1 to 99", lambda value: value in range(1, 100)),
     }
 )  # fmt: skip
 

@@ -1,0 +1,77 @@
+"""The state of a run on disk, from which it goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from downslope import storage
+from downslope.errors import InvalidValueError, ModelFileError
+
+FILE = "checkpoint.safetensors"
+FORMAT = "downslope checkpoint 1"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a run is kept, and which run it is.
+
+    Parameters
+    ----------
+    directory
+        Where; made if it is not there.
+    identity
+        What must be the same for a run to go on: recipe and data.
+    """
+
+    directory: Path
+    identity: Mapping[str, Any]
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.directory / FILE
+
+    def write(self, arrays: Mapping[str, npt.NDArray[Any]], progress: Mapping[str, Any]) -> None:
+        """Write the state, atomically: a run killed meanwhile leaves the state before."""
+        description = {"format": FORMAT, "identity": self.identity, "progress": progress}
+        storage.write_arrays(self.path, arrays, description)
+
+    def read(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]] | None:
+        """Read the state; None where there is none yet.
+
+        Raises
+        ------
+        ModelFileError
+            If the file is damaged or no checkpoint.
+        InvalidValueError
+            If it is of another recipe or other data.
+        """
+        if not self.path.exists():
+            return None
+        arrays, description = storage.read_arrays(self.path)
+        if description.get("format") != FORMAT:
+            raise ModelFileError(f"{self.path} is no checkpoint of this version of Downslope")
+        found = description["identity"]
+        apart = [key for key in self.identity if found.get(key) != self.identity[key]]
+        if apart:
+            raise InvalidValueError(
+                f"{self.path} is of another run: {', '.join(apart)} differ; resume with the same "
+                f"recipe and data, or choose another directory"
+            )
+        return arrays, description["progress"]
+
+
+def digest(*arrays: npt.NDArray[Any]) -> str:
+    """Give a digest of the shapes, types and values of arrays."""
+    total = hashlib.blake2b(digest_size=16)
+    for array in arrays:
+        total.update(f"{array.shape}{array.dtype}".encode())
+        total.update(np.ascontiguousarray(array).view(np.uint8).reshape(-1).data)
+    return total.hexdigest()

@@ -1,0 +1,420 @@
+"""The course of one descent over arrays: batching, schedule, validation, stopping, checkpoints."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from downslope.catalogue import Choice, choose
+from downslope.checkpoint import Checkpoint
+from downslope.errors import NonFiniteError
+from downslope.history import History, bound_reached, reason_to_stop
+from downslope.kernels import plan as kinds
+from downslope.kernels import rules
+from downslope.kernels.loop import Chunk
+from downslope.kernels.shuffle import shuffle
+from downslope.network import BuiltNetwork
+from downslope.recipe import Descent
+from downslope.schedules import Span, plateau_rate, rates
+from downslope.stepper import Predictor, Stepper, Targets
+
+Array = npt.NDArray[Any]
+Rows = npt.NDArray[np.int64]
+
+CHUNK_SECONDS = 0.05
+"""How long the compiled loop runs before Python looks at progress, time and Ctrl-C."""
+
+SAVE_SECONDS = 1.0
+"""How often a checkpoint is written, at most."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a network is trained on, as numbers.
+
+    Attributes
+    ----------
+    features : (rows, inputs) in the network's type, C-contiguous
+    targets
+    training, held_out : (rows,) int64, ascending
+        Which rows are trained on; which ones the score is taken of.
+    """
+
+    features: Array
+    targets: Targets
+    training: Rows
+    held_out: Rows
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What is shown of an epoch when it ends."""
+
+    number: int
+    history: History
+    rows_per_second: float
+    seconds_left: float
+    """NaN where the end is not known."""
+
+
+Watcher = Callable[[Epoch], "bool | None"]
+"""Called at each epoch's end; True ends the run."""
+
+
+def score(task: str, outputs: Array, target: Array) -> float:
+    """Give the accuracy of classes (of single labels: the mean over them), or R2 of numbers.
+
+    Parameters
+    ----------
+    outputs : (rows, outputs)
+    target : (rows,) class numbers, or (rows, outputs)
+    """
+    if task in ("binary", "multiclass"):
+        return float(np.mean(classes_of(outputs) == target))
+    if task == "multilabel":
+        return float(np.mean((outputs > 0.5) == (target > 0.5)))
+    target = target.astype(np.float64)
+    residual = ((target - outputs) ** 2).sum(0)
+    spread = ((target - target.mean(0)) ** 2).sum(0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        parts = np.where(spread > 0, 1 - residual / spread, np.where(residual > 0, 0.0, 1.0))
+    return float(parts.mean())
+
+
+def classes_of(outputs: Array) -> Array:
+    """Give the class number that outputs speak for: of one output, whether it exceeds 1/2."""
+    if outputs.shape[1] == 1:
+        return (outputs[:, 0] > 0.5).astype(np.int64)
+    return np.asarray(outputs.argmax(1))
+
+
+class Course:
+    """A descent under way.
+
+    Parameters
+    ----------
+    network
+        What is trained, in place.
+    data
+    descent
+    threads
+        None takes the available cores.
+    checkpoint
+        None keeps nothing on disk.
+    """
+
+    def __init__(
+        self,
+        network: BuiltNetwork,
+        data: Data,
+        descent: Descent,
+        threads: int | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
+        self.network, self.data, self.descent = network, data, descent
+        self.checkpoint = checkpoint
+        self.history = History()
+        self.reason = ""
+        self.interrupted = False
+        rows = len(data.training)
+        self.batch = rows if descent.batch == "full" else min(descent.batch, rows)
+        self.steps_per_epoch = -(-rows // self.batch)
+        self._rule: Choice | None = None if callable(descent.rule) else choose("rule", descent.rule)
+        self._schedule: Choice | Any = (
+            descent.schedule if callable(descent.schedule) else choose("schedule", descent.schedule)
+        )
+        self._span = Span(self.steps_per_epoch, self.batch, self._total_steps())
+        self._stepper = Stepper(
+            network.parameters, data.features, data.targets, self.batch, self._rule, threads
+        )
+        self._predictor = Predictor(
+            network.parameters, data.features[: len(data.held_out)], data.targets, threads
+        )
+        self._predictor.job = self._predictor.job._replace(features=self._stepper.job.features)
+        self._order = data.training.copy()
+        self._own_state: dict[str, Any] = {}
+        self._position, self._loss_sum = 0, 0.0
+        self._best: tuple[Array, Array] | None = None
+        self._seconds_per_step, self._saved = 0.0, time.monotonic()
+        self._snapshot()
+
+    def _total_steps(self) -> int | None:
+        descent = self.descent
+        by_epochs = None if descent.epochs is None else descent.epochs * self.steps_per_epoch
+        bounds = [bound for bound in (by_epochs, descent.steps) if bound is not None]
+        return min(bounds) if bounds else None
+
+    def run(self, watchers: tuple[Watcher, ...] = ()) -> None:
+        """Descend until a reason to stop; then theta is the best one where rows are held out.
+
+        Raises
+        ------
+        NonFiniteError
+            If the loss, the gradient or theta becomes NaN or infinite: theta is then the last
+            finite one.
+        """
+        with self._stepper, self._predictor:
+            while not self.reason:
+                self._epoch()
+                if self._position == 0 and not self.reason:
+                    self.reason = reason_to_stop(self.descent, self.history) or ""
+                    self._show(watchers)
+                self._save(at_end=bool(self.reason))
+        if self._best is not None:
+            self.network.theta[:], self.network.statistics[:] = self._best
+
+    def _epoch(self) -> None:
+        """Run one epoch from where it stands, chunk after chunk."""
+        self._shuffle()
+        while self._position < self.steps_per_epoch and not self.reason:
+            begun = time.perf_counter()
+            steps = self._chunk_steps()
+            self._steps(steps)
+            passed = time.perf_counter() - begun
+            self.history.seconds += passed
+            self._seconds_per_step = passed / steps
+            if self._position < self.steps_per_epoch:
+                self._save(at_end=False)
+            self.reason = bound_reached(self.descent, self.history) or ""
+            if self.interrupted:
+                self.reason = "interrupted: the best network so far is kept"
+        if self._position == self.steps_per_epoch:
+            begun = time.perf_counter()
+            self._finish_epoch()
+            self.history.seconds += time.perf_counter() - begun
+
+    def _shuffle(self) -> None:
+        """Put the epoch's rows in their order: a pure function of the seed and the epoch."""
+        if self.descent.shuffle and self.batch < len(self._order):
+            self._order[:] = self.data.training
+            shuffle(self._order, self.descent.seed, self.history.epochs)
+
+    def _chunk_steps(self) -> int:
+        """Choose how many steps to run before Python looks around; the bits do not hang on it."""
+        left = self.steps_per_epoch - self._position
+        if self.descent.steps is not None:
+            left = min(left, self.descent.steps - self.history.steps)
+        if self._rule is None:
+            return 1
+        if not self._seconds_per_step:
+            return min(left, 16)
+        return max(1, min(left, int(CHUNK_SECONDS / self._seconds_per_step)))
+
+    def _steps(self, steps: int) -> None:
+        """Run some steps of the epoch."""
+        descent, history = self.descent, self.history
+        rate = self._rates(steps)
+        watches = descent.gradient_tolerance is not None
+        first = history.steps
+        chunk = Chunk(
+            order=self._order,
+            in_order=int(self._in_order()),
+            first=self._position * self.batch,
+            batch=self.batch,
+            steps=steps,
+            step=first,
+            seed=descent.seed,
+            rule=-1 if self._rule is None else self._rule.code,
+            coefficients=(
+                np.zeros((1, 1))
+                if self._rule is None
+                else rules.coefficients(self._rule, rate, first + 1)
+            ),
+            decays=1.0 - rate * self._weight_decay(),
+            penalties=np.array(
+                [descent.l1, descent.l2, descent.clip_norm or 0.0, descent.clip_value or 0.0]
+            ),
+            losses=np.empty(steps),
+            norms=np.empty(steps if watches or self._rule is None else 0),
+        )
+        self._run_chunk(chunk)
+        if self._rule is None:
+            self._own_step(float(rate[0]), float(chunk.norms[0]))
+        if watches:
+            history.gradient_norm = float(chunk.norms[-1])
+        counts = np.full(steps, float(self.batch))
+        if self._position + steps == self.steps_per_epoch:
+            counts[-1] = len(self._order) - (self.steps_per_epoch - 1) * self.batch
+        self._loss_sum += float(chunk.losses @ counts)
+        self._position += steps
+        history.steps += steps
+        self._last_rate = float(rate[-1])
+
+    def _in_order(self) -> bool:
+        """Say whether the rows are read one after another where they lie."""
+        whole = not self.descent.shuffle or self.batch == len(self._order)
+        return whole and bool(self._order[-1] - self._order[0] == len(self._order) - 1)
+
+    def _rates(self, steps: int) -> Array:
+        """Give the learning rates of the next steps."""
+        rate, schedule = self.descent.rate, self._schedule
+        if isinstance(schedule, Choice) and schedule.name == "plateau":
+            rate = plateau_rate(schedule, rate, self.history.watched)
+        numbers = np.arange(self.history.steps, self.history.steps + steps)
+        return rates(schedule, rate, self.descent.warmup, numbers, self._span)
+
+    def _weight_decay(self) -> float:
+        if self._rule is not None and self._rule.name == "adamw":
+            return float(self._rule.options["weight_decay"])
+        return self.descent.weight_decay
+
+    def _own_step(self, rate: float, norm: float) -> None:
+        """Move theta by the user's own rule."""
+        assert callable(self.descent.rule)
+        gradient, theta = self._stepper.gradient(), self.network.theta
+        if self.descent.clip_norm is not None and norm > self.descent.clip_norm:
+            gradient *= theta.dtype.type(self.descent.clip_norm / norm)
+        if self.descent.weight_decay:
+            for part in self.network.layout.parts:
+                if part.kind in (kinds.WEIGHT, kinds.PROJECTION):
+                    theta[part.start : part.stop] *= 1 - rate * self.descent.weight_decay
+        self.descent.rule(theta, gradient, self._own_state, rate, self.history.steps + 1)
+
+    def _snapshot(self) -> None:
+        """Remember the state from which a failed stretch is run again."""
+        begun = time.perf_counter()
+        self._kept = (
+            self.network.theta.copy(),
+            self.network.statistics.copy(),
+            self._stepper.job.state.copy(),
+        )
+        self._since: list[Chunk] = []
+        self._snapshot_cost = time.perf_counter() - begun
+        self._snapshot_taken = time.perf_counter()
+
+    def _run_chunk(self, chunk: Chunk) -> None:
+        """Run a chunk; if something is not finite, go back to the last finite theta and say so."""
+        if time.perf_counter() - self._snapshot_taken > 50 * self._snapshot_cost:
+            self._snapshot()
+        order = chunk.order if chunk.in_order else chunk.order.copy()
+        done = self._stepper.run(chunk)
+        self._since.append(chunk._replace(order=order))
+        if done == chunk.steps:
+            return
+        place = self._first_non_finite()
+        step = self.history.steps + done + 1
+        loss = chunk.losses[done]
+        self._rewind(chunk, done)
+        raise NonFiniteError(
+            f"the descent left the finite numbers in step {step} (epoch {self.history.epochs + 1}): "
+            f"first in {place} (loss {loss:g}). theta is kept as it was before that step; lower "
+            f"the learning rate (now {self._rates(1)[0]:g}), clip the gradient (clip_norm=1), or "
+            f"normalize"
+        )
+
+    def _rewind(self, chunk: Chunk, done: int) -> None:
+        """Run again from the snapshot until before the step that failed: the same bits."""
+        history = [*self._since[:-1], self._since[-1]._replace(steps=done)]
+        while True:
+            self.network.theta[:], self.network.statistics[:] = self._kept[:2]
+            self._stepper.job.state[:] = self._kept[2]
+            for past in history:
+                if past.steps and self._rule is not None:
+                    self._stepper.run(past)
+            if np.isfinite(self.network.theta).all():
+                return
+            # theta itself had overflown before any loss showed it
+            if history[-1].steps > 1:
+                history[-1] = history[-1]._replace(steps=history[-1].steps - 1)
+            else:
+                history.pop()
+
+    def _first_non_finite(self) -> str:
+        """Name the first value of the failed step that is not finite, in the order of computing."""
+        job, rows = self._stepper.job, min(self.batch, int(self._stepper.job.frame[0]["rows"]))
+        if not np.isfinite(self.data.features).all():
+            return "the features"
+        for kind in ("forward", "backward"):
+            names = ("affine", "z", "y") if kind == "forward" else ("dy", "dz")
+            layers = range(len(job.plan))
+            for number in layers if kind == "forward" else reversed(layers):
+                layer = job.plan[number]
+                for name in names:
+                    at, size = int(layer[name]), rows * int(layer["units"])
+                    if not np.isfinite(job.workspace[at : at + size]).all():
+                        shown = {"affine": "x W + b", "dy": "dL/dy", "dz": "dL/dz"}.get(name, name)
+                        return f"{shown} of layer {number + 1}, {kind} pass"
+        return "the loss or the gradient of theta"
+
+    def _finish_epoch(self) -> None:
+        """Write down the epoch's losses and score; keep theta if it is the best so far."""
+        history, held_out = self.history, self.data.held_out
+        history.losses.append(self._loss_sum / len(self._order))
+        history.learning_rates.append(self._last_rate)
+        self._position, self._loss_sum = 0, 0.0
+        if not len(held_out):
+            return
+        outputs, loss = self._predictor.outputs_and_loss(held_out)
+        history.validation_losses.append(loss)
+        targets = self.data.targets
+        target = (
+            targets.labels[held_out]
+            if targets.labels.size
+            else targets.values.reshape(-1, outputs.shape[1])[held_out]
+        )
+        history.validation_scores.append(score(self.network.task, outputs, target))
+        if history.best_epoch == history.epochs:
+            self._best = (self.network.theta.copy(), self.network.statistics.copy())
+
+    def _show(self, watchers: tuple[Watcher, ...]) -> None:
+        """Tell the watchers of the epoch; one of them may end the run."""
+        if not watchers:
+            return
+        seconds = max(self.history.seconds, 1e-9)
+        done = self.history.epochs
+        left = (
+            math.nan
+            if self.descent.epochs is None
+            else seconds / done * (self.descent.epochs - done)
+        )
+        epoch = Epoch(done, self.history, done * len(self._order) / seconds, left)
+        if any([watcher(epoch) for watcher in watchers]) and not self.reason:
+            self.reason = "callback: it asked to stop"
+
+    def _save(self, at_end: bool) -> None:
+        """Write a checkpoint, unless the last one is fresh."""
+        if self.checkpoint is None or self._rule is None:
+            return
+        if not at_end and time.monotonic() - self._saved < SAVE_SECONDS:
+            return
+        arrays = {
+            "theta": self.network.theta,
+            "statistics": self.network.statistics,
+            "state": self._stepper.job.state,
+        }
+        if self._best is not None:
+            arrays["best_theta"], arrays["best_statistics"] = self._best
+        progress = {
+            "history": self.history.to_dict(),
+            "position": self._position,
+            "loss_sum": self._loss_sum.hex(),
+        }
+        self.checkpoint.write(arrays, progress)
+        self._saved = time.monotonic()
+
+    def resume(self) -> bool:
+        """Go on from the checkpoint; False where there is none yet."""
+        found = self.checkpoint.read() if self.checkpoint is not None else None
+        if found is None:
+            return False
+        arrays, progress = found
+        self.network.theta[:] = arrays["theta"]
+        self.network.statistics[:] = arrays["statistics"]
+        self._stepper.job.state[:] = arrays["state"]
+        if "best_theta" in arrays:
+            self._best = (arrays["best_theta"], arrays["best_statistics"])
+        self.history = History(**progress["history"])
+        self._position = int(progress["position"])
+        self._loss_sum = float.fromhex(progress["loss_sum"])
+        if self.history.learning_rates:
+            self._last_rate = self.history.learning_rates[-1]
+        if self._position == 0 and self.history.epochs:
+            self.reason = reason_to_stop(self.descent, self.history) or ""
+        self._snapshot()
+        return True

@@ -1,0 +1,106 @@
+"""What a descent writes down at the end of every epoch, and whether that says to stop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from downslope.recipe import Descent
+
+
+@dataclass
+class History:
+    """One entry an epoch.
+
+    Attributes
+    ----------
+    losses
+        Mean training loss over the epoch's steps, penalties included.
+    learning_rates
+        Of the epoch's last step.
+    validation_losses, validation_scores
+        Of the held-out rows, at the epoch's end; the score is accuracy or R2. Empty without them.
+    gradient_norm
+        Of the last step, where it was asked for; NaN else.
+    steps, seconds
+        Since the run began, interruptions not counted.
+    """
+
+    losses: list[float] = field(default_factory=list)
+    learning_rates: list[float] = field(default_factory=list)
+    validation_losses: list[float] = field(default_factory=list)
+    validation_scores: list[float] = field(default_factory=list)
+    gradient_norm: float = math.nan
+    steps: int = 0
+    seconds: float = 0.0
+
+    @property
+    def epochs(self) -> int:
+        """Whole epochs done."""
+        return len(self.losses)
+
+    @property
+    def watched(self) -> list[float]:
+        """The losses that patience and the plateau schedule look at: held-out where there are."""
+        return self.validation_losses or self.losses
+
+    @property
+    def best_epoch(self) -> int:
+        """Epoch, from 1, of the lowest watched loss; 0 before the first."""
+        if not self.watched:
+            return 0
+        return 1 + min(range(len(self.watched)), key=self.watched.__getitem__)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the history as plain data."""
+        return dict(vars(self))
+
+
+def epochs_without_improvement(losses: Sequence[float], tolerance: float) -> int:
+    """Count the epochs since a loss was last below the best before it by more than `tolerance`.
+
+    >>> epochs_without_improvement([3.0, 2.0, 1.99995, 2.5], tolerance=1e-4)
+    2
+    """
+    best, since = math.inf, 0
+    for loss in losses:
+        since = 0 if loss < best - tolerance else since + 1
+        best = min(best, loss)
+    return since
+
+
+def reason_to_stop(descent: Descent, history: History) -> str | None:
+    """Say why the run ends after this epoch; None while it goes on."""
+    loss, tolerance = history.losses[-1], descent.gradient_tolerance
+    if tolerance is not None and history.gradient_norm < tolerance:
+        return (
+            f"optimum: the gradient's norm {history.gradient_norm:.3g} fell below the tolerance "
+            f"{tolerance:g}"
+        )
+    if descent.target_loss is not None and loss <= descent.target_loss:
+        return f"target: the training loss {loss:.4g} reached {descent.target_loss:g}"
+    if descent.target_score is not None and history.validation_scores[-1] >= descent.target_score:
+        score = history.validation_scores[-1]
+        return f"target: the held-out score {score:.4g} reached {descent.target_score:g}"
+    if descent.patience is not None:
+        since = epochs_without_improvement(history.watched, descent.tolerance)
+        if since >= descent.patience:
+            which = "validation" if history.validation_losses else "training"
+            return (
+                f"patience: the {which} loss has not improved by more than {descent.tolerance:g} "
+                f"for {since} epochs"
+            )
+    if descent.epochs is not None and history.epochs >= descent.epochs:
+        return f"epochs: all {descent.epochs} done"
+    return None
+
+
+def bound_reached(descent: Descent, history: History) -> str | None:
+    """Say whether steps or seconds, which may end a run within an epoch, are used up."""
+    if descent.steps is not None and history.steps >= descent.steps:
+        return f"steps: all {descent.steps} done"
+    if descent.seconds is not None and history.seconds >= descent.seconds:
+        return f"seconds: {descent.seconds:g} are over"
+    return None
