@@ -10,8 +10,10 @@ from __future__ import annotations
 import time
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from functools import partial
 from importlib.metadata import version
+from itertools import islice
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,14 +24,16 @@ from rows import Row
 class Steps(ABC):
     """One contender's descent on one row.
 
-    `variants` are the settings among which the best counts. `from_scratch` says that each call of
-    `train` begins with a set-up, which the timing then takes off: it times one epoch and 1 + k, and
-    counts the difference.
+    `variants` are the settings among which the best counts; `grain` is the number of steps that it
+    can train at a time, an epoch or a part of one. `from_scratch` says that each call of `train`
+    begins with a set-up, which the timing then takes off: it times one grain and 1 + k, and counts
+    the difference.
     """
 
     package: ClassVar[str]
     variants: ClassVar[tuple[str, ...]]
     from_scratch: ClassVar[bool]
+    grain: int
     compile_seconds: float = 0.0
 
     @abstractmethod
@@ -40,8 +44,8 @@ class Steps(ABC):
         """Run a little, untimed: wakes threads and fills caches after another contender's turn."""
 
     @abstractmethod
-    def train(self, epochs: int) -> None:
-        """Run so many epochs."""
+    def train(self, grains: int) -> None:
+        """Run so many times `grain` steps."""
 
     @classmethod
     def release(cls) -> str:
@@ -72,6 +76,7 @@ class DownslopeSteps(Steps):
                 ),
             )
 
+        self.grain = row.steps
         features, labels = row.data()
         threads = int(variant[0])
         self._descend = lambda epochs: descend(recipe(epochs), features, labels, threads=threads)
@@ -82,8 +87,8 @@ class DownslopeSteps(Steps):
     def warm_up(self) -> None:
         self._descend(1)
 
-    def train(self, epochs: int) -> None:
-        self._descend(epochs)
+    def train(self, grains: int) -> None:
+        self._descend(grains)
 
 
 class TorchSteps(Steps):
@@ -96,6 +101,7 @@ class TorchSteps(Steps):
     def __init__(self, row: Row, variant: str) -> None:
         import torch
 
+        self.grain = min(row.steps, 100)
         kind, threads = variant.split(", ")
         self._torch, self._threads, self._row = torch, int(threads[0]), row
         features, labels = row.data()
@@ -112,21 +118,25 @@ class TorchSteps(Steps):
         self._optimizer = rule(
             self._network.parameters(), lr=row.learning_rate, fused=kind == "fused"
         )
+        self._batches = self._endless_batches()
 
     def warm_up(self) -> None:
         self._torch.set_num_threads(self._threads)
         self._steps(10)
 
-    def train(self, epochs: int) -> None:
-        for _ in range(epochs):
-            self._steps(self._row.steps)
+    def train(self, grains: int) -> None:
+        self._steps(grains * self.grain)
+
+    def _endless_batches(self) -> Iterator[Any]:
+        """Give the rows of batch after batch, shuffled anew for each epoch."""
+        while True:
+            yield from self._torch.randperm(self._row.rows).split(self._row.batch)
 
     def _steps(self, count: int) -> None:
         loss_of = self._torch.nn.functional.cross_entropy
         features, labels = self._features, self._labels
         network, optimizer = self._network, self._optimizer
-        order = self._torch.randperm(self._row.rows)
-        for rows in order.split(self._row.batch)[:count]:
+        for rows in islice(self._batches, count):
             output = network(features.index_select(0, rows))
             loss = loss_of(output, labels.index_select(0, rows))
             optimizer.zero_grad()
@@ -146,6 +156,7 @@ class JaxSteps(Steps):
         import jax.numpy as jnp
 
         self._jax, self._row = jax, row
+        self.grain = row.steps
         features, labels = row.data()
         targets = np.eye(row.widths[-1], dtype=np.float32)[labels]
         self._features, self._targets = jnp.asarray(features), jnp.asarray(targets)
@@ -177,8 +188,8 @@ class JaxSteps(Steps):
     def warm_up(self) -> None:
         self.train(1)
 
-    def train(self, epochs: int) -> None:
-        for _ in range(epochs):
+    def train(self, grains: int) -> None:
+        for _ in range(grains):
             self._state = self._epoch(self._state, self._order(), self._features, self._targets)
         self._jax.block_until_ready(self._state)
 
@@ -219,7 +230,10 @@ def _jax_adam(state: Any, x: Any, target: Any, rate: float) -> Any:
 
 
 class SklearnSteps(Steps):
-    """scikit-learn's MLPClassifier by `fit`; for two classes it has one output, not two."""
+    """scikit-learn's MLPClassifier by `fit`; for two classes it has one output, not two.
+
+    Its steps are long, so 500 of them make an epoch long enough; only batch 1 has more.
+    """
 
     package = "scikit-learn"
     variants = ("1 thread", "2 threads")
@@ -232,8 +246,9 @@ class SklearnSteps(Steps):
         from threadpoolctl import threadpool_limits
 
         warnings.simplefilter("ignore", ConvergenceWarning)
-        self._features, self._labels = row.data()
-        self._few = min(row.rows, 20 * row.batch)
+        self.grain = min(row.steps, 500)
+        self._features, self._labels = (each[: self.grain * row.batch] for each in row.data())
+        self._few = 20 * row.batch
         self._limit = partial(threadpool_limits, limits=int(variant[0]))
         self._model = partial(
             MLPClassifier,
@@ -253,9 +268,9 @@ class SklearnSteps(Steps):
         with self._limit():
             self._model(max_iter=1).fit(self._features[: self._few], self._labels[: self._few])
 
-    def train(self, epochs: int) -> None:
+    def train(self, grains: int) -> None:
         with self._limit():
-            self._model(max_iter=epochs).fit(self._features, self._labels)
+            self._model(max_iter=grains).fit(self._features, self._labels)
 
 
 CONTENDERS: dict[str, type[Steps]] = {

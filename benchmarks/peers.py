@@ -72,7 +72,7 @@ def _measure(rows: list[Row], rounds: int, budget: float, console: Console) -> M
 
 def main() -> None:
     arguments = _arguments()
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 110)
     only = [f for f in (memory, startup) if getattr(arguments, f.__name__)]
     if only:
         console.print("\n".join(_footprint([*only])), markup=False)

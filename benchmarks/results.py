@@ -27,11 +27,12 @@ TITLES: Final = {"adam": "Adam", "sgd": "Plain SGD"}
 
 HEADINGS: Final = (
     "network, batch",
-    "Downslope µs",
-    *(heading for peer in PEERS for heading in (f"{peer} µs", "ratio")),
-    "limit µs",
-    "share of limit",
+    "Downslope",
+    *(heading for peer in PEERS for heading in (peer, "ratio")),
+    "limit",
+    "share",
 )
+"""The times are microseconds; the share is what Downslope reaches of the limit."""
 
 METHOD: Final = """\
 Microseconds of one step: gather the rows of a shuffled order, forward pass, softmax cross-entropy,
@@ -47,7 +48,7 @@ best over the rounds. A ratio is the peer's time over Downslope's: above 1, Down
 - JAX: a whole epoch in one jitted `lax.scan` with donated state, on all cores; its compilation for
   each network is not in the step but listed below.
 - scikit-learn: `MLPClassifier.fit` of 1 and of 1 + k epochs, the difference; on one and on two
-  threads of BLAS, the better counts. With two classes it has one output where the others have two.
+  threads of BLAS, the better counts. At batch 1 it gets 500 of the rows. With two classes it has one output where the others have two.
 - Limit: the products (2 m n k operations each: x W and x^T d of each layer, d W^T of all but the
   first) at the best rate that any BLAS at hand sustains here on all cores, plus the bytes that the
   rule must move (Adam reads 4 and writes 3 vectors as long as theta, SGD 2 and 1) at the bandwidth
@@ -187,7 +188,7 @@ def show(results: Results, console: Console) -> None:
             continue
         table = Table(title=f"{TITLES[rule]}: microseconds a step", box=SIMPLE, padding=0)
         for number, heading in enumerate(HEADINGS):
-            table.add_column(heading, justify="right" if number else "left")
+            table.add_column(heading, justify="right" if number else "left", no_wrap=not number)
         for row in rows:
             table.add_row(*_cells(found, row, variants=False))
         table.add_section()
@@ -206,15 +207,14 @@ def markdown(results: Results) -> str:
     lines = [
         "# Downslope and its peers",
         "",
-        f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d};"
-        f" each figure is the best of {results.rounds} rounds.",
+        f"Written by `make bench`, {datetime.now(UTC):%Y-%m-%d}; best of {results.rounds} rounds.",
         "",
         f"- Machine: {machine()}",
         f"- Versions: {releases}",
     ]
     for rule in RULES:
         if rows := _of_rule(found, rule):
-            lines += ["", f"## {TITLES[rule]}", ""]
+            lines += ["", f"## {TITLES[rule]}: microseconds a step", ""]
             lines.append(f"| {' | '.join(HEADINGS)} |")
             lines.append(f"|---|{'---:|' * (len(HEADINGS) - 1)}")
             lines += [f"| {' | '.join(_cells(found, row, variants=True))} |" for row in rows]

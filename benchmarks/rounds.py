@@ -28,7 +28,6 @@ MARGIN: Final = 1.5
 class Timing:
     """The best seconds so far of one contender's variant on one row."""
 
-    epochs: int
     steps: int
     short: float = float("inf")
     long: float = float("inf")
@@ -37,7 +36,7 @@ class Timing:
     @property
     def microseconds(self) -> float:
         """Of a step; for a contender that starts from scratch, without its set-up."""
-        return (self.long - self.short) / (self.epochs * self.steps) * 1e6
+        return (self.long - self.short) / self.steps * 1e6
 
     def keep_best(self, other: Timing) -> None:
         self.short, self.long = min(self.short, other.short), min(self.long, other.long)
@@ -83,19 +82,19 @@ class _Turns:
     def take(self, row: Row, variant: str) -> Timing:
         if (row, variant) not in self._ready:
             steps = self._kind(row, variant)
-            self._ready[row, variant] = steps, self._epochs(steps)
-        steps, epochs = self._ready[row, variant]
+            self._ready[row, variant] = steps, self._grains(steps)
+        steps, grains = self._ready[row, variant]
         steps.warm_up()
         short = 0.0
         if self._kind.from_scratch:
             short = _seconds(lambda: steps.train(1))
-            long = _seconds(lambda: steps.train(1 + epochs))
+            long = _seconds(lambda: steps.train(1 + grains))
         else:
-            long = _seconds(lambda: steps.train(epochs))
-        return Timing(epochs, row.steps, short, long, steps.compile_seconds)
+            long = _seconds(lambda: steps.train(grains))
+        return Timing(grains * steps.grain, short, long, steps.compile_seconds)
 
-    def _epochs(self, steps: Steps) -> int:
-        """How many epochs fill the budget, set-up apart."""
+    def _grains(self, steps: Steps) -> int:
+        """How many grains fill the budget, set-up apart."""
         steps.warm_up()
         first = _seconds(lambda: steps.train(1))
         count = int(self._budget / first)

@@ -195,8 +195,8 @@ Phi = Callable[[Doubles, float], Doubles]
 
 
 def _mish_slope(z: Doubles, _: float) -> Doubles:
-    inner = np.tanh(np.logaddexp(0, z))
-    return np.asarray(inner + z * (1 - inner**2) * expit(z))
+    inner = np.logaddexp(0, z)
+    return np.asarray(np.tanh(inner) + z * 4 * expit(2 * inner) * expit(-2 * inner) * expit(z))
 
 
 def _gelu_tanh_u(z: Doubles) -> Doubles:

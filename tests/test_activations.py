@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any, cast
 
+import numba
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -15,9 +16,15 @@ from downslope.kernels.activations import activate, backpropagate, slope_gradien
 
 Array = npt.NDArray[Any]
 
-DTYPES = [np.float32, np.float64]
+Real = type[np.float32 | np.float64]
+
+DTYPES: list[Real] = [np.float32, np.float64]
 PARAMETERS = {"leaky_relu": 0.2, "prelu": 0.3, "elu": 1.5}
 ELEMENTWISE = [name for name in ACTIVATIONS if name != "softmax"]
+
+
+def epsilon(dtype: Real) -> float:
+    return float(np.finfo(dtype).eps)
 
 
 def forward(name: str, z: Array, y: Array | None = None) -> Array:
@@ -39,7 +46,7 @@ def slopes(name: str, z: Array) -> Array:
     return np.full(length, PARAMETERS["prelu"], z.dtype)
 
 
-def grid(dtype: type) -> Array:
+def grid(dtype: Real) -> Array:
     """Dense near 0, then out to where each function has met its limit; (rows, 7)."""
     tiny = np.concatenate([-np.logspace(-30, -1, 300), np.logspace(-30, -1, 300)])
     far = [-1e4, -1e3, -710.0, -104.0, -88.0, -87.0, 88.0, 710.0, 1e3, 1e4, -0.0, 0.0]
@@ -49,26 +56,26 @@ def grid(dtype: type) -> Array:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ELEMENTWISE)
-def test_values(name: str, dtype: type) -> None:
-    """Within 4 ulp, and 1 ulp of z times how steeply phi's size changes (gelu's tail)."""
+def test_values(name: str, dtype: Real) -> None:
+    """Within 6 ulp, and 1 ulp of z times how steeply phi's size changes (gelu's tail)."""
     z = grid(dtype)
     exact = z.astype(np.float64)
     phi, phi_slope = naive.NAIVE_ACTIVATIONS[name]
     parameter = PARAMETERS.get(name, 0.0)
     expected = phi(exact, parameter)
-    allowed = 4 * abs(expected) + abs(exact * phi_slope(exact, parameter))
-    allowed = np.finfo(dtype).eps * allowed + 200 * np.finfo(dtype).tiny
+    allowed = 6 * abs(expected) + abs(exact * phi_slope(exact, parameter))
+    allowed = epsilon(dtype) * allowed + 200 * 1.2e-38
     np.testing.assert_array_less(abs(forward(name, z) - expected), allowed)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ELEMENTWISE)
-def test_derivatives(name: str, dtype: type) -> None:
+def test_derivatives(name: str, dtype: Real) -> None:
     z = grid(dtype)
     d = np.linspace(-2, 2, z.size).astype(dtype).reshape(z.shape)
     expected = naive.NAIVE_ACTIVATIONS[name][1](z.astype(float), PARAMETERS.get(name, 0.0)) * d
     got = backward(name, z, forward(name, z), d)
-    np.testing.assert_allclose(got, expected, rtol=0, atol=12 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=12 * epsilon(dtype))
 
 
 @pytest.mark.parametrize("name", ELEMENTWISE)
@@ -83,15 +90,18 @@ def test_derivatives_are_the_differences_of_values(name: str) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("units", [1, 2, 7, 10, 100])
-def test_softmax(units: int, dtype: type) -> None:
+def test_softmax(units: int, dtype: Real) -> None:
     rng = np.random.default_rng(units)
     z = rng.normal(0, 5, (33, units)).astype(dtype)
     z[0] += 1e4 if dtype is np.float64 else 1e3
     z[1, 0] = -1e4
     y = forward("softmax", z)
     expected = naive.activate_naively("softmax", z.astype(float))
-    np.testing.assert_allclose(y, expected, rtol=10 * np.finfo(dtype).eps, atol=1e-37)
-    np.testing.assert_allclose(y.sum(axis=1), 1, rtol=10 * np.finfo(dtype).eps)
+    spread = z.astype(float).max(axis=1, keepdims=True) - z  # its rounding is a relative error of y
+    np.testing.assert_array_less(
+        abs(y - expected), epsilon(dtype) * expected * (10 + np.minimum(spread, 100)) + 2e-38
+    )
+    np.testing.assert_allclose(y.sum(axis=1), 1, rtol=10 * epsilon(dtype))
 
     d = rng.normal(size=z.shape).astype(dtype)
     jacobians = np.einsum("nj,jk->njk", expected, np.eye(units)) - np.einsum(
@@ -99,12 +109,12 @@ def test_softmax(units: int, dtype: type) -> None:
     )
     product = np.einsum("nj,njk->nk", d, jacobians)
     got = backward("softmax", z, y, d)
-    np.testing.assert_allclose(got, product, rtol=0, atol=20 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(got, product, rtol=0, atol=20 * epsilon(dtype))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_nan_stays_visible(name: str, dtype: type) -> None:
+def test_nan_stays_visible(name: str, dtype: Real) -> None:
     z = np.ones((3, 40), dtype)
     z[1, 3] = z[1, 38] = np.nan
     y = forward(name, z)
@@ -114,12 +124,13 @@ def test_nan_stays_visible(name: str, dtype: type) -> None:
     if name not in ("identity", "relu", "leaky_relu", "prelu"):  # their slope is NaN-free or 1
         assert np.isnan(slope[1, [3, 38]]).all()
     d = np.full_like(z, np.nan)
-    assert np.isnan(backward(name, np.ones_like(z), forward(name, np.ones_like(z)), d)).all()
+    ones = np.ones_like(z)
+    assert np.isnan(backward(name, ones, forward(name, ones), d)).all()
 
 
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_softmax_of_a_row_with_nan_or_infinity_is_nan(dtype: type, sign: int) -> None:
+def test_softmax_of_a_row_with_nan_or_infinity_is_nan(dtype: Real, sign: int) -> None:
     z = np.zeros((4, 9), dtype)
     z[1, 2], z[2, 5] = math.copysign(math.nan, sign), math.inf
     assert np.isnan(forward("softmax", z)).all(axis=1).tolist() == [False, True, True, False]
@@ -127,7 +138,7 @@ def test_softmax_of_a_row_with_nan_or_infinity_is_nan(dtype: type, sign: int) ->
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ELEMENTWISE)
-def test_limits(name: str, dtype: type) -> None:
+def test_limits(name: str, dtype: Real) -> None:
     """At infinity and far out: the limits, never NaN."""
     a = PARAMETERS.get(name, 0.0)
     selu = 1.0507009873554805
@@ -169,7 +180,7 @@ def test_small_tails_keep_their_digits() -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_in_place_and_row_by_row_give_the_same_bits(name: str, dtype: type) -> None:
+def test_in_place_and_row_by_row_give_the_same_bits(name: str, dtype: Real) -> None:
     """Whatever the rows of a block, vectors and remainders compute alike."""
     rng = np.random.default_rng(5)
     z, d = rng.normal(0, 3, (2, 61, 37)).astype(dtype)
@@ -186,7 +197,7 @@ def test_in_place_and_row_by_row_give_the_same_bits(name: str, dtype: type) -> N
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_prelu_has_a_slope_for_every_unit(dtype: type) -> None:
+def test_prelu_has_a_slope_for_every_unit(dtype: Real) -> None:
     rng = np.random.default_rng(6)
     z, d = rng.normal(size=(2, 33, 9)).astype(dtype)
     slope = np.linspace(-0.5, 0.5, 9).astype(dtype)
@@ -199,7 +210,7 @@ def test_prelu_has_a_slope_for_every_unit(dtype: type) -> None:
     out = np.ones(9, dtype)
     slope_gradient(z, d, out)
     expected = 1 + (d.astype(float) * np.minimum(z, 0)).sum(axis=0)
-    np.testing.assert_allclose(out, expected, rtol=40 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(out, expected, rtol=40 * epsilon(dtype))
 
 
 def test_no_rows_is_no_work() -> None:
@@ -221,31 +232,49 @@ def test_other_shapes_and_names_compile_nothing() -> None:
     assert [len(each.signatures) for each in kernels] == before
 
 
-Function = Callable[[Any], Any]
+Function = Callable[[Array], Array]
+
+
+def over(ours: Callable[[Any], Any]) -> Function:
+    """Apply an elementary function to every element of an array."""
+
+    @numba.njit  # type: ignore[untyped-decorator]
+    def each(x: Array, y: Array) -> None:
+        for i in range(x.shape[0]):
+            y[i] = ours(x[i])
+
+    def apply(x: Array) -> Array:
+        y = np.empty_like(x)
+        each(x, y)
+        return y
+
+    return apply
+
+
 ELEMENTARY: dict[str, tuple[Function, Function, Array]] = {
-    "exp": (elementary.exp, np.exp, -np.linspace(0, 87, 3001)),
-    "expm1": (elementary.expm1, np.expm1, -np.logspace(-20, 1.9, 3001)),
-    "log1p": (elementary.log1p, np.log1p, np.logspace(-20, 0, 3001)),
-    "log": (elementary.log, np.log, np.logspace(-30, 30, 3002)),
-    "tanh": (elementary.tanh, np.tanh, np.linspace(-12, 12, 3002)),
+    "exp": (over(elementary.exp), np.exp, -np.linspace(0, 87, 3001)),
+    "expm1": (over(elementary.expm1), np.expm1, -np.logspace(-20, 1.9, 3001)),
+    "log1p": (over(elementary.log1p), np.log1p, np.logspace(-20, 0, 3001)),
+    "log": (over(elementary.log), np.log, np.logspace(-30, 30, 3002)),
+    "tanh": (over(elementary.tanh), np.tanh, np.linspace(-12, 12, 3002)),
 }
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ELEMENTARY)
-def test_elementary_functions(name: str, dtype: type) -> None:
+def test_elementary_functions(name: str, dtype: Real) -> None:
     ours, reference, points = ELEMENTARY[name]
     x = points.astype(dtype)
-    got = [float(ours(each)) for each in x]
-    np.testing.assert_allclose(got, reference(x.astype(float)), rtol=4 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(ours(x), reference(x.astype(float)), rtol=4 * epsilon(dtype))
+    nan, alone = np.array([np.nan] * 30, dtype), x[:1]
+    assert np.isnan(ours(nan)).all()
+    assert ours(alone)[0] == ours(np.repeat(alone, 30))[17]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_elementary_limits(dtype: type) -> None:
-    for name, (ours, _, _) in ELEMENTARY.items():
-        assert math.isnan(ours(dtype(math.nan))), name
-    assert elementary.exp(dtype(-math.inf)) == 0
-    assert elementary.expm1(dtype(-math.inf)) == -1
-    assert elementary.exp(dtype(0)) == 1
-    assert elementary.log(dtype(1)) == 0
-    assert elementary.tanh(dtype(-math.inf)) == -1
+def test_elementary_limits(dtype: Real) -> None:
+    x = np.array([-np.inf, -1e4, 0.0], dtype)
+    np.testing.assert_array_equal(ELEMENTARY["exp"][0](x), [0, 0, 1])
+    np.testing.assert_array_equal(ELEMENTARY["expm1"][0](x), [-1, -1, 0])
+    np.testing.assert_array_equal(ELEMENTARY["tanh"][0](x), [-1, -1, 0])
+    np.testing.assert_array_equal(ELEMENTARY["log"][0](np.ones(9, dtype)), 0)

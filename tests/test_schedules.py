@@ -90,16 +90,17 @@ def test_rates_do_not_hang_on_how_the_steps_are_cut(name: str) -> None:
 def test_a_function_of_the_step_gives_the_rate_itself() -> None:
     found = rates(lambda step: 0.5 / (step + 1), 0.1, 2, np.arange(2, 5), SPAN)
     np.testing.assert_allclose(found, [0.5 / 3, 0.5 / 4, 0.5 / 5])
-    warmed = rates(lambda step: np.float32(0.5), 0.1, 1, np.arange(2), SPAN)
+    single: Any = np.float32(0.5)
+    warmed = rates(lambda step: single, 0.1, 1, np.arange(2), SPAN)
     np.testing.assert_allclose(warmed, [0.25, 0.5])
 
 
 @pytest.mark.parametrize(
     ("given", "error", "message"),
     [
-        (math.nan, InvalidValueError, "finite .* step 3 got nan"),
-        (math.inf, InvalidValueError, "finite .* step 3 got inf"),
-        (-0.1, InvalidValueError, "at least 0 .* step 3 got -0.1"),
+        (math.nan, InvalidValueError, "a finite .* step 3 got nan"),
+        (math.inf, InvalidValueError, "a finite .* step 3 got inf"),
+        (-0.1, InvalidValueError, "a finite .* of at least 0 .* step 3 got -0.1"),
         ("0.1", InvalidTypeError, "a number .* step 3 got '0.1'"),
         (None, InvalidTypeError, "a number .* step 3 got None"),
         (True, InvalidTypeError, "a number .* step 3 got True"),

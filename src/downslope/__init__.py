@@ -1,1 +1,53 @@
 """Downslope: gradient descent that you can run, see and trust."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from downslope.course import Epoch as Epoch
+    from downslope.descent import Run as Run
+    from downslope.descent import descend as descend
+    from downslope.errors import DownslopeError as DownslopeError
+    from downslope.model import Model as Model
+    from downslope.network import BuiltNetwork as BuiltNetwork
+    from downslope.recipe import Descent as Descent
+    from downslope.recipe import Network as Network
+    from downslope.recipe import Recipe as Recipe
+    from downslope.table import Table as Table
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "BuiltNetwork": "network",
+    "Descent": "recipe",
+    "DownslopeError": "errors",
+    "Epoch": "course",
+    "Model": "model",
+    "Network": "recipe",
+    "Recipe": "recipe",
+    "Run": "descent",
+    "Table": "table",
+    "descend": "descent",
+}
+
+__all__ = [
+    "BuiltNetwork",
+    "Descent",
+    "DownslopeError",
+    "Epoch",
+    "Model",
+    "Network",
+    "Recipe",
+    "Run",
+    "Table",
+    "descend",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: kernels and tables are heavy."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'downslope' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"downslope.{_HOMES[name]}"), name)

@@ -144,6 +144,11 @@ class Course:
         self._seconds_per_step, self._saved = 0.0, time.monotonic()
         self._snapshot()
 
+    @property
+    def threads(self) -> int:
+        """How many threads run the steps."""
+        return self._stepper.threads
+
     def _total_steps(self) -> int | None:
         descent = self.descent
         by_epochs = None if descent.epochs is None else descent.epochs * self.steps_per_epoch
@@ -374,7 +379,8 @@ class Course:
             else seconds / done * (self.descent.epochs - done)
         )
         epoch = Epoch(done, self.history, done * len(self._order) / seconds, left)
-        if any([watcher(epoch) for watcher in watchers]) and not self.reason:
+        answers = [watcher(epoch) for watcher in watchers]
+        if any(answers) and not self.reason:
             self.reason = "callback: it asked to stop"
 
     def _save(self, at_end: bool) -> None:

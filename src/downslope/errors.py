@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 class DownslopeError(Exception):
@@ -35,7 +36,15 @@ class MissingFileError(DownslopeError, FileNotFoundError):
 
 
 class NonFiniteError(DownslopeError, ArithmeticError):
-    """A loss, gradient or theta that became NaN or infinite during a descent."""
+    """A loss, gradient or theta that became NaN or infinite during a descent.
+
+    Attributes
+    ----------
+    run
+        The `Run` up to then, with the last finite theta; None where none was made.
+    """
+
+    run: Any = None
 
 
 def nearest(name: object, known: Iterable[str]) -> str:

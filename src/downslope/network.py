@@ -115,7 +115,8 @@ class BuiltNetwork:
             if part.kind in (kinds.WEIGHT, kinds.PROJECTION):
                 choice = initializers[min(part.layer, len(initializers) - 1)]
                 name = str(activations[part.layer]) if part.kind == kinds.WEIGHT else "identity"
-                view[...] = initial_weights(choice, *part.shape, name, generator, self.theta.dtype)
+                inputs, units = part.shape
+                view[...] = initial_weights(choice, inputs, units, name, generator)
             elif part.kind == kinds.GAMMA:
                 view[...] = 1
             elif part.kind == kinds.SLOPE:

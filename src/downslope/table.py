@@ -126,13 +126,10 @@ def read(source: Any, target: Any = None, name: str | None = None) -> Table:
         name = name or path.name
         source, default = _read_file(path, target)
         target = default if target is None or isinstance(source, np.ndarray) else target
-    frame = _as_frame(source)
-    if frame is not None:
-        return _from_frame(frame, target, name or "data frame")
-    features = _as_array(source)
+    features = as_features(source)
+    if not isinstance(features, np.ndarray):
+        return _from_frame(features, target, name or "data frame")
     name = name or "array"
-    if features.dtype.kind not in "biuf":
-        return _from_frame(_object_frame(features, name), target, name)
     if isinstance(target, str):
         raise TableError(f"{name} has no named columns: give the target's values, not {target!r}")
     names = tuple(f"x{index}" for index in range(features.shape[1]))
@@ -346,9 +343,31 @@ def _refuse_twice(names: Sequence[str], where: str) -> None:
         raise TableError(f"{where}: every column takes a name of its own; twice there: {twice}")
 
 
-def _as_array(source: Any) -> Array:
-    """Give what is no data frame as an array of two dimensions."""
-    features = np.asarray(source)
+def as_features(source: Any) -> pl.DataFrame | Array:
+    """Give a data frame of any kind as polars', anything else as an array, (rows, columns).
+
+    Arrays of texts or mixed objects become a data frame with the columns x0, x1, ...; nothing
+    about the values is checked yet.
+
+    Raises
+    ------
+    InvalidTypeError
+        If it is neither.
+    TableError
+        If an array has not two dimensions, or two columns of a data frame have one name.
+
+    Examples
+    --------
+    >>> as_features([[1, 2], [3, 4]]).shape
+    (2, 2)
+    """
+    frame = _as_frame(source)
+    if frame is not None:
+        return frame
+    try:
+        features = np.asarray(source)
+    except ValueError as error:
+        raise TableError(f"rows of features take the same number of columns: {error}") from error
     if features.ndim == 0 or features.dtype.kind in "cV":
         raise InvalidTypeError(
             "a table takes a path, a data frame or an array of numbers (rows, columns); "
@@ -360,10 +379,10 @@ def _as_array(source: Any) -> Array:
             f"features take two dimensions, (rows, columns); got shape {features.shape}: "
             f"reshape them, such as X.reshape{shape}"
         )
-    return features
+    return features if features.dtype.kind in "biuf" else _object_frame(features)
 
 
-def _object_frame(features: Array, name: str) -> pl.DataFrame:
+def _object_frame(features: Array) -> pl.DataFrame:
     """Give an array of texts or mixed objects as a data frame, column by column."""
     import polars as pl
 
@@ -464,10 +483,10 @@ def _read_npz(path: Path, target: Any) -> tuple[Array, Any]:
         if isinstance(target, str):
             if target not in known:
                 raise TableError(f"{str(path)!r} has no array {target!r}: {nearest(target, known)}")
-            return _as_array(arrays[features]), arrays[target]
+            return arrays[features], arrays[target]
         default = next((each for each in ("y", "target") if each in known), None)
         values = arrays[default] if target is None and default else target
-        return _as_array(arrays[features]), values
+        return arrays[features], values
 
 
 def available_memory() -> int | None:
@@ -692,10 +711,11 @@ def _stratify(target: Array, fraction: float, wanted: int, order: Array) -> Arra
     classes, labels, counts = np.unique(target, return_inverse=True, return_counts=True)
     if counts.min() == 1:
         label = int(np.argmin(counts))
+        row = int(np.argmax(labels == label)) + 1
         raise TableError(
-            f"class {classes[label].item()!r} has one row (row {int((labels == label).argmax()) + 1}): it can be "
-            "trained on or held out, not both; add rows, merge the "
-            "class with another, drop it, or hold out nothing (fraction 0)"
+            f"class {classes[label].item()!r} has one row (row {row}): it can be trained on or "
+            "held out, not both; add rows, merge the class with another, drop it, or hold out "
+            "nothing (fraction 0)"
         )
     share = counts * fraction
     held = np.minimum(np.floor(share).astype(np.int64), counts - 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
@@ -50,13 +50,13 @@ def kernel(function: Function) -> Function:
 
     Shapes are not checked in here: the caller has done so.
     """
-    return _stamped(numba.njit(**_OPTIONS)(function))
+    return cast(Function, _stamped(numba.njit(**_OPTIONS)(function)))
 
 
 def inner(function: Function) -> Function:
     """Compile a kernel that only kernels call: what Python would need to call it is left out.
 
-    That halves the time of the first compile.
+    That shortens the first compile.
     """
     return _stamped(
         numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)(function)
@@ -70,3 +70,8 @@ def _stamped(compiled: Any) -> Any:
     """
     compiled._cache._cache_file._source_stamp = _DIGEST
     return compiled
+
+
+def is_cached(compiled: Any) -> bool:
+    """Say whether a kernel lies compiled on disk already."""
+    return bool(compiled._cache._cache_file._load_index())

@@ -216,8 +216,8 @@ _COLUMNS: Final[Mapping[str, Callable[[Options, Doubles, Doubles], Columns]]] = 
 def update(rule, theta, gradient, state, start, row):
     """Move one block of theta, in place, by the rule of that code.
 
-    theta, gradient: (block,); state: (moments, all of theta),
-    the block's from `start` on, zeros before the first step; row: the step's of `coefficients`.
+    theta, gradient: (block,); state: (moments, all of theta), the block's from `start` on, zeros
+    before the first step; row: the step's of `coefficients`.
     """
     stop = start + theta.shape[0]
     if rule == _GD:

@@ -1,0 +1,243 @@
+"""descend(): from a recipe and a table to a trained network."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from downslope import table as tables
+from downslope.checkpoint import Checkpoint, digest
+from downslope.course import Course, Data, Watcher, score
+from downslope.errors import NonFiniteError
+from downslope.history import History
+from downslope.model import Model
+from downslope.network import BuiltNetwork
+from downslope.preparation import Preparation
+from downslope.recipe import Recipe
+from downslope.stepper import Targets, check_weights
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A descent that has ended: the network, how it went, why it stopped.
+
+    Attributes
+    ----------
+    recipe
+    model
+        The network with the preparation of its tables.
+    history
+        Losses and scores by epoch.
+    reason
+        Why it stopped.
+    scores
+        By "training" and "validation": the network's score and the trivial predictor's (the most
+        frequent class, or the mean), as accuracy or R2.
+    threads
+        How many ran the steps.
+    """
+
+    recipe: Recipe
+    model: Model
+    history: History
+    reason: str
+    scores: dict[str, dict[str, float]]
+    threads: int
+
+    @property
+    def network(self) -> BuiltNetwork:
+        """The trained network; the best by validation where rows were held out."""
+        return self.model.network
+
+    @property
+    def loss_curve(self) -> list[float]:
+        """Mean training loss of every epoch."""
+        return self.history.losses
+
+    @property
+    def steps(self) -> int:
+        """Steps done."""
+        return self.history.steps
+
+    @property
+    def seconds(self) -> float:
+        """Seconds spent in steps and in scoring held-out rows."""
+        return self.history.seconds
+
+    def predict(self, source: Any) -> Array:
+        """Predict the target of new rows (see `Model.predict`)."""
+        return self.model.predict(source)
+
+    def predict_proba(self, source: Any) -> Array:
+        """Predict the classes' probabilities of new rows (see `Model.predict_proba`)."""
+        return self.model.predict_proba(source)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the model to a file."""
+        return self.model.save(path)
+
+
+def descend(
+    recipe: Recipe,
+    source: Any,
+    target: Any = None,
+    *,
+    weights: Any = None,
+    threads: int | None = None,
+    watchers: Sequence[Watcher] = (),
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+) -> Run:
+    """Train a network by gradient descent.
+
+    Parameters
+    ----------
+    recipe
+        What to train and how.
+    source
+        The features: a data frame, an array (rows, columns), a path to a file, or a `Table`.
+    target
+        The values to be predicted, (rows,) or (rows, columns); or the name of a column.
+    weights : (rows,), or None
+        How much each row counts.
+    threads
+        None takes the available cores. The result is the same, bit for bit, for any number.
+    watchers
+        Functions called at each epoch's end with an `Epoch`; one that gives True ends the run.
+    checkpoint
+        A directory for the run's state, written at least about once a second.
+    resume
+        Go on from the state in `checkpoint`, if there is one: the result is the same, bit for bit,
+        as if the run had not been interrupted.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    TableError, InvalidValueError, InvalidTypeError, MissingFileError
+        For data or settings that cannot be trained on.
+    NonFiniteError
+        If the loss, the gradient or theta becomes NaN or infinite; its `run` holds the network
+        before that.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from downslope import Descent, Network
+    >>> corners = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    >>> recipe = Recipe(
+    ...     Network([8], activation="tanh"),
+    ...     Descent(batch="full", learning_rate=0.1, epochs=200, validation=0.0),
+    ... )
+    >>> run = descend(recipe, corners, np.array([0, 1, 1, 0]))
+    >>> run.predict(corners)
+    array([0, 1, 1, 0])
+    """
+    read = source if isinstance(source, tables.Table) else tables.read(source, target)
+    task = tables.infer_task(read.target, recipe.network.task)
+    data, preparation, network = prepare(recipe, read, task, weights)
+    identity = None if checkpoint is None else identify(recipe, data)
+    kept = None if checkpoint is None else Checkpoint(Path(checkpoint), identity or {})
+    course = Course(network, data, recipe.descent, threads, kept)
+    if resume:
+        course.resume()
+    failure: NonFiniteError | None = None
+    with _interruptible(course):
+        try:
+            course.run(tuple(watchers))
+        except NonFiniteError as error:
+            failure = error
+            course.reason = f"not finite: {error}"
+    scores = _scores(course, task)
+    with_file = not callable(recipe.descent.rule) and not callable(recipe.descent.schedule)
+    model = Model(network, preparation, recipe if with_file else None, {"reason": course.reason})
+    run = Run(recipe, model, course.history, course.reason, scores, course.threads)
+    if failure is not None:
+        failure.run = run
+        raise failure
+    return run
+
+
+def prepare(
+    recipe: Recipe, read: tables.Table, task: str, weights: Any
+) -> tuple[Data, Preparation, BuiltNetwork]:
+    """Turn a table into numbers, split it, and build the network for it."""
+    descent, network = recipe.descent, recipe.network
+    generator = np.random.default_rng([descent.seed, 1])
+    training, held_out = tables.split(read.target, task, descent.validation, generator)
+    preparation = Preparation.fit(read, task, training, network.scaling)
+    target = preparation.encode_target(read.target)
+    columns = len(preparation.classes) or (target.shape[1] if target.ndim == 2 else 1)
+    features = preparation.transform(read.features)
+    built = BuiltNetwork(network, features.shape[1], columns, task, descent.dtype, descent.seed)
+    row_weights = None if weights is None else check_weights(weights, len(read), np.float64)
+    targets = Targets.of(target, row_weights, built.outputs, built.theta.dtype)
+    return Data(built.check_features(features), targets, training, held_out), preparation, built
+
+
+def identify(recipe: Recipe, data: Data) -> dict[str, Any]:
+    """Say which run this is, for a checkpoint: by its recipe and its data."""
+    numbers = [data.features, data.targets.labels, data.targets.values, data.targets.weights]
+    return {
+        "recipe": json.loads(json.dumps(recipe.to_dict())),
+        "data": digest(*numbers, data.training, data.held_out),
+    }
+
+
+def _scores(course: Course, task: str) -> dict[str, dict[str, float]]:
+    """Score the network and the trivial predictor on the rows trained on and held out."""
+    data, scores = course.data, {}
+    outputs = course.network.output(data.features)
+    whole = data.targets.labels
+    if not whole.size:
+        whole = data.targets.values.reshape(-1, course.network.outputs)
+    trivial = _trivial(whole[data.training], task)
+    for name, rows in (("training", data.training), ("validation", data.held_out)):
+        if len(rows):
+            target = whole[rows]
+            guess = np.broadcast_to(trivial, (len(rows), len(trivial)))
+            scores[name] = {
+                "score": score(task, outputs[rows], target),
+                "trivial": score(task, guess, target),
+            }
+    return scores
+
+
+def _trivial(target: Array, task: str) -> Array:
+    """Give the outputs of the predictor that knows only the target: (outputs,)."""
+    if task in ("binary", "multiclass"):
+        counts = np.bincount(target, minlength=2)
+        return np.asarray(counts == counts.max(), float)
+    return np.asarray(target.astype(np.float64).mean(0))
+
+
+@contextlib.contextmanager
+def _interruptible(course: Course) -> Iterator[None]:
+    """Let the first Ctrl-C end the run cleanly; a second one does as it always does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def stop(number: int, frame: Any) -> None:
+        course.interrupted = True
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,116 @@
+"""What the command line prints: an epoch's line, a run's summary, the catalogue's tables."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TextIO
+
+from rich.console import Console
+from rich.table import Table
+
+from downslope.catalogue import Entry
+from downslope.course import Epoch
+from downslope.descent import Run
+
+LASTING_LINES = 20
+"""On a terminal every epoch rewrites one line; about so many of them stay."""
+
+
+def duration(seconds: float) -> str:
+    """Write a number of seconds as a person would.
+
+    >>> duration(0.25), duration(83), duration(7400)
+    ('0.2 s', '1 min 23 s', '2 h 3 min')
+    """
+    if math.isnan(seconds):
+        return "?"
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def epoch_line(epoch: Epoch, task: str) -> str:
+    """Write one epoch in one line: losses, score, speed, time left."""
+    history = epoch.history
+    parts = [f"epoch {epoch.number:>4}", f"loss {history.losses[-1]:<9.4g}"]
+    if history.validation_losses:
+        name = "R2" if task == "regression" else "accuracy"
+        parts.append(f"held out {history.validation_losses[-1]:<9.4g}")
+        parts.append(f"{name} {history.validation_scores[-1]:.4f}")
+    parts.append(f"{epoch.rows_per_second:>11,.0f} rows/s")
+    parts.append(f"left {duration(epoch.seconds_left)}")
+    return "  ".join(parts)
+
+
+class EpochLines:
+    """Shows epochs as they end: one live line on a terminal, plain lines elsewhere."""
+
+    def __init__(self, task: str, epochs: int | None, stream: TextIO = sys.stdout) -> None:
+        self.task, self.stream = task, stream
+        self.every = max(1, (epochs or 1000) // LASTING_LINES)
+        self.live = stream.isatty()
+        self._open = False
+
+    def __call__(self, epoch: Epoch) -> None:
+        """Show one epoch."""
+        line = epoch_line(epoch, self.task)
+        lasting = not self.live or epoch.number == 1 or epoch.number % self.every == 0
+        start = "\r\x1b[2K" if self.live else ""
+        self.stream.write(start + line + ("\n" if lasting else ""))
+        self._open = not lasting
+        self.stream.flush()
+
+    def close(self) -> None:
+        """End the live line."""
+        if self._open:
+            self.stream.write("\n")
+            self._open = False
+
+
+def print_summary(run: Run, name: str, files: Mapping[str, Path]) -> None:
+    """Print what was trained on what, why it stopped, how good it is, and where it lies."""
+    network, task = run.network, run.network.task
+    widths = " - ".join(str(units) for units in (network.inputs, *network.layout.plan["units"]))
+    score = "R2" if task == "regression" else "accuracy"
+    trivial = "the mean" if task == "regression" else "the most frequent class"
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    table.add_row("data", name)
+    table.add_row("network", f"{widths}, {task}, {network.output_activation} + {network.loss}")
+    table.add_row("weights", f"{network.theta.size:,} parameters in {network.theta.dtype}")
+    shown = f"{run.history.epochs} epochs, {run.steps:,} steps, {duration(run.seconds)}"
+    table.add_row("descent", shown + f", {run.threads} thread{'s' * (run.threads > 1)}")
+    table.add_row("stopped", run.reason)
+    if "validation" in run.scores:
+        table.add_row("kept", f"the theta of epoch {run.history.best_epoch}, best on held-out rows")
+    for rows, values in run.scores.items():
+        label = "held out" if rows == "validation" else rows
+        text = f"{score} {values['score']:.4f}  ({trivial}: {values['trivial']:.4f})"
+        if values["score"] <= values["trivial"]:
+            text += "  [bold]no better than trivial[/bold]"
+        table.add_row(label, text)
+    for kind, path in files.items():
+        table.add_row(kind, str(path))
+    console = Console(highlight=False)
+    console.print()
+    console.print(table)
+
+
+def print_entries(entries: Mapping[str, Entry]) -> None:
+    """Print a table of the catalogue: name, one line, equation, options, source."""
+    console = Console(highlight=False)
+    for entry in entries.values():
+        options = ", ".join(f"{key}={value:g}" for key, value in entry.options.items())
+        head = f"[bold]{entry.name}[/bold]" + (f"({options})" if options else "")
+        console.print(f"{head}  {entry.line}")
+        if entry.equation:
+            console.print(f"    {entry.equation}", markup=False)
+        if entry.source:
+            console.print(f"    [dim]{entry.source}[/dim]")
