@@ -3,7 +3,7 @@
     python benchmarks/peers.py [--rows REGEX] [--quick] [--rounds N] [--no-write]
     python benchmarks/peers.py --memory | --startup
 
-The full run takes some six minutes on an idle machine and writes RESULTS.md.
+The full run takes some five minutes and writes RESULTS.md; part of the rows, or --quick, does not.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--rows", metavar="REGEX", help="only rows such as '784-128-10 b32 adam'")
     parser.add_argument("--quick", action="store_true", help="one short round, for a first look")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"default {ROUNDS}")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"at most; default {ROUNDS}")
     parser.add_argument("--no-write", action="store_true", help="leave RESULTS.md as it is")
     parser.add_argument("--memory", action="store_true", help="only memory of full-batch descent")
     parser.add_argument("--startup", action="store_true", help="only time to start")
@@ -82,7 +82,7 @@ def main() -> None:
     found = _measure(rows, rounds, BUDGET / 3 if arguments.quick else BUDGET, console)
     full = not arguments.quick and arguments.rows is None
     footprint = _footprint([memory, startup]) if full and "Downslope" not in found.absent else []
-    results = Results(found, rounds, footprint)
+    results = Results(found, footprint)
     show(results, console)
     if full and not arguments.no_write:
         RESULTS.write_text(markdown(results), encoding="utf-8")

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from contenders import CONTENDERS
 from rounds import Measurements
-from rows import RULES, Row
+from rows import NETWORKS, RULES, Row
 
 PEERS: Final = ("PyTorch", "JAX", "scikit-learn")
 AIMS: Final = {"PyTorch": 15.0, "JAX": 2.5, "scikit-learn": 18.0}
@@ -48,7 +48,8 @@ best over the rounds. A ratio is the peer's time over Downslope's: above 1, Down
 - JAX: a whole epoch in one jitted `lax.scan` with donated state, on all cores; its compilation for
   each network is not in the step but listed below.
 - scikit-learn: `MLPClassifier.fit` of 1 and of 1 + k epochs, the difference; on one and on two
-  threads of BLAS, the better counts. At batch 1 it gets 500 of the rows. With two classes it has one output where the others have two.
+  threads of BLAS, the better counts. At batch 1 it gets 500 of the rows. With two
+  classes it has one output where the others have two.
 - Limit: the products (2 m n k operations each: x W and x^T d of each layer, d W^T of all but the
   first) at the best rate that any BLAS at hand sustains here on all cores, plus the bytes that the
   rule must move (Adam reads 4 and writes 3 vectors as long as theta, SGD 2 and 1) at the bandwidth
@@ -61,7 +62,6 @@ class Results:
     """The measurements and what else was measured in the same run."""
 
     measurements: Measurements
-    rounds: int
     footprint: Sequence[str] = ()
 
 
@@ -129,8 +129,11 @@ def _means(found: Measurements, rule: str) -> list[str]:
 
 def _aimed(found: Measurements) -> Iterator[str]:
     """Compare the geometric means over all Adam rows with what was aimed at."""
+    rows = _of_rule(found, "adam")
+    if len(rows) < len(NETWORKS):
+        return
     for peer, aim in AIMS.items():
-        mean = geometric_mean(found.ratio(row, peer) for row in _of_rule(found, "adam"))
+        mean = geometric_mean(found.ratio(row, peer) for row in rows)
         if mean is not None:
             word = "reached" if mean >= aim else "missed"
             yield f"{peer}: {_figure(mean)}, aimed at {aim:g} ({word})"
@@ -154,6 +157,32 @@ def _scaling(found: Measurements) -> Iterator[str]:
             yield f"{row}: {_figure(one)} µs on one, {_figure(two)} µs on two: {one / two:.2f} x"
 
 
+def _impossible(found: Measurements) -> Iterator[str]:
+    """Name each row on which a step was faster than its limit, which is then wrong."""
+    for row, contenders in found.timings.items():
+        for name in contenders:
+            best = found.best(row, name)
+            if best and found.limits and best[1].microseconds < found.limits.microseconds(row):
+                yield f"{row}: {name} is faster than the limit: the machine was busy at measuring it"
+
+
+def _compiled(found: Measurements) -> Iterator[str]:
+    """Say what JAX compiles for each network anew, and what Downslope spends on its first call."""
+
+    def seconds(contender: str) -> list[float]:
+        timings = [each.get(contender, {}) for each in found.timings.values()]
+        return [timing.compile_seconds for row in timings for timing in row.values()]
+
+    if every := seconds("JAX"):
+        yield (
+            f"JAX: {min(every):.2f} to {max(every):.2f} s for each network anew,"
+            f" {sum(every):.1f} s for these {len(every)} rows"
+        )
+    if every := seconds("Downslope"):
+        later = f", at most {max(every[1:]):.2f} s of any later one" if every[1:] else ""
+        yield f"Downslope: {every[0]:.2f} s of the first descend() of one epoch{later}"
+
+
 def _notes(results: Results) -> Iterator[tuple[str, list[str]]]:
     """Give what is said under the tables, by heading."""
     found = results.measurements
@@ -166,13 +195,10 @@ def _notes(results: Results) -> Iterator[tuple[str, list[str]]]:
     if scaling := list(_scaling(found)):
         yield "Two threads against one", scaling
     if limits := found.limits:
-        yield "Rate of products", [f"{limits.products / 1e9:.0f} GFLOP/s ({limits.library})"]
-    compiled = [
-        f"{row}: {timing.compile_seconds:.2f} s"
-        for row in found.timings
-        for timing in found.timings[row].get("JAX", {}).values()
-    ]
-    yield "JAX's compilation, for each network anew", compiled or ["not measured"]
+        rate = f"{limits.products / 1e9:.0f} GFLOP/s ({limits.library})"
+        yield "Rate of products", [rate, *_impossible(found)]
+    if compiled := list(_compiled(found)):
+        yield "Compilation", compiled
     if results.footprint:
         yield "Memory and start", list(results.footprint)
     if found.absent:
@@ -207,7 +233,7 @@ def markdown(results: Results) -> str:
     lines = [
         "# Downslope and its peers",
         "",
-        f"Written by `make bench`, {datetime.now(UTC):%Y-%m-%d}; best of {results.rounds} rounds.",
+        f"Written by `make bench`, {datetime.now(UTC):%Y-%m-%d}; best of {found.rounds} rounds.",
         "",
         f"- Machine: {machine()}",
         f"- Versions: {releases}",

@@ -20,6 +20,9 @@ from contenders import CONTENDERS, Steps
 from limit import PAUSE, Limits, measured
 from rows import Row
 
+PATIENCE: Final = 240.0
+"""Seconds after which no further round begins: a busy machine gets fewer rounds, not more time."""
+
 MARGIN: Final = 1.5
 """A peer's variant this far behind its best after the first round is not measured again."""
 
@@ -47,6 +50,7 @@ class Measurements:
     """All that the rounds gave."""
 
     timings: dict[Row, dict[str, dict[str, Timing]]] = field(default_factory=dict)
+    rounds: int = 0
     limits: Limits | None = None
     releases: dict[str, str] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
@@ -164,7 +168,7 @@ def measure(
     rows: Sequence[Row], rounds: int, budget: float, tell: Callable[[str], None]
 ) -> Measurements:
     """Measure all contenders on all rows in turns of about `budget` seconds each."""
-    found = Measurements()
+    found, started = Measurements(), time.perf_counter()
     with ExitStack() as stack:
         asks: dict[str, Callable[[Any], Any]] = {}
         for name in CONTENDERS:
@@ -175,12 +179,15 @@ def measure(
             else:
                 asks[name], found.releases[name] = ask, release
         for number in range(1, rounds + 1):
+            if time.perf_counter() - started > PATIENCE:
+                break
             tell(f"round {number}/{rounds}: the machine's limit")
             limits = measured(rows)
             found.limits = limits if found.limits is None else found.limits.best(limits)
             for row in rows:
                 tell(f"round {number}/{rounds}: {row}")
                 _one_row(found, row, asks)
+            found.rounds = number
     return found
 
 

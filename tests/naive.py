@@ -249,9 +249,11 @@ def activate_naively(name: str, z: Doubles, parameter: float = 0.0) -> Doubles:
     return NAIVE_ACTIVATIONS[name][0](z, parameter)
 
 
-def loss_naively(name: str, y: Doubles, t: Doubles, parameter: float = 1.0) -> Doubles:
+def loss_naively(
+    name: str, y: Doubles, t: Doubles, parameter: float = 1.0, clip: float = 1e-7
+) -> Doubles:
     """L of every row, (rows,), from y and t (rows, outputs); probabilities clipped as in Keras."""
-    p, r = np.clip(y, 1e-7, 1 - 1e-7), y - t
+    p, r = np.clip(y, clip, 1 - clip), y - t
     delta = parameter
     terms = {
         "cross_entropy": -t * np.log(p),

@@ -185,11 +185,11 @@ class _Room:
 
 
 def plan_workspace(
-    parameters: Parameters, rows: int, block: int, threads: int, weighted: bool, scratch: int = 0
+    parameters: Parameters, rows: int, block: int, threads: int, weighted: bool
 ) -> Workspace:
     """Plan the workspace for micro-batches of `rows` rows, in blocks of `block` rows.
 
-    weighted: whether rows have weights; scratch: floats that the rule needs for each thread.
+    weighted: whether rows have weights.
     """
     layout, loss = parameters.layout, parameters.loss
     plan = layout.plan.copy()
@@ -227,7 +227,7 @@ def plan_workspace(
     # One of its own for each thread and block: neighbors must not share a cache line.
     record["sums_size"] = aligned(max(sums, 1))
     record["sums"] = room.take(max(-(-rows // block), threads) * int(record["sums_size"]))
-    record["scratch_size"] = aligned(max(moments, scratch, 1))
+    record["scratch_size"] = aligned(max(moments, 1))
     record["scratch"] = room.take(threads * int(record["scratch_size"]))
     return Workspace(plan, frame, room.size)
 
@@ -256,7 +256,7 @@ def _transposed(plan: npt.NDArray[Any]) -> int:
     return int(small.max()) if small.size else 0
 
 
-def cut(layout: Layout, rows: int, rule: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+def cut(layout: Layout, rows: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Cut theta into pieces and blocks, for gradients over micro-batches of `rows` rows.
 
     The cut hangs on the network and the batch only, never on the number of threads.
@@ -265,25 +265,17 @@ def cut(layout: Layout, rows: int, rule: str) -> tuple[npt.NDArray[Any], npt.NDA
     blocks: list[tuple[int, ...]] = []
     first, start = 0, 0
 
-    def close(matrix: int = 0) -> None:
+    def close() -> None:
         nonlocal first, start
         if len(pieces) > first:
-            blocks.append((first, len(pieces), start, pieces[-1][5], matrix))
+            blocks.append((first, len(pieces), start, pieces[-1][5]))
             first, start = len(pieces), pieces[-1][5]
 
-    last = len(layout.plan) - 1
     for part in layout.parts:
-        is_matrix = part.kind in (kinds.WEIGHT, kinds.PROJECTION)
-        whole = is_matrix and rule == "muon" and part.layer < last
-        if not is_matrix or whole:
-            if whole:
-                close()
-            height = part.shape[0] if is_matrix else 0
-            pieces.append((part.layer, part.kind, 0, height, part.start, part.stop))
-            if whole:
-                close(1)
-        else:
+        if part.kind in (kinds.WEIGHT, kinds.PROJECTION):
             _cut_rows(part, rows, pieces, close, start)
+        else:
+            pieces.append((part.layer, part.kind, 0, 0, part.start, part.stop))
         if pieces[-1][5] - start >= BLOCK_PARAMETERS:
             close()
     close()

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from downslope.catalogue import Choice
 from downslope.errors import InvalidTypeError, InvalidValueError
-from downslope.kernels import loop, muon, rules
+from downslope.kernels import loop, rules
 from downslope.kernels import plan as kinds
 from downslope.kernels.product import CACHED_BYTES
 from downslope.kernels.threads import BARRIER_WORDS
@@ -173,19 +173,13 @@ class Stepper(_Engine):
         threads: int | None = None,
     ) -> None:
         layout, dtype = parameters.layout, parameters.theta.dtype
-        self.batch, self.rule = batch, -1 if rule is None else rule.code
         rows, block = batching(layout, batch)
         # Adam's pass over theta is worth some 30 operations a parameter.
         work = (6 * batch + 30) * layout.parameters
         workers = Workers(check_threads(threads) if work >= SHARED_WORK else 1)
-        is_muon = rule is not None and rule.name == "muon"
-        scratch = 0
-        if is_muon:
-            shapes = zip(layout.plan["inputs"], layout.plan["units"], strict=True)
-            scratch = max(muon.muon_scratch(int(i), int(o)) for i, o in shapes)
         weighted = targets.weights.size > 0
-        space = plan_workspace(parameters, rows, block, workers.count, weighted, scratch)
-        pieces, blocks = cut(layout, rows, "" if rule is None else rule.name)
+        space = plan_workspace(parameters, rows, block, workers.count, weighted)
+        pieces, blocks = cut(layout, rows)
         room = aligned(int((blocks["stop"] - blocks["start"]).max()))
         moments = 0 if rule is None else rules.moments(rule)
         job = _job(parameters, space, features, targets)._replace(
@@ -195,7 +189,7 @@ class Stepper(_Engine):
             state=np.zeros((moments, layout.parameters), dtype),
             sums=np.zeros((3, max(len(blocks), -(-rows // block)))),
         )
-        super().__init__(job, workers, is_muon or _needs_blas(parameters, rows))
+        super().__init__(job, workers, _needs_blas(parameters, rows))
 
     def run(self, chunk: loop.Chunk) -> int:
         """Run the steps of a chunk; give how many were done before one was not finite."""

@@ -46,6 +46,8 @@ FEW_CLASSES: Final = 20
 """Whole numbers of more distinct values than this are quantities. Digits and grades (10), star
 ratings, months (12) and hours of a half day stay below; counts, years and prices lie above."""
 
+_NO_TARGET: Final = "there is no target: say which column is to be predicted"
+
 BLOCK: Final = 1 << 17
 """Numbers looked at in one go: a block's float64 copy (1 MiB) stays in cache."""
 
@@ -104,7 +106,8 @@ def read(source: Any, target: Any = None, name: str | None = None) -> Table:
     Returns
     -------
     Table
-        Without infinite values, and without missing ones in the target.
+        With a target: without infinite values, and without missing ones in the target. (Without
+        one, for prediction, `Preparation.transform` looks at the columns that it uses.)
 
     Raises
     ------
@@ -182,9 +185,9 @@ def _checked(
         raise TableError(
             f"{name} has {columns} columns but no rows: there is nothing to learn from"
         )
-    check_finite(features, names, name)
     if target is None:
         return Table(features, None, names, (), name)
+    check_finite(features, names, name)
     values = read_target(target, targets)
     if len(values) != rows:
         raise TableError(f"{name} has {rows} rows of features and {len(values)} of the target")
@@ -193,10 +196,10 @@ def _checked(
     return Table(features, values, names, targets, name)
 
 
-def blocks(matrix: Array) -> Iterator[slice]:
-    """Cut rows into slices of at most `BLOCK` numbers, so that no copy of a matrix is needed."""
-    rows = max(1, BLOCK // max(1, math.prod(matrix.shape[1:])))
-    return (slice(start, start + rows) for start in range(0, len(matrix), rows))
+def blocks(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Cut the rows of a shape into slices of at most `BLOCK` numbers, to work without copies."""
+    rows = max(1, BLOCK // max(1, math.prod(shape[1:])))
+    return (slice(start, start + rows) for start in range(0, shape[0], rows))
 
 
 def check_finite(features: pl.DataFrame | Array, names: Sequence[str], name: str) -> None:
@@ -207,7 +210,7 @@ def check_finite(features: pl.DataFrame | Array, names: Sequence[str], name: str
             if column.dtype.is_float():
                 counts[index] = int(column.is_infinite().sum() or 0)
     elif features.dtype.kind == "f":
-        for rows in blocks(features):
+        for rows in blocks(features.shape):
             if not np.isfinite(features[rows]).all():
                 found = np.isinf(features[rows]).sum(axis=0)
                 counts = [int(a + b) for a, b in zip(counts, found, strict=True)]
@@ -572,7 +575,7 @@ def infer_task(target: Array | None, task: str = "auto", name: str = "target") -
     if task not in ("auto", *TASKS):
         raise InvalidValueError(f"unknown task {task!r}: {nearest(task, TASKS)}")
     if target is None:
-        raise TableError("there is no target: say which column is to be predicted")
+        raise TableError(_NO_TARGET)
     values = np.unique(target) if target.ndim == 1 else target
     if target.ndim == 1 and len(values) < 2:
         seen = f"only {values[0].item()!r}" if len(values) else "no value"
@@ -646,7 +649,7 @@ def _refuse_stray_text(target: Array, values: Array, name: str) -> None:
 
 
 def split(
-    target: Array, task: str, fraction: float, generator: np.random.Generator
+    target: Array | None, task: str, fraction: float, generator: np.random.Generator
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Part the rows at random into those to train on and those held out.
 
@@ -683,6 +686,8 @@ def split(
     >>> len(training), len(held_out)
     (2, 2)
     """
+    if target is None:
+        raise TableError(_NO_TARGET)
     rows = len(target)
     if isinstance(fraction, bool) or not isinstance(fraction, int | float | np.number):
         raise InvalidTypeError(f"the fraction to hold out takes a number; got {fraction!r}")

@@ -11,11 +11,9 @@ import math
 
 from downslope.catalogue import code
 from downslope.kernels.elementary import (
-    borrowed,
     clamp,
     copy,
     each_exp,
-    exact,
     exp,
     expm1,
     fused,
@@ -23,12 +21,12 @@ from downslope.kernels.elementary import (
     log1p,
     normal,
     ordered,
-    piece,
     sigmoid_sides,
     tanh,
     unordered,
 )
-from downslope.kernels.jit import inner, kernel
+from downslope.kernels.jit import exact, inner, kernel
+from downslope.kernels.views import borrowed, piece
 
 IDENTITY = code("activation", "identity")
 SIGMOID = code("activation", "sigmoid")
@@ -138,9 +136,8 @@ def gelu_tanh(z):
 def gelu_tanh_slope(z):
     """phi'(z) = sigma(2 u) + z sigma(2 u) sigma(-2 u) 2 u'."""
     z = clamp(z, -FAR, FAR)
-    square = z * z
-    cubic = fused(like(z, 2.0 * GELU_SCALE * GELU_CUBE), square, like(z, 2.0 * GELU_SCALE))
-    inner = fused(like(z, 6.0 * GELU_SCALE * GELU_CUBE), square, like(z, 2.0 * GELU_SCALE))
+    cubic = fused(like(z, 2.0 * GELU_SCALE * GELU_CUBE), z * z, like(z, 2.0 * GELU_SCALE))
+    inner = fused(like(z, 6.0 * GELU_SCALE * GELU_CUBE), z * z, like(z, 2.0 * GELU_SCALE))
     left, right = sigmoid_sides(z * cubic)
     return fused(z * left, right * inner, left)
 

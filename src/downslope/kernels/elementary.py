@@ -15,15 +15,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
-from numba.np.arrayobj import populate_array
 
-from downslope.kernels.jit import _OPTIONS, Function, _stamped
+from downslope.kernels.jit import exact
+from downslope.kernels.views import address
 
 LOG2_E = 1.0 / math.log(2.0)
 LN2_HIGH = 0.693145751953125
@@ -32,19 +31,6 @@ LN2_HIGH = 0.693145751953125
 LN2_LOW = 1.42860682030941723e-6
 LOWEST_SINGLE, LOWEST_DOUBLE = -87.0, -708.0
 """exp falls to the smallest normal numbers here; further down it is 0."""
-
-
-def exact(function: Function) -> Function:
-    """Compile an elementwise kernel that only kernels call, for exactly the operations written.
-
-    Free to reassociate, LLVM chooses differently for a vector, for a loop's remainder and for a
-    single element: then a row's result would hang on its place in the block and on the number of
-    threads. Where two roundings are too many, `fused` says so.
-    """
-    options = {**_OPTIONS, "fastmath": False}
-    return _stamped(  # type: ignore[no-any-return]
-        numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)(function)
-    )
 
 
 def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
@@ -172,57 +158,6 @@ def _reflect(builder: Any, bits: Any) -> Any:
     """Turn the order of the negative numbers around; twice gives the same bits again."""
     sign = builder.ashr(bits, bits.type(bits.type.width - 1))
     return builder.xor(bits, builder.and_(sign, bits.type(2 ** (bits.type.width - 1) - 1)))
-
-
-@intrinsic
-def borrowed(typing, array):
-    """The same array as a view that owns nothing and must not outlive it.
-
-    A kernel with branches counts the references to each of its arrays up and down again, and so
-    do `reshape` and slices: atomic operations, two of which cost more than eight activations. None
-    are counted for arrays that a kernel borrows before it does anything else.
-    """
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        view = context.make_array(signature.args[0])(context, builder, arguments[0])
-        view.meminfo = ir.Constant(view.meminfo.type, None)
-        view.parent = ir.Constant(view.parent.type, None)
-        return view._getvalue()
-
-    return array(array), generate
-
-
-@intrinsic
-def piece(typing, array, begin, count):
-    """`count` elements from the flat position `begin` of a C-contiguous array, borrowed."""
-    view = types.Array(array.dtype, 1, "C")
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        whole = context.make_array(signature.args[0])(context, builder, arguments[0])
-        part = context.make_array(view)(context, builder)
-        size = context.get_constant(types.intp, context.get_abi_sizeof(whole.data.type.pointee))
-        populate_array(
-            part,
-            data=builder.gep(whole.data, [arguments[1]]),
-            shape=[arguments[2]],
-            strides=[size],
-            itemsize=size,
-            meminfo=None,
-        )
-        return part._getvalue()
-
-    return view(array, types.intp, types.intp), generate
-
-
-@intrinsic
-def address(typing, array):
-    """Where an array begins; its `ctypes` would count references."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        whole = context.make_array(signature.args[0])(context, builder, arguments[0])
-        return builder.ptrtoint(whole.data, context.get_value_type(types.intp))
-
-    return types.intp(array), generate
 
 
 # (exp(r) - 1) / r for |r| <= ln(2) / 2

@@ -7,7 +7,6 @@ whole gradient first, moves the block at once while both are still in its cache.
 from __future__ import annotations
 
 from downslope.kernels.jit import inner
-from downslope.kernels.muon import muon
 from downslope.kernels.plan import BIAS, GAMMA, PROJECTION, SLOPE, WEIGHT
 from downslope.kernels.product import weight_gradient
 from downslope.kernels.rules import update
@@ -138,17 +137,17 @@ def decay_weights(job, block, decay):
 
 
 @inner
-def move_block(job, block, gradient, rule, coefficients, decay, scratch):
+def scale_values(gradient, factor):
+    """Multiply every entry by one factor."""
+    by = gradient.dtype.type(factor)
+    for k in range(gradient.shape[0]):
+        gradient[k] *= by
+
+
+@inner
+def move_block(job, block, gradient, rule, coefficients, decay):
     """Move a block of theta by the rule; gradient (stop - start,) is the block's."""
     if decay != 1.0:
         decay_weights(job, block, decay)
-    if block.matrix:
-        piece = job.pieces[block.first]
-        layer = job.plan[piece.layer]
-        shape = (layer.inputs, layer.units)
-        muon(job.theta[block.start : block.stop].reshape(shape), gradient.reshape(shape),
-             job.state[0, block.start : block.stop].reshape(shape), scratch,
-             coefficients)  # fmt: skip
-    else:
-        theta = job.theta[block.start : block.stop]
-        update(rule, theta, gradient, job.state, block.start, coefficients)
+    theta = job.theta[block.start : block.stop]
+    update(rule, theta, gradient, job.state, block.start, coefficients)

@@ -45,6 +45,9 @@ _OPTIONS = {
 zero gives them."""
 
 
+_INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+
 def kernel(function: Function) -> Function:
     """Compile a kernel: arrays in, arrays written; no interpreter lock; cached on disk.
 
@@ -61,6 +64,17 @@ def inner(function: Function) -> Function:
     return _stamped(
         numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)(function)
     )
+
+
+def exact(function: Function) -> Function:
+    """Compile an elementwise kernel that only kernels call, for exactly the operations written.
+
+    Free to reassociate, LLVM chooses differently for a vector, for a loop's remainder and for a
+    single element: then a row's result would hang on its place in the block and on the number of
+    threads. Where two roundings are too many, `fused` says so.
+    """
+    options = {**_OPTIONS, "fastmath": False}
+    return cast(Function, _stamped(numba.njit(**_INNER, **options)(function)))
 
 
 def _stamped(compiled: Any) -> Any:

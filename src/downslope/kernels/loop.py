@@ -20,6 +20,7 @@ from downslope.kernels.gradients import (
     clip_values,
     move_block,
     penalize,
+    scale_values,
     square_sum,
 )
 from downslope.kernels.jit import Doubles, Floats, Integers, inner, kernel
@@ -35,6 +36,11 @@ from downslope.kernels.passes import (
 )
 from downslope.kernels.plan import BATCH_NORMALIZATION
 from downslope.kernels.threads import raise_flag, read_flag, take, wait
+from downslope.kernels.views import borrowed
+
+BEGIN, ADD, FINISH, MOVE = 1, 2, 4, 8
+"""What is done to a block of theta: its gradient begun or added to, penalties and bounds put on the
+finished gradient, the block moved by the rule."""
 
 
 class Job(NamedTuple):
@@ -77,41 +83,30 @@ class Chunk(NamedTuple):
 
 
 @inner
-def share(number, among, count):
-    """The part first:last of `count` things that one of several takes."""
-    return number * count // among, (number + 1) * count // among
+def borrowed_job(job):
+    """Give the job with borrowed arrays: the caller keeps them alive."""
+    return Job(
+        borrowed(job.plan), borrowed(job.frame), borrowed(job.pieces), borrowed(job.blocks),
+        borrowed(job.theta), borrowed(job.gradient), borrowed(job.state), borrowed(job.statistics),
+        borrowed(job.workspace), borrowed(job.reading), borrowed(job.features), borrowed(job.labels),
+        borrowed(job.targets), borrowed(job.weights), borrowed(job.sums), borrowed(job.barrier),
+    )  # fmt: skip
 
 
 @inner
-def block_losses(job, chunk, source, x, begin, row, rows, scale, step, thread, threads):
-    """Forward, loss and backward, one block of rows after another through all layers."""
-    frame = job.frame[0]
-    plan, theta, workspace = job.plan, job.theta, job.workspace
-    layers = plan.shape[0]
-    blocks = (rows + frame.block - 1) // frame.block
-    mine, end = share(thread, threads, blocks)
-    scratch_at = frame.scratch + thread * frame.scratch_size
-    scratch = workspace[scratch_at : scratch_at + frame.scratch_size]
-    for b in range(mine, end):
-        first, last = b * frame.block, min((b + 1) * frame.block, rows)
-        sums = frame.sums + b * frame.sums_size
-        workspace[sums : sums + frame.sums_size] = 0
-        prepare_rows(job, chunk, begin, first, last)
-        for number in range(layers):
-            layer = plan[number]
-            reads, at = (source, x) if number == 0 else (job.reading, layer.x)
-            pre_activation(layer, theta, job.statistics, reads, at, workspace, first, last, True)
-            if number < layers - 1:
-                output(layer, number, theta, reads, at, workspace, first, last, row, chunk.seed,
-                       step, True)  # fmt: skip
-        top = plan[layers - 1]
-        job.sums[0, b] = loss_and_dz(top, frame, theta, workspace, first, last, scale,
-                                     sums + top.sums)  # fmt: skip
-        for number in range(layers - 2, -1, -1):
-            layer, above = plan[number], plan[number + 1]
-            hidden_dy(layer, above, theta, workspace, first, last, scratch)
-            hidden_dz(layer, number, theta, workspace, first, last, row, chunk.seed, step,
-                      sums + layer.sums)  # fmt: skip
+def borrowed_chunk(chunk):
+    """Give the chunk with borrowed arrays."""
+    return Chunk(
+        borrowed(chunk.order), chunk.in_order, chunk.first, chunk.batch, chunk.steps, chunk.step,
+        chunk.seed, chunk.rule, borrowed(chunk.coefficients), borrowed(chunk.decays),
+        borrowed(chunk.penalties), borrowed(chunk.losses), borrowed(chunk.norms),
+    )  # fmt: skip
+
+
+@inner
+def share(number, among, count):
+    """The part first:last of `count` things that one of several takes."""
+    return number * count // among, (number + 1) * count // among
 
 
 @inner
@@ -126,8 +121,12 @@ def prepare_rows(job, chunk, begin, first, last):
 
 
 @inner
-def batch_losses(job, chunk, source, x, begin, rows, scale, step, thread, threads):
-    """Forward, loss and backward, layer by layer, for the statistics of the whole batch."""
+def losses_and_dz(job, chunk, source, x, begin, row, rows, scale, step, thread, threads):
+    """Forward, loss and backward over a micro-batch, each thread with its blocks of rows.
+
+    Threads meet only where batch normalization needs the statistics of all rows. begin: position
+    in the order of the micro-batch's first row; row: its number in the batch.
+    """
     frame = job.frame[0]
     plan, theta, workspace = job.plan, job.theta, job.workspace
     layers = plan.shape[0]
@@ -148,9 +147,10 @@ def batch_losses(job, chunk, source, x, begin, rows, scale, step, thread, thread
         if number < layers - 1:
             for b in range(mine, end):
                 first, last = b * frame.block, min((b + 1) * frame.block, rows)
-                output(layer, number, theta, reads, at, workspace, first, last, 0, chunk.seed,
+                output(layer, number, theta, reads, at, workspace, first, last, row, chunk.seed,
                        step, True)  # fmt: skip
-    wait(job.barrier, threads)
+    if frame.batchwise:
+        wait(job.barrier, threads)
     for b in range(mine, end):
         first, last = b * frame.block, min((b + 1) * frame.block, rows)
         sums = frame.sums + b * frame.sums_size
@@ -163,7 +163,7 @@ def batch_losses(job, chunk, source, x, begin, rows, scale, step, thread, thread
         for b in range(mine, end):
             first, last = b * frame.block, min((b + 1) * frame.block, rows)
             hidden_dy(layer, above, theta, workspace, first, last, scratch)
-            hidden_dz(layer, number, theta, workspace, first, last, 0, chunk.seed, step,
+            hidden_dz(layer, number, theta, workspace, first, last, row, chunk.seed, step,
                       frame.sums + b * frame.sums_size + layer.sums)  # fmt: skip
         if layer.normalization == BATCH_NORMALIZATION:
             normalize_batch_backward(job, layer, rows, mine, end, scratch, threads)
@@ -226,7 +226,8 @@ def next_block(job, thread, threads, previous):
 def finish_gradient(job, chunk, b, out, out_at, scale):
     """Add the penalties to a block's gradient and bound its entries; note penalty and square sum."""
     block = job.blocks[b]
-    l1, l2, clip_norm, clip_value = chunk.penalties
+    limits = chunk.penalties
+    l1, l2, clip_norm, clip_value = limits[0], limits[1], limits[2], limits[3]
     if l1 > 0 or l2 > 0:
         job.sums[2, b] = penalize(job, block, out, out_at, l1 * scale, l2 * scale)
     gradient = out[out_at : out_at + block.stop - block.start]
@@ -237,57 +238,42 @@ def finish_gradient(job, chunk, b, out, out_at, scale):
 
 
 @inner
-def try_move(job, chunk, k, block, out, out_at, scratch):
-    """Move a block of theta unless its gradient is NaN or infinite: then raise the flag."""
-    gradient = out[out_at : out_at + block.stop - block.start]
-    if all_finite(gradient):
-        move_block(
-            job, block, gradient, chunk.rule, chunk.coefficients[k], chunk.decays[k], scratch
-        )
-    else:
-        raise_flag(job.barrier)
+def share_theta(job, chunk, k, source, x, rows, task, factor, scale, thread, threads):
+    """Compute the gradient of the blocks that this thread takes, or move them, or both.
 
-
-@inner
-def share_theta(job, chunk, k, source, x, rows, begun, finished, at_once, scale, thread, threads,
-                scratch):  # fmt: skip
-    """Gradient of the blocks that this thread takes; moved at once where that may be."""
+    task: the sum of BEGIN, ADD (to the gradient of earlier micro-batches), FINISH and MOVE;
+    factor: on the whole gradient, for clipping. A block that is moved at once has its gradient in
+    the thread's own room, which stays in its cache.
+    """
     theta_size = job.theta.shape[0]
     room = (job.gradient.shape[0] - theta_size) // threads
-    b = next_block(job, thread, threads, -1)
+    computes, moves = (task & (BEGIN | ADD)) != 0, (task & MOVE) != 0
+    b = next_block(job, thread, threads, np.int64(-1))
     while b < job.blocks.shape[0]:
         block = job.blocks[b]
-        at = theta_size + thread * room if at_once else block.start
-        block_gradient(job, block, job.gradient, at, source, x, rows, begun)
-        if finished:
+        at = theta_size + thread * room if computes and moves else block.start
+        if computes:
+            block_gradient(job, block, job.gradient, at, source, x, rows, (task & ADD) != 0)
+        if (task & FINISH) != 0:
             finish_gradient(job, chunk, b, job.gradient, at, scale)
-        if at_once:
-            try_move(job, chunk, k, block, job.gradient, at, scratch)
+        if moves:
+            gradient = job.gradient[at : at + block.stop - block.start]
+            if factor != 1.0:
+                scale_values(gradient, factor)
+            if all_finite(gradient):
+                move_block(job, block, gradient, chunk.rule, chunk.coefficients[k], chunk.decays[k])
+            else:
+                raise_flag(job.barrier)
         b = next_block(job, thread, threads, b)
 
 
 @inner
-def clip_and_move(job, chunk, k, thread, threads, scratch):
-    """Having the whole gradient, bound its norm and move theta."""
-    clip_norm = chunk.penalties[2]
+def gradient_norm(job):
+    """Norm of the whole gradient, from the blocks' sums of squares in their order."""
     total = 0.0
-    if clip_norm > 0 or chunk.norms.shape[0] > 0:
-        for b in range(job.blocks.shape[0]):
-            total += job.sums[1, b]
-    norm = math.sqrt(total)
-    if thread == 0 and chunk.norms.shape[0] > 0:
-        chunk.norms[k] = norm
-    if chunk.rule < 0:
-        return
-    b = next_block(job, thread, threads, -1)
-    while b < job.blocks.shape[0]:
-        block = job.blocks[b]
-        if clip_norm > 0 and norm > clip_norm:
-            factor = job.theta.dtype.type(clip_norm / norm)
-            for j in range(block.start, block.stop):
-                job.gradient[j] *= factor
-        try_move(job, chunk, k, block, job.gradient, block.start, scratch)
-        b = next_block(job, thread, threads, b)
+    for b in range(job.blocks.shape[0]):
+        total += job.sums[1, b]
+    return math.sqrt(total)
 
 
 @inner
@@ -304,42 +290,45 @@ def row_scale(job, chunk, begin, count):
 @kernel
 def descend(job, chunk, thread, threads):
     """Run some steps of one epoch; give how many were done before something was not finite."""
+    job, chunk = borrowed_job(job), borrowed_chunk(chunk)
     frame, inputs = job.frame[0], job.plan[0].inputs
-    at_scratch = frame.scratch + thread * frame.scratch_size
-    scratch = job.workspace[at_scratch : at_scratch + frame.scratch_size]
-    watched = chunk.penalties[2] > 0 or chunk.norms.shape[0] > 0 or chunk.rule < 0
+    clip_norm, penalized = chunk.penalties[2], chunk.penalties[0] > 0 or chunk.penalties[1] > 0
+    watched = clip_norm > 0 or chunk.norms.shape[0] > 0
     for k in range(chunk.steps):
         begin = chunk.first + k * chunk.batch
         count = min(chunk.batch, chunk.order.shape[0] - begin)
         scale = row_scale(job, chunk, begin, count)
-        at_once = count <= frame.rows and not watched
+        at_once = count <= frame.rows and not watched and chunk.rule >= 0
         loss = 0.0
         for row in range(0, count, frame.rows):
             rows = min(frame.rows, count - row)
             source, x = job.reading, job.plan[0].x
             if chunk.in_order:
                 source, x = job.features, chunk.order[begin + row] * inputs
-            if frame.batchwise:
-                batch_losses(job, chunk, source, x, begin, rows, scale, chunk.step + k, thread,
-                             threads)  # fmt: skip
-            else:
-                block_losses(job, chunk, source, x, begin + row, row, rows, scale, chunk.step + k,
-                             thread, threads)  # fmt: skip
+            losses_and_dz(job, chunk, source, x, begin + row, row, rows, scale, chunk.step + k,
+                          thread, threads)  # fmt: skip
             wait(job.barrier, threads)
             for b in range((rows + frame.block - 1) // frame.block):
                 loss += job.sums[0, b]
             if not math.isfinite(loss):
                 chunk.losses[k] = loss
                 return k
-            share_theta(job, chunk, k, source, x, rows, row > 0, row + rows >= count, at_once,
-                        scale, thread, threads, scratch)  # fmt: skip
+            task = (BEGIN if row == 0 else ADD) + (FINISH if row + rows >= count else 0)
+            task += MOVE if at_once else 0
+            share_theta(job, chunk, k, source, x, rows, task, 1.0, scale, thread, threads)
             wait(job.barrier, threads)
         if not at_once:
-            clip_and_move(job, chunk, k, thread, threads, scratch)
-            wait(job.barrier, threads)
+            norm = gradient_norm(job) if watched else 0.0
+            if thread == 0 and chunk.norms.shape[0] > 0:
+                chunk.norms[k] = norm
+            if chunk.rule >= 0:
+                factor = clip_norm / norm if 0 < clip_norm < norm else 1.0
+                share_theta(job, chunk, k, job.reading, np.int64(0), np.int64(0), MOVE + 0, factor,
+                            scale, thread, threads)  # fmt: skip
+                wait(job.barrier, threads)
         if thread == 0:
             chunk.losses[k] = loss * scale
-            if chunk.penalties[0] > 0 or chunk.penalties[1] > 0:
+            if penalized:
                 for b in range(job.blocks.shape[0]):
                     chunk.losses[k] += job.sums[2, b]
         if read_flag(job.barrier):
@@ -354,6 +343,8 @@ def predict(job, order, in_order, out, losses, thread, threads):
     out (rows x outputs,): the outputs, or empty; losses (blocks,): the sum of each block's losses,
     or empty. `job.frame` holds one block for each thread.
     """
+    job = borrowed_job(job)
+    order, out, losses = borrowed(order), borrowed(out), borrowed(losses)
     frame, plan, workspace = job.frame[0], job.plan, job.workspace
     layers, outputs = plan.shape[0], plan[plan.shape[0] - 1].units
     top = plan[layers - 1]
@@ -377,7 +368,8 @@ def predict(job, order, in_order, out, losses, thread, threads):
                 layer, job.theta, job.statistics, reads, at, workspace, first, last, False
             )
             if number < layers - 1 or losses.shape[0] == 0:
-                output(layer, number, job.theta, reads, at, workspace, first, last, 0, 0, 0, False)
+                output(layer, number, job.theta, reads, at, workspace, first, last, place,
+                       place, place, False)  # fmt: skip
         if losses.shape[0] > 0:
             gather_targets(frame, outputs, job.labels, job.targets, job.weights, order,
                            begin - place, first, last, workspace)  # fmt: skip

@@ -11,19 +11,9 @@ import math
 
 from downslope.catalogue import code
 from downslope.kernels.activations import IDENTITY, SIGMOID, SOFTMAX, shift, sigmoid
-from downslope.kernels.elementary import (
-    borrowed,
-    clamp,
-    copy,
-    each_exp,
-    exact,
-    exp,
-    like,
-    log,
-    log1p,
-    piece,
-)
-from downslope.kernels.jit import inner, kernel
+from downslope.kernels.elementary import clamp, copy, each_exp, exp, like, log, log1p
+from downslope.kernels.jit import exact, inner, kernel
+from downslope.kernels.views import borrowed, piece
 
 CROSS_ENTROPY = code("loss", "cross_entropy")
 BINARY_CROSS_ENTROPY = code("loss", "binary_cross_entropy")

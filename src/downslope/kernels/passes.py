@@ -11,6 +11,8 @@ workspace's first row.
 
 from __future__ import annotations
 
+import numpy as np
+
 from downslope.kernels import dropout, normalize
 from downslope.kernels.activations import activate, backpropagate, slope_gradient
 from downslope.kernels.jit import inner
@@ -22,12 +24,13 @@ from downslope.kernels.plan import (
     PROJECTION_RESIDUAL,
 )
 from downslope.kernels.product import affine, input_gradient
+from downslope.kernels.views import matrix
 
 
 @inner
 def rows_of(workspace, at, first, last, width):
     """View rows first:last of a (rows, width) matrix in the workspace."""
-    return workspace[at + first * width : at + last * width].reshape((last - first, width))
+    return matrix(workspace, at + first * width, last - first, width)
 
 
 @inner
@@ -122,7 +125,7 @@ def output(layer, number, theta, source, x, workspace, first, last, row, seed, s
 def project(layer, theta, source, x, workspace, first, last):
     """y += x P, row by row through the place of dL/dy, which is free until the backward pass."""
     units = layer.units
-    affine(source, x + first * layer.inputs, theta, layer.projection, -1,
+    affine(source, x + first * layer.inputs, theta, layer.projection, np.int64(-1),
            workspace, layer.dy + first * units, last - first, layer.inputs, units)  # fmt: skip
     for k in range(first * units, last * units):
         workspace[layer.y + k] += workspace[layer.dy + k]
@@ -157,13 +160,13 @@ def hidden_dy(layer, above, theta, workspace, first, last, scratch):
     rows, units = last - first, layer.units
     begin, above_begin = layer.dy + first * units, first * above.units
     input_gradient(workspace, above.dz + above_begin, theta, above.weight, workspace, begin,
-                   rows, units, above.units, scratch, 0)  # fmt: skip
+                   rows, units, above.units, scratch, False)  # fmt: skip
     if above.residual == IDENTITY_RESIDUAL:
         for k in range(rows * units):
             workspace[begin + k] += workspace[above.dy + above_begin + k]
     elif above.residual == PROJECTION_RESIDUAL:
         input_gradient(workspace, above.dy + above_begin, theta, above.projection, workspace,
-                       begin, rows, units, above.units, scratch, 1)  # fmt: skip
+                       begin, rows, units, above.units, scratch, True)  # fmt: skip
 
 
 @inner

@@ -88,7 +88,6 @@ BLOCK = np.dtype(
         ("last", np.int64),
         ("start", np.int64),  # in theta
         ("stop", np.int64),
-        ("matrix", np.int64),  # 1: one whole hidden weight matrix, for rules that need it whole
     ]
 )
 """Neighboring pieces of theta that one thread computes and moves while they are in its cache."""

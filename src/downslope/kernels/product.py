@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import Any
 
 import llvmlite.binding
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -172,6 +173,7 @@ class _Access:
             self.builder.call(self.masked_store, [value, begin, self.number, mask])
 
 
+# Below, np.int64(0) in the place of 0: for a literal the callee would be compiled once more.
 _tall_wide, _tall_narrow = _tile(TILE_ROWS, 2), _tile(TILE_ROWS, 1)
 _half_wide, _half_narrow = _tile(TILE_ROWS // 2, 2), _tile(TILE_ROWS // 2, 1)
 _row_wide, _row_narrow = _tile(1, 2), _tile(1, 1)
@@ -236,14 +238,14 @@ def transpose(source, source_at, rows, columns, target, target_at):
 def affine(x, x_at, theta, weight, bias, z, z_at, rows, inputs, units):
     """z = x W + b for some rows; x (rows, inputs), W (inputs, units); no b where bias < 0."""
     if inputs * units * z.itemsize <= CACHED_BYTES:
-        tile_product(x, x_at, inputs, 1, theta, weight, units, z, z_at, units,
-                     theta, bias, 0, bias + 1, rows, inputs, units)  # fmt: skip
+        tile_product(x, x_at, inputs, np.int64(1), theta, weight, units, z, z_at, units,
+                     theta, bias, np.int64(0), bias + 1, rows, inputs, units)  # fmt: skip
         return
     if bias >= 0:
         for r in range(rows):
             for j in range(units):
                 z[z_at + r * units + j] = theta[bias + j]
-    gemm(x, x_at, inputs, 0, theta, weight, units, 0, z, z_at, units,
+    gemm(x, x_at, inputs, np.int64(0), theta, weight, units, np.int64(0), z, z_at, units,
          rows, units, inputs, bias >= 0)  # fmt: skip
 
 
@@ -265,11 +267,11 @@ def input_gradient(d, d_at, theta, weight, dx, dx_at, rows, inputs, units, scrat
                     total += dx[dx_at + r * inputs + i]
                 dx[dx_at + r * inputs + i] = total
     elif size * dx.itemsize <= TRANSPOSED_BYTES:
-        transpose(theta, weight, inputs, units, scratch, 0)
-        tile_product(d, d_at, units, 1, scratch, 0, inputs, dx, dx_at, inputs,
-                     dx, dx_at, inputs, accumulate, rows, units, inputs)  # fmt: skip
+        transpose(theta, weight, inputs, units, scratch, np.int64(0))
+        tile_product(d, d_at, units, np.int64(1), scratch, np.int64(0), inputs, dx, dx_at, inputs,
+                     dx, dx_at, inputs, int(accumulate), rows, units, inputs)  # fmt: skip
     else:
-        gemm(d, d_at, units, 0, theta, weight, units, 1, dx, dx_at, inputs,
+        gemm(d, d_at, units, np.int64(0), theta, weight, units, np.int64(1), dx, dx_at, inputs,
              rows, inputs, units, accumulate)  # fmt: skip
 
 
@@ -281,9 +283,9 @@ def weight_gradient(x, x_at, d, d_at, gradient, gradient_at, rows, inputs, units
     x (rows, inputs), d (rows, units), gradient (last - first, units).
     """
     if rows * units * d.itemsize <= CACHED_BYTES // 8:
-        tile_product(x, x_at + first, 1, inputs, d, d_at, units, gradient, gradient_at, units,
-                     gradient, gradient_at, units, accumulate,
+        tile_product(x, x_at + first, np.int64(1), inputs, d, d_at, units, gradient, gradient_at, units,
+                     gradient, gradient_at, units, int(accumulate),
                      last - first, rows, units)  # fmt: skip
     else:
-        gemm(x, x_at + first, inputs, 1, d, d_at, units, 0, gradient, gradient_at, units,
+        gemm(x, x_at + first, inputs, np.int64(1), d, d_at, units, np.int64(0), gradient, gradient_at, units,
              last - first, units, rows, accumulate)  # fmt: skip

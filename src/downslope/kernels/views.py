@@ -1,0 +1,89 @@
+"""Views of arrays that cost nothing: no reference count, no check.
+
+Numba counts the references to every array that a kernel slices or hands on, by an atomic operation
+of some 5 nanoseconds each: hundreds of them in a step of a small network. A kernel that borrows its
+arrays from its caller, who keeps them alive, needs none.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numba.np import arrayobj
+
+
+@intrinsic
+def borrowed(typing, array):
+    """The same array as a view that owns nothing and must not outlive it.
+
+    A kernel with branches counts the references to each of its arrays up and down again, and so
+    do `reshape` and slices: atomic operations, two of which cost more than eight activations. None
+    are counted for arrays that a kernel borrows before it does anything else.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        view = context.make_array(signature.args[0])(context, builder, arguments[0])
+        view.meminfo = cgutils.get_null_value(view.meminfo.type)
+        view.parent = cgutils.get_null_value(view.parent.type)
+        return view._getvalue()
+
+    return array(array), generate
+
+
+@intrinsic
+def piece(typing, array, begin, count):
+    """`count` elements from the flat position `begin` of a C-contiguous array, borrowed."""
+    view = types.Array(array.dtype, 1, "C")
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        whole = context.make_array(signature.args[0])(context, builder, arguments[0])
+        part = context.make_array(view)(context, builder)
+        size = context.get_constant(types.intp, context.get_abi_sizeof(whole.data.type.pointee))
+        arrayobj.populate_array(
+            part,
+            data=builder.gep(whole.data, [arguments[1]]),
+            shape=[arguments[2]],
+            strides=[size],
+            itemsize=size,
+            meminfo=None,
+        )
+        return part._getvalue()
+
+    return view(array, types.intp, types.intp), generate
+
+
+@intrinsic
+def matrix(typing, array, at, rows, columns):
+    """View array[at : at + rows * columns], flat and borrowed, as (rows, columns)."""
+    view_type = types.Array(array.dtype, 2, "C", readonly=not array.mutable)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, at, rows, columns = arguments
+        source = context.make_array(signature.args[0])(context, builder, array)
+        view = context.make_array(view_type)(context, builder)
+        size = context.get_constant(types.intp, view_type.dtype.bitwidth // 8)
+        arrayobj.populate_array(
+            view,
+            data=builder.gep(source.data, [at]),
+            shape=cgutils.pack_array(builder, [rows, columns]),
+            strides=cgutils.pack_array(builder, [builder.mul(columns, size), size]),
+            itemsize=size,
+            meminfo=None,
+        )
+        return view._getvalue()
+
+    return view_type(array, types.intp, types.intp, types.intp), generate
+
+
+@intrinsic
+def address(typing, array):
+    """Where an array begins; its `ctypes` would count references."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        whole = context.make_array(signature.args[0])(context, builder, arguments[0])
+        return builder.ptrtoint(whole.data, context.get_value_type(types.intp))
+
+    return types.intp(array), generate

@@ -1,0 +1,443 @@
+"""From files and data frames to checked features and targets."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from downslope import table
+from downslope.errors import (
+    InvalidTypeError,
+    InvalidValueError,
+    MissingFileError,
+    TableError,
+)
+from downslope.table import infer_task, read, read_target, split
+
+FRAME = pl.DataFrame({"size": [1.5, None, 3.0], "color": ["red", "blue", None], "y": [0, 1, 1]})
+
+WRITERS: dict[str, Any] = {
+    "t.csv": lambda path: FRAME.write_csv(path),
+    "t.tsv": lambda path: FRAME.write_csv(path, separator="\t"),
+    "t.parquet": lambda path: FRAME.write_parquet(path),
+    "t.arrow": lambda path: FRAME.write_ipc(path),
+    "t.feather": lambda path: FRAME.write_ipc(path),
+    "t.jsonl": lambda path: FRAME.write_ndjson(path),
+}
+
+
+def write(folder: Path, name: str, content: str | bytes) -> Path:
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_format_gives_the_same_table(name: str, tmp_path: Path) -> None:
+    WRITERS[name](tmp_path / name)
+    for source in (tmp_path / name, str(tmp_path / name)):
+        got = read(source, "y")
+        assert isinstance(got.features, pl.DataFrame)
+        assert got.features.equals(FRAME.drop("y"))
+        np.testing.assert_array_equal(got.target, [0, 1, 1])
+        assert (got.name, got.feature_names, got.target_names) == (name, ("size", "color"), ("y",))
+
+
+@pytest.mark.parametrize(("features", "target"), [("X", "y"), ("data", "target")])
+def test_npz_holds_features_and_target(features: str, target: str, tmp_path: Path) -> None:
+    X = np.arange(6.0).reshape(3, 2)
+    path = tmp_path / "t.npz"
+    np.savez(path, **{features: X, target: [0, 1, 0], "other": [5, 6, 7]})
+    got = read(path)
+    np.testing.assert_array_equal(got.features, X)
+    np.testing.assert_array_equal(got.target, [0, 1, 0])
+    np.testing.assert_array_equal(read(path, "other").target, [5, 6, 7])
+    with pytest.raises(TableError, match=r"has no array 'othr': did you mean 'other'"):
+        read(path, "othr")
+
+
+def test_npz_without_features_or_with_pickles_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "none.npz", Z=np.ones(3))
+    with pytest.raises(TableError, match=r"takes an array 'X' or 'data'; it holds \['Z'\]"):
+        read(tmp_path / "none.npz")
+    np.savez(tmp_path / "pickle.npz", X=np.array([[1, "a"]], dtype=object))
+    with pytest.raises(TableError, match=r"Object arrays cannot be loaded"):
+        read(tmp_path / "pickle.npz")
+
+
+def test_csv_dates_missing_values_and_separators(tmp_path: Path) -> None:
+    text = "day;when;n;s\n2024-01-02;2024-01-02 10:00:00;NA;?\n2024-01-03;;2;null\n;NaN;3;x\n"
+    got = read(write(tmp_path, "t.csv", text)).features
+    assert isinstance(got, pl.DataFrame)
+    assert got.dtypes == [pl.Date, pl.Datetime("us"), pl.Int64, pl.String]
+    assert got.null_count().row(0) == (1, 2, 1, 2)
+
+
+def test_csv_ignores_empty_lines_and_a_byte_order_mark(tmp_path: Path) -> None:
+    got = read(write(tmp_path, "t.csv", b"\xef\xbb\xbfa,b\n1,2\n\n3,\n\n"), "a")
+    np.testing.assert_array_equal(got.target, [1, 3])
+    assert got.feature_names == ("b",)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("t.csv", "", "is empty: it has no columns and no rows"),
+        ("t.csv", "a,b\n", "has 2 columns but no rows"),
+        (
+            "t.csv",
+            "a,b\n1,2\n3\n",
+            "line 3: every row takes as many fields as the header, 2; got 1",
+        ),
+        ("t.csv", "a,b\n1,2\n3,4,5\n", "line 3: .* the header, 2; got 3"),
+        ("t.csv", "a,b,a\n1,2,3\n", r"name of its own; twice there: \['a'\]"),
+        ("t.csv", b"a,b\n\xe9,2\n", "damaged, or no csv file .*utf-8"),
+        ("t.parquet", "no parquet", "damaged, or no parquet file as its extension says"),
+        ("t.arrow", "no arrow file", "damaged, or no ipc file as its extension says"),
+        ("t.jsonl", '{"a": 1}\n{"a":', "damaged, or no ndjson file as its extension says"),
+        ("t.npz", "no npz", "damaged, or no npz file as its extension says"),
+        ("t.xls", "x", r"told by its extension; got '.xls'; known: .csv, .tsv"),
+    ],
+)
+def test_bad_files(name: str, content: str | bytes, message: str, tmp_path: Path) -> None:
+    with pytest.raises(TableError, match=message):
+        read(write(tmp_path, name, content))
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t.arrow", "t.npz"])
+def test_half_a_file_is_refused(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    if name == "t.npz":
+        np.savez(path, X=np.ones((50, 3)))
+    else:
+        WRITERS[name](path)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(TableError, match="is damaged"):
+        read(path)
+
+
+def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match=r"there is no file '.*nowhere\.csv'"):
+        read(tmp_path / "nowhere.csv")
+    with pytest.raises(TableError, match="is a folder"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet", "t.npz"])
+def test_a_table_larger_than_memory(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, X = tmp_path / name, np.ones((1000, 100))
+    frame = pl.DataFrame(X)
+    {"t.csv": frame.write_csv, "t.parquet": frame.write_parquet}.get(
+        name, lambda path: np.savez_compressed(path, X=X)
+    )(path)
+    monkeypatch.setattr(table, "available_memory", lambda: 100_000)
+    with pytest.raises(TableError, match="a table larger than memory cannot be trained on yet"):
+        read(path)
+    # 800,000 bytes, and 400,000 as float32; as text some 4 bytes a number.
+    monkeypatch.setattr(table, "available_memory", lambda: 1_500_000)
+    assert len(read(path)) == 1000
+    monkeypatch.setattr(table, "available_memory", lambda: None)
+    assert len(read(path)) == 1000
+
+
+def test_free_memory_is_told() -> None:
+    free = table.available_memory()
+    assert free is None or free > 1 << 20
+
+
+def test_the_target_by_name_or_by_values() -> None:
+    frame = pl.DataFrame({"a": [1, 2], "b": [3, 4], "c,d": [5, 6], "e": ["u", "v"]})
+    several = read(frame, "a, b")
+    np.testing.assert_array_equal(several.target, [[1, 3], [2, 4]])
+    assert several.feature_names == ("c,d", "e")
+    assert read(frame, ["b", "a"]).target_names == ("b", "a")
+    assert read(frame, "c,d").target_names == ("c,d",)
+    assert read(frame, ["yes", "no"]).feature_names == tuple(frame.columns)
+    assert read(frame, pl.Series([1.5, 2.5])).target_names == ("target",)
+    assert read(frame, pd.Series([1.5, 2.5])).target_names == ("target",)
+    assert read(frame, np.eye(2)).target_names == ("target0", "target1")
+    assert read(frame).target is None
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("survive", "has no target column 'survive': did you mean 'survived'"),
+        ("survived,agee", "no target column 'agee': did you mean 'age'"),
+        (["age", "age"], "named once each"),
+        ("age,name", "mix text and numbers"),
+        ("when", "takes numbers, booleans or texts; got Date"),
+        (
+            "holes",
+            r"'holes' is missing in 2 of 3 rows \(counted from 1: 1, 3\).*drop these rows",
+        ),
+        ("nans", r"'nans' is missing in 1 of 3 rows \(counted from 1: 2\)"),
+        ("endless", "target holds infinite values: 1 in 'endless'"),
+        ([1, 2], "3 rows of features and 2 of the target"),
+    ],
+)
+def test_bad_targets(target: Any, message: str) -> None:
+    frame = pl.DataFrame(
+        {
+            "survived": [0, 1, 1],
+            "age": [1, 2, 3],
+            "name": ["a", "b", "c"],
+            "when": pl.Series(["2024-01-01"] * 3).str.to_date(),
+            "holes": [None, 1, None],
+            "nans": [1.0, float("nan"), 2.0],
+            "endless": [1.0, 2.0, float("inf")],
+        }
+    )
+    with pytest.raises(TableError, match=message):
+        read(frame, target)
+
+
+def test_targets_need_features_beside_them() -> None:
+    with pytest.raises(TableError, match="no columns besides the target"):
+        read(pl.DataFrame({"a": [1, 2]}), "a")
+    with pytest.raises(TableError, match="has no named columns: give the target's values"):
+        read(np.ones((2, 2)), "a")
+
+
+def test_infinite_features_are_counted_by_column() -> None:
+    X = np.zeros((300_000, 2), dtype=np.float32)
+    X[[0, 299_999], 1] = np.inf, -np.inf
+    with pytest.raises(TableError, match="infinite values: 2 in 'x1'; make them missing"):
+        read(X, np.arange(300_000))
+    frame = pl.DataFrame({"a": [1.0, 2.0], "b": [float("inf"), None], "y": [0, 1]})
+    with pytest.raises(TableError, match="infinite values: 1 in 'b'"):
+        read(frame, "y")
+
+
+def test_every_data_frame_is_read_alike() -> None:
+    index = [7, 8, 9]
+    frames = [
+        FRAME,
+        FRAME.lazy(),
+        FRAME.to_arrow(),
+        pd.DataFrame(FRAME.to_dict(as_series=False), index=index),
+    ]
+    for frame in frames:
+        got = read(frame, "y")
+        assert isinstance(got.features, pl.DataFrame)
+        assert got.features.equals(FRAME.drop("y")), type(frame)
+        np.testing.assert_array_equal(got.target, [0, 1, 1])
+
+
+def test_pandas_categories_mixed_objects_and_missing_marks() -> None:
+    frame = pd.DataFrame(
+        {
+            "c": pd.Categorical([1, 2, None]),
+            "m": [1, "x", None],
+            "n": pd.array([1, None, 3], dtype="Int64"),
+            "b": [True, False, True],
+        }
+    )
+    got = read(frame).features
+    assert isinstance(got, pl.DataFrame)
+    assert got.dtypes == [pl.Categorical, pl.String, pl.Int64, pl.Boolean]
+    assert got.rows() == [("1", "1", 1, True), ("2", "x", None, False), (None, None, 3, True)]
+    with pytest.raises(TableError, match="twice there"):
+        read(pd.DataFrame([[1, 2]], columns=["a", "a"]))
+
+
+def test_arrays_of_numbers_are_not_copied() -> None:
+    X, y = np.ones((3, 2), dtype=np.float32), np.array([0, 1, 0])
+    got = read(X, y)
+    assert got.features is X
+    assert got.target is y
+    assert got.feature_names == ("x0", "x1")
+
+
+def test_arrays_of_texts_become_columns() -> None:
+    got = read(np.array([["a", 1], ["b", None]], dtype=object), [0, 1])
+    assert isinstance(got.features, pl.DataFrame)
+    assert got.features.to_dict(as_series=False) == {"x0": ["a", "b"], "x1": [1, None]}
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "message"),
+    [
+        ([1, 2, 3], TableError, r"got shape \(3,\): reshape them, such as X.reshape\(-1, 1\)"),
+        (np.ones((2, 3, 4)), TableError, r"got shape \(2, 3, 4\).*X.reshape\(2, -1\)"),
+        ([[1], [1, 2]], TableError, "rows of features take the same number of columns"),
+        (np.ones((0, 2)), TableError, "has 2 columns but no rows"),
+        (np.ones((2, 0)), TableError, "has no columns"),
+        (7, InvalidTypeError, "takes a path, a data frame or an array .* got int"),
+        (np.ones((2, 2), dtype=complex), InvalidTypeError, "takes a path"),
+    ],
+)
+def test_bad_arrays(source: Any, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
+        read(source)
+
+
+@pytest.mark.parametrize("values", [[1, None], ["a", None], [1.0, np.nan], [1, pd.NA], [pd.NaT, 1]])
+def test_every_mark_of_a_missing_target(values: list[Any]) -> None:
+    with pytest.raises(TableError, match="missing in 1 of 2 rows"):
+        read_target(values)
+
+
+def test_targets_of_other_kinds() -> None:
+    assert read_target(np.array(["a", "b"], dtype=object)).dtype.kind == "U"
+    assert read_target(np.array([1, 2.5], dtype=object)).dtype == np.float64
+    assert read_target(np.array([True, False], dtype=object)).dtype == np.bool_
+    assert read_target([[1.5], [2.5]]).shape == (2,)
+    with pytest.raises(TableError, match="got datetime64"):
+        read_target(np.array(["2024-01-01"], dtype="datetime64[D]"))
+    with pytest.raises(TableError, match=r"takes \(rows,\) or \(rows, outputs\)"):
+        read_target(np.ones((2, 2, 2)))
+
+
+@pytest.mark.parametrize(
+    ("target", "task"),
+    [
+        (["no", "yes", "no"], "binary"),
+        ([True, False], "binary"),
+        ([0, 0, 0, 1], "binary"),
+        ([-1.0, 1.0], "binary"),
+        (["a", "b", "c"], "multiclass"),
+        ([0, 1, 2, 0, 1, 2], "multiclass"),
+        ([1.0, 2.0, 3.0] * 2, "multiclass"),
+        ([1, 2, 3, 4, 5], "regression"),  # fewer than two rows a value
+        (list(range(20)) * 2, "multiclass"),
+        (list(range(21)) * 2, "regression"),
+        ([0.5, 1.5], "regression"),
+        ([[0, 1], [1, 1]], "multilabel"),
+        ([[0.0, 2.0], [1.0, 1.0]], "regression"),
+    ],
+)
+def test_the_task_follows_from_the_target(target: Any, task: str) -> None:
+    values = read_target(target)
+    assert infer_task(values) == task
+    assert infer_task(values, task) == task
+
+
+@pytest.mark.parametrize(
+    ("target", "task"),
+    [
+        ([0, 1, 1], "regression"),
+        ([True, False], "regression"),
+        (list(range(30)), "multiclass"),
+        ([0, 1], "multiclass"),
+        ([[0, 1], [1, 1]], "regression"),
+    ],
+)
+def test_another_task_may_be_asked_for(target: Any, task: str) -> None:
+    assert infer_task(read_target(target), task) == task
+
+
+@pytest.mark.parametrize(
+    ("target", "task", "message"),
+    [
+        (["a", "b"], "regression", "regression takes numbers, and it holds texts such as 'a'"),
+        ([0, 1, 2, 0, 1, 2], "binary", "it holds 3 different values"),
+        (["a", "b", "c"], "binary", "it holds 3 classes"),
+        ([0.5, 1.0, 2.0], "multiclass", "classes take whole numbers or texts"),
+        ([0, 1], "multilabel", "it takes several columns of 0 and 1"),
+        ([[0, 2], [1, 1]], "multilabel", "it takes several columns of 0 and 1"),
+        ([[0, 1], [1, 0]], "multiclass", r"take target.argmax\(axis=1\)"),
+        ([0, 1], "binery", "unknown task 'binery': did you mean 'binary'"),
+    ],
+)
+def test_a_task_that_the_target_cannot_have(target: Any, task: str, message: str) -> None:
+    with pytest.raises(InvalidValueError, match=message):
+        infer_task(read_target(target), task, "y")
+
+
+def test_nothing_to_learn() -> None:
+    with pytest.raises(TableError, match="'y' holds only 'a': learning takes two different"):
+        infer_task(np.array(["a", "a"]), name="y")
+    with pytest.raises(TableError, match=r"holds only 2\.5"):
+        infer_task(np.array([2.5, 2.5]))
+    with pytest.raises(TableError, match="there is no target"):
+        infer_task(None)
+    with pytest.raises(TableError, match="several columns take numbers"):
+        infer_task(np.array([["a", "b"], ["c", "d"]]))
+
+
+def test_a_few_texts_among_numbers_are_no_classes() -> None:
+    prices = np.array([str(each) for each in range(100)] + ["n/a"])
+    with pytest.raises(TableError, match=r"numbers but for texts such as 'n/a' \(row 101\)"):
+        infer_task(prices)
+    assert infer_task(prices, "multiclass") == "multiclass"
+
+
+def test_text_for_regression_is_refused_from_a_file(tmp_path: Path) -> None:
+    got = read(write(tmp_path, "t.csv", "a,y\n1,low\n2,high\n"), "y")
+    with pytest.raises(InvalidValueError, match="regression takes numbers"):
+        infer_task(got.target, "regression", "y")
+
+
+@pytest.mark.parametrize("task", ["regression", "multiclass"])
+@pytest.mark.parametrize("fraction", [0.1, 0.25, 0.5, 0.9])
+def test_a_split_takes_every_row_once(task: str, fraction: float) -> None:
+    target = np.repeat([3, 5, 9], [10, 91, 4])
+    training, held_out = split(target, task, fraction, np.random.default_rng(0))
+    assert training.dtype == held_out.dtype == np.int64
+    np.testing.assert_array_equal(np.sort(np.concatenate([training, held_out])), np.arange(105))
+    assert (np.diff(training) > 0).all()
+    assert (np.diff(held_out) > 0).all()
+    assert len(held_out) == int(105 * fraction + 0.5)
+    again = split(target, task, fraction, np.random.default_rng(0))
+    np.testing.assert_array_equal(held_out, again[1])
+    other = split(target, task, fraction, np.random.default_rng(1))
+    assert not np.array_equal(held_out, other[1])
+
+
+def test_a_stratified_split_keeps_the_classes_shares() -> None:
+    target = np.array(["b"] * 10 + ["a"] * 90 + ["c"] * 4)
+    training, held_out = split(target, "multiclass", 0.25, np.random.default_rng(0))
+    # 26 of 104: 22.5, 2.5 and 1 are due; the one left goes to the first of the largest remainders.
+    classes, counts = np.unique(target[held_out], return_counts=True)
+    assert dict(zip(classes.tolist(), counts.tolist(), strict=True)) == {"a": 23, "b": 2, "c": 1}
+    assert set(target[training]) == {"a", "b", "c"}
+
+
+def test_every_class_stays_in_training() -> None:
+    target = np.repeat(np.arange(50), 2)
+    training, held_out = split(target, "multiclass", 0.9, np.random.default_rng(0))
+    assert len(held_out) == 50
+    np.testing.assert_array_equal(target[training], np.arange(50))
+
+
+def test_nothing_held_out() -> None:
+    training, held_out = split(np.array([0, 0, 0, 1]), "binary", 0, np.random.default_rng(0))
+    np.testing.assert_array_equal(training, np.arange(4))
+    assert held_out.size == 0
+
+
+@pytest.mark.parametrize(
+    ("target", "task", "fraction", "kind", "message"),
+    [
+        ([0, 1, 1], "binary", 0.5, TableError, r"class 0 has one row \(row 1\)"),
+        (["ox", "ox", "elk"], "binary", 0.5, TableError, r"class 'elk' has one row \(row 3\)"),
+        ([1.0, 2.0], "regression", 1.0, InvalidValueError, r"must lie in \[0, 1\); got 1.0"),
+        ([1.0, 2.0], "regression", -0.1, InvalidValueError, r"must lie in \[0, 1\); got -0.1"),
+        ([1.0, 2.0], "regression", np.nan, InvalidValueError, r"must lie in \[0, 1\); got nan"),
+        ([1.0, 2.0], "regression", 0.1, InvalidValueError, "holds out 0 of 2 rows"),
+        ([1.0, 2.0], "regression", 0.9, InvalidValueError, "leaves 0 to train on"),
+        ([1.0, 2.0], "regression", "0.5", InvalidTypeError, "takes a number; got '0.5'"),
+        (None, "regression", 0.5, TableError, "there is no target"),
+    ],
+)
+def test_bad_splits(
+    target: Any, task: str, fraction: Any, kind: type[Exception], message: str
+) -> None:
+    with pytest.raises(kind, match=message):
+        split(
+            None if target is None else np.array(target), task, fraction, np.random.default_rng(0)
+        )
+
+
+def test_arrow_tables_with_the_same_name_twice_are_refused() -> None:
+    doubled = pa.table([pa.array([1]), pa.array([2])], names=["a", "a"])
+    with pytest.raises(TableError, match="twice"):
+        read(doubled)
