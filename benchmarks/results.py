@@ -163,7 +163,7 @@ def _impossible(found: Measurements) -> Iterator[str]:
         for name in contenders:
             best = found.best(row, name)
             if best and found.limits and best[1].microseconds < found.limits.microseconds(row):
-                yield f"{row}: {name} is faster than the limit: the machine was busy at measuring it"
+                yield f"{row}: {name} is faster than this limit: measured on a busy machine"
 
 
 def _compiled(found: Measurements) -> Iterator[str]:

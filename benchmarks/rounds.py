@@ -20,7 +20,7 @@ from contenders import CONTENDERS, Steps
 from limit import PAUSE, Limits, measured
 from rows import Row
 
-PATIENCE: Final = 240.0
+PATIENCE: Final = 200.0
 """Seconds after which no further round begins: a busy machine gets fewer rounds, not more time."""
 
 MARGIN: Final = 1.5

@@ -51,7 +51,8 @@ def test_every_format_gives_the_same_table(name: str, tmp_path: Path) -> None:
 def test_npz_holds_features_and_target(features: str, target: str, tmp_path: Path) -> None:
     X = np.arange(6.0).reshape(3, 2)
     path = tmp_path / "t.npz"
-    np.savez(path, **{features: X, target: [0, 1, 0], "other": [5, 6, 7]})
+    arrays: dict[str, Any] = {features: X, target: [0, 1, 0], "other": [5, 6, 7]}
+    np.savez(path, **arrays)
     got = read(path)
     np.testing.assert_array_equal(got.features, X)
     np.testing.assert_array_equal(got.target, [0, 1, 0])
@@ -134,9 +135,10 @@ def test_a_table_larger_than_memory(
 ) -> None:
     path, X = tmp_path / name, np.ones((1000, 100))
     frame = pl.DataFrame(X)
-    {"t.csv": frame.write_csv, "t.parquet": frame.write_parquet}.get(
-        name, lambda path: np.savez_compressed(path, X=X)
-    )(path)
+    if name == "t.npz":
+        np.savez_compressed(path, X=X)
+    else:
+        (frame.write_csv if name == "t.csv" else frame.write_parquet)(path)
     monkeypatch.setattr(table, "available_memory", lambda: 100_000)
     with pytest.raises(TableError, match="a table larger than memory cannot be trained on yet"):
         read(path)
@@ -180,7 +182,6 @@ def test_the_target_by_name_or_by_values() -> None:
         ),
         ("nans", r"'nans' is missing in 1 of 3 rows \(counted from 1: 2\)"),
         ("endless", "target holds infinite values: 1 in 'endless'"),
-        ([1, 2], "3 rows of features and 2 of the target"),
     ],
 )
 def test_bad_targets(target: Any, message: str) -> None:
@@ -200,6 +201,8 @@ def test_bad_targets(target: Any, message: str) -> None:
 
 
 def test_targets_need_features_beside_them() -> None:
+    with pytest.raises(TableError, match="array has 3 rows of features and 2 of the target"):
+        read(np.ones((3, 2)), [1, 2])
     with pytest.raises(TableError, match="no columns besides the target"):
         read(pl.DataFrame({"a": [1, 2]}), "a")
     with pytest.raises(TableError, match="has no named columns: give the target's values"):
@@ -439,5 +442,5 @@ def test_bad_splits(
 
 def test_arrow_tables_with_the_same_name_twice_are_refused() -> None:
     doubled = pa.table([pa.array([1]), pa.array([2])], names=["a", "a"])
-    with pytest.raises(TableError, match="twice"):
+    with pytest.raises(TableError, match="appears more than once"):
         read(doubled)

@@ -23,6 +23,7 @@ from downslope.network import BuiltNetwork
 from downslope.recipe import Descent
 from downslope.schedules import Span, plateau_rate, rates
 from downslope.stepper import Predictor, Stepper, Targets
+from downslope.whole_rules import Muon, Own, WholeRule
 
 Array = npt.NDArray[Any]
 Rows = npt.NDArray[np.int64]
@@ -138,11 +139,19 @@ class Course:
         )
         self._predictor.job = self._predictor.job._replace(features=self._stepper.job.features)
         self._order = data.training.copy()
-        self._own_state: dict[str, Any] = {}
+        self._whole_rule = self._choose_whole_rule()
         self._position, self._loss_sum = 0, 0.0
         self._best: tuple[Array, Array] | None = None
         self._seconds_per_step, self._saved = 0.0, time.monotonic()
         self._snapshot()
+
+    def _choose_whole_rule(self) -> WholeRule | None:
+        """Give what moves theta from Python; None where the compiled loop does."""
+        if callable(self.descent.rule):
+            return Own(self.descent.rule)
+        if self._rule is not None and self._rule.name == "muon":
+            return Muon(self._rule, self.network.layout, self._stepper.job.state)
+        return None
 
     @property
     def threads(self) -> int:
@@ -205,7 +214,7 @@ class Course:
         left = self.steps_per_epoch - self._position
         if self.descent.steps is not None:
             left = min(left, self.descent.steps - self.history.steps)
-        if self._rule is None:
+        if self._whole_rule is not None:
             return 1
         if not self._seconds_per_step:
             return min(left, 16)
@@ -225,7 +234,7 @@ class Course:
             steps=steps,
             step=first,
             seed=descent.seed,
-            rule=-1 if self._rule is None else self._rule.code,
+            rule=-1 if self._rule is None or self._whole_rule is not None else self._rule.code,
             coefficients=(
                 np.zeros((1, 1))
                 if self._rule is None
@@ -236,11 +245,11 @@ class Course:
                 [descent.l1, descent.l2, descent.clip_norm or 0.0, descent.clip_value or 0.0]
             ),
             losses=np.empty(steps),
-            norms=np.empty(steps if watches or self._rule is None else 0),
+            norms=np.empty(steps if watches or self._whole_rule is not None else 0),
         )
         self._run_chunk(chunk)
-        if self._rule is None:
-            self._own_step(float(rate[0]), float(chunk.norms[0]))
+        if self._whole_rule is not None:
+            self._move(self._whole_rule, float(rate[0]), float(chunk.norms[0]))
         if watches:
             history.gradient_norm = float(chunk.norms[-1])
         counts = np.full(steps, float(self.batch))
@@ -269,17 +278,17 @@ class Course:
             return float(self._rule.options["weight_decay"])
         return self.descent.weight_decay
 
-    def _own_step(self, rate: float, norm: float) -> None:
-        """Move theta by the user's own rule."""
-        assert callable(self.descent.rule)
+    def _move(self, rule: WholeRule, rate: float, norm: float) -> None:
+        """Move theta by a rule that wants the whole gradient."""
         gradient, theta = self._stepper.gradient(), self.network.theta
         if self.descent.clip_norm is not None and norm > self.descent.clip_norm:
             gradient *= theta.dtype.type(self.descent.clip_norm / norm)
-        if self.descent.weight_decay:
-            for part in self.network.layout.parts:
-                if part.kind in (kinds.WEIGHT, kinds.PROJECTION):
-                    theta[part.start : part.stop] *= 1 - rate * self.descent.weight_decay
-        self.descent.rule(theta, gradient, self._own_state, rate, self.history.steps + 1)
+        decay = 1 - rate * self._weight_decay()
+        for part in self.network.layout.parts:
+            if decay != 1 and part.kind in (kinds.WEIGHT, kinds.PROJECTION):
+                theta[part.start : part.stop] *= theta.dtype.type(decay)
+        rule.move(theta, gradient, rate, self.history.steps + 1)
+        self._snapshot()
 
     def _snapshot(self) -> None:
         """Remember the state from which a failed stretch is run again."""
@@ -320,7 +329,7 @@ class Course:
             self.network.theta[:], self.network.statistics[:] = self._kept[:2]
             self._stepper.job.state[:] = self._kept[2]
             for past in history:
-                if past.steps and self._rule is not None:
+                if past.steps:
                     self._stepper.run(past)
             if np.isfinite(self.network.theta).all():
                 return

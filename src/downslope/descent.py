@@ -17,7 +17,7 @@ import numpy.typing as npt
 from downslope import table as tables
 from downslope.checkpoint import Checkpoint, digest
 from downslope.course import Course, Data, Watcher, score
-from downslope.errors import NonFiniteError
+from downslope.errors import InvalidValueError, NonFiniteError
 from downslope.history import History
 from downslope.model import Model
 from downslope.network import BuiltNetwork
@@ -147,6 +147,8 @@ def descend(
     array([0, 1, 1, 0])
     """
     read = source if isinstance(source, tables.Table) else tables.read(source, target)
+    if read.target is None:
+        raise InvalidValueError("descend needs a target: the values, or the name of a column")
     task = tables.infer_task(read.target, recipe.network.task)
     data, preparation, network = prepare(recipe, read, task, weights)
     identity = None if checkpoint is None else identify(recipe, data)
@@ -177,11 +179,12 @@ def prepare(
     """Turn a table into numbers, split it, and build the network for it."""
     descent, network = recipe.descent, recipe.network
     generator = np.random.default_rng([descent.seed, 1])
+    assert read.target is not None
     training, held_out = tables.split(read.target, task, descent.validation, generator)
     preparation = Preparation.fit(read, task, training, network.scaling)
-    target = preparation.encode_target(read.target)
+    target = preparation.encode_target(read.target, descent.dtype)
     columns = len(preparation.classes) or (target.shape[1] if target.ndim == 2 else 1)
-    features = preparation.transform(read.features)
+    features = preparation.transform(read.features, descent.dtype)
     built = BuiltNetwork(network, features.shape[1], columns, task, descent.dtype, descent.seed)
     row_weights = None if weights is None else check_weights(weights, len(read), np.float64)
     targets = Targets.of(target, row_weights, built.outputs, built.theta.dtype)

@@ -433,7 +433,7 @@ class Preparation:
             return _labels(values, np.array(self.classes), title)
         if values.dtype.kind == "U":
             raise TableError(
-                f"target {title!r} takes numbers; got texts such as {values.flat[0]!r}"
+                f"target {title!r} takes numbers; got texts such as {values.flat[0].item()!r}"
             )
         values = values.reshape(len(values), -1)
         outputs = len(self.target_mean) or len(self.target_names)

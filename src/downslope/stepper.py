@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -26,7 +27,7 @@ from downslope.layout import (
     cut,
     plan_workspace,
 )
-from downslope.workers import Workers, check_threads, one_blas_thread
+from downslope.workers import FastestCount, Workers, check_threads, one_blas_thread
 
 Array = npt.NDArray[Any]
 
@@ -190,10 +191,14 @@ class Stepper(_Engine):
             sums=np.zeros((3, max(len(blocks), -(-rows // block)))),
         )
         super().__init__(job, workers, _needs_blas(parameters, rows))
+        self._fastest = FastestCount(workers.count)
 
     def run(self, chunk: loop.Chunk) -> int:
         """Run the steps of a chunk; give how many were done before one was not finite."""
-        done = int(self._workers.run(loop.descend, self.job, chunk))
+        count = self._fastest.choose()
+        begun = time.perf_counter()
+        done = int(self._workers.run(loop.descend, self.job, chunk, count=count))
+        self._fastest.note(count, (time.perf_counter() - begun) / chunk.steps)
         self.job.barrier[:] = 0
         return done
 

@@ -314,7 +314,10 @@ def _as_frame(source: Any) -> pl.DataFrame | None:
     if hasattr(source, "__arrow_c_stream__"):
         import polars as pl
 
-        return pl.DataFrame(source)
+        try:
+            return pl.DataFrame(source)
+        except pl.exceptions.PolarsError as error:
+            raise TableError(f"this {type(source).__name__} is no table: {error}") from error
     return None
 
 

@@ -52,15 +52,18 @@ class Workers:
         self.count = count
         self._pool = ThreadPoolExecutor(count - 1, "downslope") if count > 1 else None
 
-    def run(self, kernel: Callable[..., Any], *arguments: Any) -> Any:
-        """Run ``kernel(*arguments, number, count)`` on all threads; give the first one's result."""
-        if self._pool is None:
+    def run(self, kernel: Callable[..., Any], *arguments: Any, count: int | None = None) -> Any:
+        """Run ``kernel(*arguments, number, count)`` on all threads, or on the first `count`.
+
+        Returns the first one's result.
+        """
+        count = self.count if count is None else count
+        if self._pool is None or count == 1:
             return kernel(*arguments, 0, 1)
         others = [
-            self._pool.submit(kernel, *arguments, number, self.count)
-            for number in range(1, self.count)
+            self._pool.submit(kernel, *arguments, number, count) for number in range(1, count)
         ]
-        result = kernel(*arguments, 0, self.count)
+        result = kernel(*arguments, 0, count)
         for other in others:
             other.result()
         return result
@@ -76,6 +79,38 @@ class Workers:
     ) -> None:
         if self._pool is not None:
             self._pool.shutdown()
+
+
+class FastestCount:
+    """Finds out, while the work goes on, whether it runs faster on one thread or on all.
+
+    Threads that meet every few microseconds stand still whenever another process takes one of
+    their cores. What is computed does not hang on their number, so it may change at any time.
+
+    Parameters
+    ----------
+    most
+        The number of threads there are.
+    """
+
+    AGAIN = 25
+    """Calls after which the other number is tried again."""
+
+    def __init__(self, most: int) -> None:
+        self._seconds = dict.fromkeys(sorted({1, most}, reverse=True), 0.0)
+        self._calls = 0
+
+    def choose(self) -> int:
+        """Give the number of threads for the next call."""
+        self._calls += 1
+        fastest = min(self._seconds, key=self._seconds.__getitem__)
+        if 0.0 not in self._seconds.values() and self._calls % self.AGAIN == 0:
+            return max(self._seconds, key=self._seconds.__getitem__)
+        return fastest
+
+    def note(self, count: int, seconds: float) -> None:
+        """Note how long one unit of the work took on some threads."""
+        self._seconds[count] = seconds
 
 
 @cache

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from downslope.kernels import normalize
+from downslope.kernels.denormals import flush_denormals, restore_denormals
 from downslope.kernels.gradients import (
     all_finite,
     block_gradient,
@@ -290,7 +291,15 @@ def row_scale(job, chunk, begin, count):
 @kernel
 def descend(job, chunk, thread, threads):
     """Run some steps of one epoch; give how many were done before something was not finite."""
-    job, chunk = borrowed_job(job), borrowed_chunk(chunk)
+    before = flush_denormals()
+    done = steps(borrowed_job(job), borrowed_chunk(chunk), thread, threads)
+    restore_denormals(before)
+    return done
+
+
+@inner
+def steps(job, chunk, thread, threads):
+    """The steps themselves."""
     frame, inputs = job.frame[0], job.plan[0].inputs
     clip_norm, penalized = chunk.penalties[2], chunk.penalties[0] > 0 or chunk.penalties[1] > 0
     watched = clip_norm > 0 or chunk.norms.shape[0] > 0
