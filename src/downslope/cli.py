@@ -240,7 +240,7 @@ def fit(
     from downslope.descent import descend
     from downslope.kernels.jit import is_cached
     from downslope.kernels.loop import descend as loop
-    from downslope.table import infer_task
+    from downslope.task import infer_task
     from downslope.terminal import EpochLines, print_summary
 
     if not is_cached(loop):

@@ -316,10 +316,10 @@ class Course:
         loss = chunk.losses[done]
         self._rewind(chunk, done)
         raise NonFiniteError(
-            f"the descent left the finite numbers in step {step} (epoch {self.history.epochs + 1}): "
-            f"first in {place} (loss {loss:g}). theta is kept as it was before that step; lower "
-            f"the learning rate (now {self._rates(1)[0]:g}), clip the gradient (clip_norm=1), or "
-            f"normalize"
+            f"the descent left the finite numbers in step {step} (epoch "
+            f"{self.history.epochs + 1}): first in {place} (loss {loss:g}). "
+            f"theta is kept as it was before that step; lower the learning rate "
+            f"(now {self._rates(1)[0]:g}), clip the gradient (clip_norm=1), or normalize"
         )
 
     def _rewind(self, chunk: Chunk, done: int) -> None:

@@ -24,6 +24,7 @@ from downslope.network import BuiltNetwork
 from downslope.preparation import Preparation
 from downslope.recipe import Recipe
 from downslope.stepper import Targets, check_weights
+from downslope.task import infer_task, split
 
 Array = npt.NDArray[Any]
 
@@ -149,7 +150,7 @@ def descend(
     read = source if isinstance(source, tables.Table) else tables.read(source, target)
     if read.target is None:
         raise InvalidValueError("descend needs a target: the values, or the name of a column")
-    task = tables.infer_task(read.target, recipe.network.task)
+    task = infer_task(read.target, recipe.network.task)
     data, preparation, network = prepare(recipe, read, task, weights)
     identity = None if checkpoint is None else identify(recipe, data)
     kept = None if checkpoint is None else Checkpoint(Path(checkpoint), identity or {})
@@ -180,7 +181,7 @@ def prepare(
     descent, network = recipe.descent, recipe.network
     generator = np.random.default_rng([descent.seed, 1])
     assert read.target is not None
-    training, held_out = tables.split(read.target, task, descent.validation, generator)
+    training, held_out = split(read.target, task, descent.validation, generator)
     preparation = Preparation.fit(read, task, training, network.scaling)
     target = preparation.encode_target(read.target, descent.dtype)
     columns = len(preparation.classes) or (target.shape[1] if target.ndim == 2 else 1)

@@ -91,8 +91,9 @@ class Network:
     label_smoothing
         Share of each class target spread evenly over the classes.
     scaling
-        Of the features, and of a regression target, before the first layer: "auto" (standard for
-        numbers, a squashing one where a table has mixed columns), "standard", "squash" or "none".
+        Of the features, and of a regression target, before the first layer: "auto" (standard,
+        but squashed where a column reaches beyond 8 standard deviations), "standard", "squash" or
+        "none".
     task
         "auto" goes by the target.
 
@@ -230,9 +231,9 @@ class Descent:
     """
 
     batch: int | Literal["full"] = 32
-    rule: str | Rule = "adam"
+    rule: str | Rule = "adamw(weight_decay=0.1)"
     learning_rate: float | None = None
-    schedule: str | Schedule = "constant"
+    schedule: str | Schedule = "cosine"
     warmup: int = 0
     clip_norm: float | None = None
     clip_value: float | None = None
@@ -302,8 +303,8 @@ class Descent:
         rule = None if callable(self.rule) else choose("rule", self.rule).name
         if rule == "adamw" and self.weight_decay:
             raise InvalidValueError(
-                "Descent: rule 'adamw' has its own weight_decay option, as adamw(weight_decay=0.01); "
-                "set that or Descent.weight_decay with rule 'adam', not both"
+                "Descent: rule 'adamw' has a weight_decay option of its own, as "
+                "adamw(weight_decay=0.01); set that, or weight_decay with rule 'adam', not both"
             )
         if rule == "rprop" and self.batch != "full":
             raise InvalidValueError(

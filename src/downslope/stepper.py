@@ -91,14 +91,14 @@ def check_weights(weights: Array | None, rows: int, dtype: Any) -> Array:
         raise InvalidTypeError(f"row weights must be numbers; got an array of {weights.dtype}")
     if weights.shape != (rows,):
         raise InvalidValueError(
-            f"row weights must be one for each of {rows} rows; got an array of shape {weights.shape}"
+            f"row weights must be one for each of {rows} rows; got the shape {weights.shape}"
         )
     bad = ~(np.isfinite(weights) & (weights >= 0))
     if bad.any():
         row = int(bad.argmax())
         raise InvalidValueError(
-            f"row weights must be finite and not negative; row {row} has {weights[row]}: remove the "
-            f"row or give it weight 0"
+            f"row weights must be finite and not negative; row {row} has {weights[row]}: remove "
+            f"the row or give it weight 0"
         )
     if not weights.any():
         raise InvalidValueError("row weights must not all be 0: nothing would be learned")

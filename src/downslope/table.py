@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 import sys
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -19,34 +15,15 @@ import numpy.typing as npt
 
 from downslope.errors import (
     InvalidTypeError,
-    InvalidValueError,
-    MissingFileError,
     TableError,
     nearest,
 )
+from downslope.files import read_file, refuse_twice
 
 if TYPE_CHECKING:
     import polars as pl
 
 Array = npt.NDArray[Any]
-
-FORMATS: Final = MappingProxyType(
-    {".csv": "csv", ".tsv": "csv", ".tab": "csv", ".parquet": "parquet", ".pq": "parquet",
-     ".arrow": "ipc", ".feather": "ipc", ".ipc": "ipc", ".jsonl": "ndjson", ".ndjson": "ndjson",
-     ".npz": "npz"}
-)  # fmt: skip
-"""What a file's extension says about its format."""
-
-NULL_MARKERS: Final = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "?")
-"""What stands for a missing value in CSV and TSV."""
-
-TASKS: Final = ("regression", "binary", "multiclass", "multilabel")
-
-FEW_CLASSES: Final = 20
-"""Whole numbers of more distinct values than this are quantities. Digits and grades (10), star
-ratings, months (12) and hours of a half day stay below; counts, years and prices lie above."""
-
-_NO_TARGET: Final = "there is no target: say which column is to be predicted"
 
 BLOCK: Final = 1 << 17
 """Numbers looked at in one go: a block's float64 copy (1 MiB) stays in cache."""
@@ -127,7 +104,7 @@ def read(source: Any, target: Any = None, name: str | None = None) -> Table:
     if isinstance(source, str | os.PathLike):
         path = Path(source)
         name = name or path.name
-        source, default = _read_file(path, target)
+        source, default = read_file(path, target)
         target = default if target is None or isinstance(source, np.ndarray) else target
     features = as_features(source)
     if not isinstance(features, np.ndarray):
@@ -326,7 +303,7 @@ def _from_pandas(source: Any) -> pl.DataFrame:
     import polars as pl
 
     names = [str(each) for each in source.columns]
-    _refuse_twice(names, "data frame")
+    refuse_twice(names, "data frame")
     columns = []
     for position, name in enumerate(names):
         series = source.iloc[:, position]
@@ -341,12 +318,6 @@ def _from_pandas(source: Any) -> pl.DataFrame:
         else:
             columns.append(pl.Series(name, values, strict=False))
     return pl.DataFrame(columns)
-
-
-def _refuse_twice(names: Sequence[str], where: str) -> None:
-    twice = sorted({each for each in names if names.count(each) > 1})
-    if twice:
-        raise TableError(f"{where}: every column takes a name of its own; twice there: {twice}")
 
 
 def as_features(source: Any) -> pl.DataFrame | Array:
@@ -399,337 +370,3 @@ def _object_frame(features: Array) -> pl.DataFrame:
         for index, column in enumerate(features.T)
     }
     return pl.DataFrame(columns)
-
-
-def _read_file(path: Path, target: Any) -> tuple[Any, Any]:
-    """Read a file: a data frame, or the arrays of an .npz with its target."""
-    if not path.exists():
-        raise MissingFileError(f"there is no file {str(path)!r}; check its name and folder")
-    kind = FORMATS.get(path.suffix.lower())
-    if path.is_dir():
-        raise TableError(f"{str(path)!r} is a folder: name one file in it")
-    if kind is None:
-        raise TableError(
-            f"{str(path)!r}: a table's format is told by its extension; "
-            f"got {path.suffix or 'none'!r}; known: {', '.join(FORMATS)}"
-        )
-    if not path.stat().st_size:
-        raise TableError(f"{str(path)!r} is empty: it has no columns and no rows")
-    from polars.exceptions import PanicException, PolarsError
-
-    try:
-        _refuse_larger_than_memory(path, _estimate_memory(path, kind))
-        if kind == "npz":
-            return _read_npz(path, target)
-        return _read_frame(path, kind), None
-    except (TableError, PermissionError):
-        raise
-    except (PolarsError, PanicException, zipfile.BadZipFile, zlib.error, EOFError, KeyError,
-            ValueError, OSError) as error:  # fmt: skip
-        raise TableError(
-            f"{str(path)!r} is damaged, or no {kind} file as its extension says: {error}"
-        ) from error
-
-
-def _read_frame(path: Path, kind: str) -> pl.DataFrame:
-    """Read a file of columns."""
-    import polars as pl
-
-    if kind == "parquet":
-        return pl.read_parquet(path)
-    if kind == "ipc":
-        return pl.read_ipc(path)
-    if kind == "ndjson":
-        return pl.read_ndjson(path, infer_schema_length=None)
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        header = file.readline()
-    separator = "," if path.suffix.lower() == ".csv" else "\t"
-    if separator not in header and path.suffix.lower() == ".csv":
-        separator = max(",;\t|", key=header.count)
-    _refuse_twice(next(csv.reader([header], delimiter=separator), []), repr(str(path)))
-    try:
-        frame = pl.read_csv(
-            path,
-            separator=separator,
-            null_values=list(NULL_MARKERS),
-            try_parse_dates=True,
-            infer_schema_length=None,
-        )
-    except pl.exceptions.ComputeError:
-        _refuse_ragged(path, separator)
-        raise
-    if frame.width > 1 and len(frame) and frame.to_series(-1).null_count():
-        # polars fills a row that is too short with missing values, and takes an empty line for one.
-        _refuse_ragged(path, separator)
-        frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))
-    return frame
-
-
-def _refuse_ragged(path: Path, separator: str) -> None:
-    """Raise `TableError` for the first line that has not as many fields as the header."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        lines = csv.reader(file, delimiter=separator)
-        width = len(next(lines))
-        for fields in lines:
-            if fields and len(fields) != width:
-                raise TableError(
-                    f"{str(path)!r}, line {lines.line_num}: every row takes as many fields as the "
-                    f"header, {width}; got {len(fields)}: look for a missing or a stray "
-                    f"{separator!r}, or put a field that holds one in quotes"
-                )
-
-
-def _read_npz(path: Path, target: Any) -> tuple[Array, Any]:
-    """Read X and y, or data and target, of an .npz file; another target by its name."""
-    with np.load(path, allow_pickle=False) as arrays:
-        known = list(arrays.files)
-        features = next((each for each in ("X", "data") if each in known), None)
-        if features is None:
-            raise TableError(f"{str(path)!r} takes an array 'X' or 'data'; it holds {known}")
-        if isinstance(target, str):
-            if target not in known:
-                raise TableError(f"{str(path)!r} has no array {target!r}: {nearest(target, known)}")
-            return arrays[features], arrays[target]
-        default = next((each for each in ("y", "target") if each in known), None)
-        values = arrays[default] if target is None and default else target
-        return arrays[features], values
-
-
-def available_memory() -> int | None:
-    """Give the bytes of memory that are free; None where the system does not say."""
-    free: list[int] = []
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            free += [int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvail")]
-        group = Path("/sys/fs/cgroup")  # a container's own limit
-        limit, used = (group / "memory.max").read_text(), (group / "memory.current").read_text()
-        free.append(int(limit) - int(used))
-    except (OSError, ValueError):
-        pass
-    if not free and hasattr(os, "sysconf"):
-        for pages in ("SC_AVPHYS_PAGES", "SC_PHYS_PAGES"):
-            if pages in os.sysconf_names and not free:
-                free.append(os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE"))
-    return min(free, default=None)
-
-
-def _estimate_memory(path: Path, kind: str) -> int:
-    """Estimate the bytes of a file's table in memory and of its float32 features beside it."""
-    size = path.stat().st_size  # in text, a number takes about the 8 bytes that it takes in memory
-    if kind == "npz":
-        with zipfile.ZipFile(path) as members:
-            size = sum(member.file_size for member in members.infolist())
-    elif kind == "parquet":
-        from pyarrow.parquet import read_metadata
-
-        about = read_metadata(path)
-        groups = [about.row_group(index) for index in range(about.num_row_groups)]
-        size = sum(group.total_byte_size for group in groups)
-        size = max(size, 8 * about.num_rows * about.num_columns)
-    return size + size // 2
-
-
-def _refuse_larger_than_memory(path: Path, needed: int) -> None:
-    free = available_memory()
-    if free is not None and needed > free:
-        raise TableError(
-            f"{str(path)!r} needs about {needed / 2**30:.1f} GiB of memory and "
-            f"{free / 2**30:.1f} GiB are free: a table larger than memory cannot be trained on "
-            "yet; take fewer rows or columns of it"
-        )
-
-
-def infer_task(target: Array | None, task: str = "auto", name: str = "target") -> str:
-    """Say what kind of task a target asks for, or check the one that was asked for.
-
-    Texts and booleans are classes. Whole numbers are classes if they take two values, or at most
-    `FEW_CLASSES` with two rows or more for each on average; otherwise, and with a number that is
-    not whole, it is regression. A target of several columns is multi-label if all are 0 or 1,
-    otherwise regression with several outputs.
-
-    Parameters
-    ----------
-    target
-        (rows,) or (rows, outputs), as `read_target` gives it.
-    task
-        "auto", or one of "regression", "binary", "multiclass", "multilabel".
-    name
-        What to call the target in messages.
-
-    Returns
-    -------
-    str
-        The task.
-
-    Raises
-    ------
-    InvalidValueError
-        For an unknown task, or one that the target cannot have.
-    TableError
-        If there is no target, or the same one in every row.
-
-    Examples
-    --------
-    >>> infer_task(np.array(["cat", "dog", "eel", "cat"]))
-    'multiclass'
-    >>> infer_task(np.array([0.5, 1.5, 1.0]))
-    'regression'
-    """
-    if task not in ("auto", *TASKS):
-        raise InvalidValueError(f"unknown task {task!r}: {nearest(task, TASKS)}")
-    if target is None:
-        raise TableError(_NO_TARGET)
-    values = np.unique(target) if target.ndim == 1 else target
-    if target.ndim == 1 and len(values) < 2:
-        seen = f"only {values[0].item()!r}" if len(values) else "no value"
-        raise TableError(f"target {name!r} holds {seen}: learning takes two different values")
-    inferred = _natural_task(values, len(target))
-    if task in ("auto", inferred):
-        if target.ndim == 2 and target.dtype.kind == "U":
-            raise TableError(f"target {name!r}: several columns take numbers; got texts")
-        if task == "auto" and target.dtype.kind == "U":
-            _refuse_stray_text(target, values, name)
-        return inferred
-    reason = _contradiction(values, task, target.ndim)
-    if reason:
-        raise InvalidValueError(
-            f"target {name!r} cannot be for the task {task!r}: {reason}; "
-            f"by its values it is {inferred!r}"
-        )
-    return task
-
-
-def _natural_task(values: Array, rows: int) -> str:
-    """Say the task by a target's distinct values, or by its columns."""
-    if values.ndim == 2:
-        flags = values.dtype.kind in "biuf" and bool(((values == 0) | (values == 1)).all())
-        return "multilabel" if flags else "regression"
-    if values.dtype.kind in "Ub":
-        return "binary" if len(values) == 2 else "multiclass"
-    whole = values.dtype.kind in "iu" or bool((values == np.floor(values)).all())
-    if whole and len(values) == 2:
-        return "binary"
-    few = len(values) <= FEW_CLASSES and 2 * len(values) <= rows
-    return "multiclass" if whole and few else "regression"
-
-
-def _contradiction(values: Array, task: str, dimensions: int) -> str:
-    """Say why a target cannot have a task; empty if it can."""
-    several = dimensions == 2
-    if task == "multilabel":
-        return "it takes several columns of 0 and 1"
-    if values.dtype.kind == "U":
-        example = f"regression takes numbers, and it holds texts such as {values.flat[0].item()!r}"
-        return example if task == "regression" else f"it holds {len(values)} classes"
-    if task == "regression":
-        return ""
-    if several:
-        return "classes take one column (of one-hot rows, take target.argmax(axis=1))"
-    if task == "binary":
-        return f"it holds {len(values)} different values, and a binary target two"
-    if values.dtype.kind == "f" and not (values == np.floor(values)).all():
-        return "classes take whole numbers or texts"
-    return "" if len(values) > 2 or task == "multiclass" else "it holds two classes"
-
-
-def _refuse_stray_text(target: Array, values: Array, name: str) -> None:
-    """Raise `TableError` for a column of numbers that a few texts made a column of classes."""
-
-    def is_number(text: str) -> bool:
-        try:
-            return math.isfinite(float(text))
-        except ValueError:
-            return False
-
-    texts = [each for each in values.tolist() if not is_number(each)]
-    if len(values) > FEW_CLASSES and len(texts) <= len(values) // 10:
-        stray = texts[0] if texts else values[0].item()
-        row = int(np.flatnonzero(target == stray)[0]) + 1
-        raise TableError(
-            f"target {name!r} holds numbers but for texts such as {stray!r} (row {row}): "
-            "drop or mend these rows, or say task='multiclass' if they are classes"
-        )
-
-
-def split(
-    target: Array | None, task: str, fraction: float, generator: np.random.Generator
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Part the rows at random into those to train on and those held out.
-
-    Of n rows, floor(fraction n + 1/2) are held out. Of the n_c rows of a class, floor(fraction
-    n_c), and one more for the classes with the largest remainders until the sum is reached; every
-    class keeps at least one row for training, so that fewer are held out if it must be.
-
-    Parameters
-    ----------
-    target
-        (rows,) or (rows, outputs).
-    task
-        "binary" and "multiclass" keep the classes' shares (stratified); others do not.
-    fraction
-        In [0, 1): the share of rows to hold out; 0 trains on all.
-    generator
-        The source of randomness; the same state gives the same rows.
-
-    Returns
-    -------
-    training_rows, held_out_rows : arrays, int64
-        Indices of rows, rising.
-
-    Raises
-    ------
-    InvalidValueError
-        If `fraction` lies outside [0, 1), or holds out no row or all.
-    TableError
-        If a class has one row, while some are to be held out.
-
-    Examples
-    --------
-    >>> training, held_out = split(np.array([0, 0, 1, 1]), "binary", 0.5, np.random.default_rng(0))
-    >>> len(training), len(held_out)
-    (2, 2)
-    """
-    if target is None:
-        raise TableError(_NO_TARGET)
-    rows = len(target)
-    if isinstance(fraction, bool) or not isinstance(fraction, int | float | np.number):
-        raise InvalidTypeError(f"the fraction to hold out takes a number; got {fraction!r}")
-    if not 0 <= fraction < 1:
-        raise InvalidValueError(f"the fraction to hold out must lie in [0, 1); got {fraction}")
-    if fraction == 0:
-        return np.arange(rows), np.empty(0, dtype=np.int64)
-    wanted = math.floor(fraction * rows + 0.5)
-    order = generator.permutation(rows)
-    if task in ("binary", "multiclass"):
-        held_out = _stratify(target, fraction, wanted, order)
-    else:
-        held_out = order[:wanted]
-    if not 0 < len(held_out) < rows:
-        raise InvalidValueError(
-            f"a fraction of {fraction} holds out {len(held_out)} of {rows} rows and leaves "
-            f"{rows - len(held_out)} to train on; give another one, or 0 to train on all"
-        )
-    kept = np.ones(rows, dtype=np.bool_)
-    kept[held_out] = False
-    return np.flatnonzero(kept), np.flatnonzero(~kept)
-
-
-def _stratify(target: Array, fraction: float, wanted: int, order: Array) -> Array:
-    """Choose the rows to hold out class by class, in the given random order."""
-    classes, labels, counts = np.unique(target, return_inverse=True, return_counts=True)
-    if counts.min() == 1:
-        label = int(np.argmin(counts))
-        row = int(np.argmax(labels == label)) + 1
-        raise TableError(
-            f"class {classes[label].item()!r} has one row (row {row}): it can be trained on or "
-            "held out, not both; add rows, merge the class with another, drop it, or hold out "
-            "nothing (fraction 0)"
-        )
-    share = counts * fraction
-    held = np.minimum(np.floor(share).astype(np.int64), counts - 1)
-    for _ in range(min(wanted, len(target) - len(classes)) - int(held.sum())):
-        held[np.argmax(np.where(held < counts - 1, share - held, -1.0))] += 1
-    grouped = order[np.argsort(labels[order], kind="stable")]
-    starts = np.cumsum(counts) - counts
-    place = np.arange(len(target)) - np.repeat(starts, counts)
-    return grouped[place < np.repeat(held, counts)]

@@ -51,8 +51,9 @@ def epoch_line(epoch: Epoch, task: str) -> str:
 class EpochLines:
     """Shows epochs as they end: one live line on a terminal, plain lines elsewhere."""
 
-    def __init__(self, task: str, epochs: int | None, stream: TextIO = sys.stdout) -> None:
-        self.task, self.stream = task, stream
+    def __init__(self, task: str, epochs: int | None, stream: TextIO | None = None) -> None:
+        self.task = task
+        self.stream = stream = sys.stdout if stream is None else stream
         self.every = max(1, (epochs or 1000) // LASTING_LINES)
         self.live = stream.isatty()
         self._open = False

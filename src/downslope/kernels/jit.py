@@ -61,9 +61,7 @@ def inner(function: Function) -> Function:
 
     That shortens the first compile.
     """
-    return _stamped(
-        numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)(function)
-    )
+    return cast(Function, _stamped(numba.njit(**_INNER, **_OPTIONS)(function)))
 
 
 def exact(function: Function) -> Function:

@@ -89,8 +89,9 @@ def borrowed_job(job):
     return Job(
         borrowed(job.plan), borrowed(job.frame), borrowed(job.pieces), borrowed(job.blocks),
         borrowed(job.theta), borrowed(job.gradient), borrowed(job.state), borrowed(job.statistics),
-        borrowed(job.workspace), borrowed(job.reading), borrowed(job.features), borrowed(job.labels),
-        borrowed(job.targets), borrowed(job.weights), borrowed(job.sums), borrowed(job.barrier),
+        borrowed(job.workspace), borrowed(job.reading), borrowed(job.features),
+        borrowed(job.labels), borrowed(job.targets), borrowed(job.weights), borrowed(job.sums),
+        borrowed(job.barrier),
     )  # fmt: skip
 
 
@@ -172,7 +173,7 @@ def losses_and_dz(job, chunk, source, x, begin, row, rows, scale, step, thread, 
 
 @inner
 def normalize_batch(job, layer, rows, mine, end, scratch, thread, threads):
-    """Batch normalization forward; the threads meet between their blocks' statistics and their use."""
+    """Batch normalization forward; the threads meet before they use each other's statistics."""
     frame, workspace, units = job.frame[0], job.workspace, layer.units
     for b in range(mine, end):
         u = rows_of(
@@ -185,8 +186,8 @@ def normalize_batch(job, layer, rows, mine, end, scratch, thread, threads):
     wait(job.barrier, threads)
     mean = scratch[layer.moments : layer.moments + units]
     squares = scratch[layer.moments + units : layer.moments + 2 * units]
-    normalize.merge_statistics(workspace, frame.sums + layer.sums, frame.sums_size, frame.block, rows,
-                               mean, squares)  # fmt: skip
+    normalize.merge_statistics(workspace, frame.sums + layer.sums, frame.sums_size, frame.block,
+                               rows, mean, squares)  # fmt: skip
     if thread == 0:
         normalize.update_running(mean, squares, rows, job.statistics, layer.statistics)
     normalize.invert_deviation(squares, rows)
@@ -225,7 +226,7 @@ def next_block(job, thread, threads, previous):
 
 @inner
 def finish_gradient(job, chunk, b, out, out_at, scale):
-    """Add the penalties to a block's gradient and bound its entries; note penalty and square sum."""
+    """Add the penalties to a block's gradient, bound its entries; note its sum of squares."""
     block = job.blocks[b]
     limits = chunk.penalties
     l1, l2, clip_norm, clip_value = limits[0], limits[1], limits[2], limits[3]

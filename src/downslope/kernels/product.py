@@ -283,9 +283,10 @@ def weight_gradient(x, x_at, d, d_at, gradient, gradient_at, rows, inputs, units
     x (rows, inputs), d (rows, units), gradient (last - first, units).
     """
     if rows * units * d.itemsize <= CACHED_BYTES // 8:
-        tile_product(x, x_at + first, np.int64(1), inputs, d, d_at, units, gradient, gradient_at, units,
-                     gradient, gradient_at, units, int(accumulate),
+        tile_product(x, x_at + first, np.int64(1), inputs, d, d_at, units,
+                     gradient, gradient_at, units, gradient, gradient_at, units, int(accumulate),
                      last - first, rows, units)  # fmt: skip
     else:
-        gemm(x, x_at + first, inputs, np.int64(1), d, d_at, units, np.int64(0), gradient, gradient_at, units,
+        gemm(x, x_at + first, inputs, np.int64(1), d, d_at, units, np.int64(0),
+             gradient, gradient_at, units,
              last - first, units, rows, accumulate)  # fmt: skip

@@ -1,0 +1,196 @@
+"""Columns of a data frame by kind: numbers as they are, all else through skrub."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from downslope.errors import ModelFileError, TableError, nearest
+from downslope.table import (
+    Array,
+    check_finite,
+)
+
+if TYPE_CHECKING:
+    import polars as pl
+
+TRUSTED_TYPES: Final = (
+    "polars.datatypes.classes.Datetime",
+    "skrub._apply_to_each_col.ApplyToEachCol",
+    "skrub._check_input.CheckInputDataFrame",
+    "skrub._clean_categories.CleanCategories",
+    "skrub._clean_null_strings.CleanNullStrings",
+    "skrub._dataframe._common.is_any_date",
+    "skrub._dataframe._common.is_categorical",
+    "skrub._dataframe._common.is_numeric",
+    "skrub._datetime_encoder.DatetimeEncoder",
+    "skrub._drop_uninformative.DropUninformative",
+    "skrub._duration_to_float.DurationToFloat",
+    "skrub._string_encoder.StringEncoder",
+    "skrub._table_vectorizer.PassThrough",
+    "skrub._table_vectorizer.ShortReprDict",
+    "skrub._table_vectorizer.TableVectorizer",
+    "skrub._table_vectorizer._created_by_predicate",
+    "skrub._to_datetime.ToDatetime",
+    "skrub._to_float.ToFloat",
+    "skrub._to_str.ToStr",
+    "skrub.selectors._base.All",
+    "skrub.selectors._base.And",
+    "skrub.selectors._base.Cols",
+    "skrub.selectors._base.Filter",
+    "skrub.selectors._base.Sub",
+    "skrub.selectors._selectors._cardinality_below",
+)
+"""The only types that a model file's vectorizer may hold, besides skops' own NumPy and
+scikit-learn ones."""
+
+
+def kind_of(column: pl.Series) -> str:
+    """Say what a column holds: "number", "text", "category" or "date"."""
+    import polars as pl
+
+    kind = column.dtype
+    if kind.is_numeric() or kind in (pl.Boolean, pl.Null, pl.Time, pl.Duration):
+        return "number"
+    if kind == pl.String:
+        texts = column.drop_nulls()
+        numbers = texts.str.strip_chars().cast(pl.Float64, strict=False)
+        return "number" if len(texts) and not numbers.null_count() else "text"
+    if kind in (pl.Categorical, pl.Enum):
+        return "category"
+    if kind in (pl.Date, pl.Datetime):
+        return "date"
+    raise TableError(
+        f"column {column.name!r} takes numbers, texts, categories or dates; got {kind}: "
+        "spread it over plain columns, or drop it"
+    )
+
+
+def _refuse_stray(column: pl.Series, converted: pl.Series, was: str) -> None:
+    """Raise `TableError` if a value was lost when a column became what it was in training."""
+    lost = (converted.is_null() & column.is_not_null()).arg_true()
+    if len(lost):
+        raise TableError(
+            f"column {column.name!r} held {was}s in training and holds others now, such as "
+            f"{column[lost[0]]!r} (row {lost[0] + 1}; {len(lost)} in all): mend them, or leave "
+            "them empty"
+        )
+
+
+def as_kind(column: pl.Series, kind: str) -> pl.Series:
+    """Convert a column to what it held in training."""
+    import polars as pl
+
+    dtype, now = column.dtype, kind_of(column)
+    if dtype == pl.Null:
+        return pl.Series(column.name, [None] * len(column), dtype={
+            "number": pl.Float64(), "date": pl.Datetime("us"), "category": pl.Categorical()
+        }.get(kind, pl.String()))  # fmt: skip
+    if kind in ("text", "category"):
+        texts = column.cast(pl.String)
+        return texts.cast(pl.Categorical) if kind == "category" else texts
+    converted = column
+    if dtype in (pl.String, pl.Categorical, pl.Enum):
+        texts = column.cast(pl.String).str.strip_chars()
+        if kind == "number":
+            converted = texts.cast(pl.Float64, strict=False)
+        else:
+            try:
+                converted = texts.str.to_datetime(strict=False)
+            except pl.exceptions.PolarsError:  # not one of the texts has the form of a date
+                converted = pl.Series([None] * len(texts), dtype=pl.Datetime("us"))
+        _refuse_stray(column, converted, kind)
+    elif now != kind:
+        raise TableError(
+            f"column {column.name!r} held {kind}s in training; got {dtype}: give {kind}s"
+        )
+    if kind == "date":
+        if getattr(converted.dtype, "time_zone", None):
+            converted = converted.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+        return converted.cast(pl.Datetime("us"))
+    if dtype == pl.Duration:
+        return column.dt.total_microseconds().cast(pl.Float64) / 1e6  # seconds
+    if dtype == pl.Time:
+        return column.cast(pl.Int64).cast(pl.Float64) / 1e9  # nanoseconds to seconds
+    return converted.cast(pl.Float64)
+
+
+def matrix_of(
+    features: pl.DataFrame | Array, names: tuple[str, ...], kinds: tuple[str, ...], vectorizer: Any
+) -> Array:
+    """Give all columns as one matrix, (rows, columns), NaN for missing values, none infinite."""
+    if isinstance(features, np.ndarray):
+        if features.shape[1] != len(names):
+            raise TableError(
+                f"{len(names)} columns were trained on; got {features.shape[1]}: an array takes "
+                "the same columns in the same order (a data frame may hold others, in any order)"
+            )
+        if vectorizer is None:
+            check_finite(features, names, "the table")
+            return features
+        import polars as pl
+
+        features = pl.DataFrame(features, schema=list(names))
+    missing = [each for each in names if each not in features.columns]
+    if missing:
+        hints = "; ".join(f"{each!r}: {nearest(each, features.columns)}" for each in missing[:3])
+        raise TableError(f"columns {missing} were trained on and are missing here ({hints})")
+    pairs = list(zip(names, kinds, strict=True))
+    numbers = [name for name, kind in pairs if kind == "number"]
+    others = [as_kind(features[name], kind) for name, kind in pairs if kind != "number"]
+    matrix = np.empty((len(features), len(numbers)))
+    for index, name in enumerate(numbers):
+        matrix[:, index] = as_kind(features[name], "number").to_numpy()
+    check_finite(matrix, numbers, "the table")
+    return matrix if vectorizer is None else np.hstack([matrix, _vectorize(vectorizer, others)])
+
+
+def fit_vectorizer(features: pl.DataFrame, kinds: tuple[str, ...]) -> Any:
+    """Fit skrub's TableVectorizer to the columns that are no numbers; None if all are."""
+    columns = zip(features.iter_columns(), kinds, strict=True)
+    others = [as_kind(column, kind) for column, kind in columns if kind != "number"]
+    if not others:
+        return None
+    import polars as pl
+    from skrub import DatetimeEncoder, StringEncoder, TableVectorizer
+
+    vectorizer = TableVectorizer(
+        high_cardinality=StringEncoder(random_state=0),
+        datetime=DatetimeEncoder(add_weekday=True),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return vectorizer.fit(pl.DataFrame(others))
+
+
+def _vectorize(vectorizer: Any, columns: list[pl.Series]) -> Array:
+    """Give what a fitted vectorizer makes of its columns, (rows, outputs) float32."""
+    import polars as pl
+
+    frame = pl.DataFrame(columns)
+    if not (len(frame) and vectorizer.all_outputs_):
+        return np.empty((len(frame), len(vectorizer.all_outputs_)), dtype=np.float32)
+    with warnings.catch_warnings():
+        # scikit-learn warns of each unseen category; here it simply sets no input to 1.
+        warnings.simplefilter("ignore")
+        return np.asarray(vectorizer.transform(frame).to_numpy(), dtype=np.float32)
+
+
+def load_vectorizer(packed: bytes) -> Any:
+    """Read a vectorizer of trusted types only."""
+    from skops.io import get_untrusted_types, loads
+
+    try:
+        foreign = sorted(set(get_untrusted_types(data=packed)) - set(TRUSTED_TYPES))
+        if foreign:
+            raise ModelFileError(
+                f"the preparation holds types that are not trusted, {foreign}: the file is "
+                "foreign, or of another version of skrub than the one installed"
+            )
+        return loads(packed, trusted=list(TRUSTED_TYPES))
+    except ModelFileError:
+        raise
+    except Exception as error:  # damaged bytes can make skops fail in any way
+        raise ModelFileError(f"the preparation's vectorizer is damaged: {error!r}") from error

@@ -1,0 +1,184 @@
+"""The command line, run as a person runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from downslope import catalogue, cli
+from downslope.model import Model
+
+
+def run(*arguments: str) -> None:
+    """Run the command line in this process."""
+    try:
+        cli.main(list(arguments))
+    except SystemExit as end:
+        if end.code:
+            raise
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Run a command that must fail; give what it says."""
+    with pytest.raises(SystemExit) as end:
+        cli.main(list(arguments))
+    assert end.value.code not in (0, None)
+    return capsys.readouterr().err
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write_flowers(path: Path, rows: int = 90) -> None:
+    """Write a table of mixed columns: numbers, categories, missing values."""
+    rng = np.random.default_rng(0)
+    size = rng.normal(size=rows)
+    frame = pl.DataFrame(
+        {
+            "size": size,
+            "color": rng.choice(["red", "blue", "white"], rows),
+            "age": [None if k % 9 == 0 else float(k % 7) for k in range(rows)],
+            "kind": np.where(size > 0, "large", "small"),
+        }
+    )
+    frame.write_csv(path)
+
+
+def test_fit_leaves_a_model_and_a_summary(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("fit", "iris", "--epochs", "5", "--layers", "8", "--seed", "3")
+    shown = capsys.readouterr().out
+    assert shown.count("epoch ") >= 5
+    for word in ("rows/s", "left", "accuracy", "stopped", "most frequent class", "iris.downslope"):
+        assert word in shown
+    summary = json.loads((here / "iris.json").read_text())
+    assert summary["history"]["steps"] == 5 * 5
+    assert summary["recipe"]["network"]["layers"] == [8]
+    assert Model.load(here / "iris.downslope").network.inputs == 4
+
+
+def test_fit_takes_every_option_of_the_issue(here: Path) -> None:
+    write_flowers(here / "flowers.csv")
+    run(
+        *"fit flowers.csv --target kind --layers 16,8 --activation leaky_relu --normalize batch "
+        "--residual --batch 32 --rule adam --learning-rate 3e-3 --schedule cosine --clip-norm 1 "
+        "--epochs 20 --seed 7 --out flowers".split()
+    )
+    run("predict", "flowers.downslope", "flowers.csv", "--out", "predictions.csv")
+    predicted = pl.read_csv(here / "predictions.csv")["prediction"].to_numpy()
+    truth = pl.read_csv(here / "flowers.csv")["kind"].to_numpy()
+    assert np.mean(predicted == truth) > 0.9
+
+
+def test_recipe_file_and_options(here: Path) -> None:
+    (here / "recipe.toml").write_text(
+        "[network]\nlayers = [5]\n[descent]\nepochs = 2\nbatch = 50\n"
+    )
+    run("fit", "iris", "--recipe", "recipe.toml", "--epochs", "3")
+    summary = json.loads((here / "iris.json").read_text())
+    assert summary["recipe"]["network"]["layers"] == [5]
+    assert summary["history"]["steps"] == 3 * 3
+
+
+@pytest.mark.parametrize("kind", ["rules", "activations", "initializers", "losses", "schedules"])
+def test_lists_every_name_with_its_equation(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    run(kind)
+    shown = " ".join(capsys.readouterr().out.split())
+    singular = {"losses": "loss"}.get(kind, kind.removesuffix("s"))
+    for entry in catalogue.TABLES[singular].values():
+        assert entry.name in shown
+        assert entry.equation.split(";")[0][:20] in shown
+
+
+def test_lists_the_data_sets(capsys: pytest.CaptureFixture[str]) -> None:
+    run("datasets")
+    shown = capsys.readouterr().out
+    for name in ("digits", "iris", "wine", "breast_cancer", "diabetes", "moons", "spirals", "sine"):
+        assert name in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("fit nothing.csv --target y", "nothing.csv"),
+        ("fit digit", "digits"),
+        ("fit iris --rule adm", "adam"),
+        ("fit iris --activation rlu", "relu"),
+        ("fit iris --loss hubr", "huber"),
+        ("fit iris --layers 8,0", "at least 1"),
+        ("fit iris --layers 8,x", "'x'"),
+        ("fit iris --resume", "--checkpoint"),
+        ("fit iris --target kind", "leave --target out"),
+        ("fit flowers.csv", "--target"),
+        ("fit flowers.csv --target knd", "kind"),
+        ("fit flowers.csv --target kind --task regression", "text"),
+        ("fit iris --rule rprop --batch 8", "full"),
+        ("fit iris --recipe none.toml", "none.toml"),
+        ("predict none.downslope flowers.csv", "none.downslope"),
+        ("predict flowers.csv flowers.csv", "flowers.csv"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(
+    here: Path, capsys: pytest.CaptureFixture[str], arguments: str, said: str
+) -> None:
+    write_flowers(here / "flowers.csv")
+    shown = refused(capsys, *arguments.split())
+    assert said in shown
+    assert "Traceback" not in shown
+
+
+def test_non_finite_run_keeps_its_model_and_fails(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = refused(
+        capsys,
+        *"fit iris --rule gd --learning-rate 1e30 --epochs 9 --initializer he_normal".split(),
+    )
+    assert "step" in shown
+    assert "layer" in shown
+    assert np.isfinite(Model.load(here / "iris.downslope").network.theta).all()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_control_c_keeps_the_best_network(here: Path) -> None:
+    command = [sys.executable, "-c", "from downslope.cli import main; main()"]
+    process = subprocess.Popen(
+        [*command, "fit", "iris", "--epochs", "100000000", "--schedule", "constant"],
+        cwd=here, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    while "epoch" not in process.stdout.readline():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    shown, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "interrupted" in shown
+    assert (here / "iris.downslope").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_killed_and_resumed_ends_with_the_same_bits(here: Path) -> None:
+    command = [sys.executable, "-c", "from downslope.cli import main; main()", "fit", "digits"]
+    settings = "--epochs 60 --layers 64 --seed 5 --checkpoint state --resume".split()
+    process = subprocess.Popen(
+        [*command, *settings, "--out", "resumed"], cwd=here, stdout=subprocess.DEVNULL
+    )
+    while not (here / "state" / "checkpoint.safetensors").exists() and process.poll() is None:
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    run("fit", "digits", *settings, "--out", "resumed")
+    run("fit", "digits", *settings[:-3], "--out", "whole")
+    resumed, whole = Model.load(here / "resumed.downslope"), Model.load(here / "whole.downslope")
+    np.testing.assert_array_equal(resumed.network.theta, whole.network.theta)
