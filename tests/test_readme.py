@@ -1,4 +1,4 @@
-"""README.md says what is so: its code runs, its commands are understood, its links lead somewhere."""
+"""README.md says what is so: its code runs, its commands are known, its links lead somewhere."""
 
 from __future__ import annotations
 

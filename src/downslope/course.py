@@ -174,6 +174,7 @@ class Course:
             finite one.
         """
         with self._stepper, self._predictor:
+            self._stepper.warm_up()
             while not self.reason:
                 self._epoch()
                 if self._position == 0 and not self.reason:

@@ -15,7 +15,7 @@ from downslope.catalogue import Choice
 from downslope.errors import InvalidTypeError, InvalidValueError
 from downslope.kernels import loop, rules
 from downslope.kernels import plan as kinds
-from downslope.kernels.product import CACHED_BYTES
+from downslope.kernels.product import CACHED_BYTES, TRANSPOSED_BYTES
 from downslope.kernels.threads import BARRIER_WORDS
 from downslope.layout import (
     BLOCK_ROWS,
@@ -116,7 +116,8 @@ def _needs_blas(parameters: Parameters, rows: int) -> bool:
     """Say whether any product of this network is large enough to go to BLAS."""
     plan, size = parameters.layout.plan, parameters.theta.itemsize
     largest = int((plan["inputs"] * plan["units"]).max()) * size
-    return largest > CACHED_BYTES or rows * int(plan["units"].max()) * size > CACHED_BYTES // 8
+    gradients = rows * int(plan["units"].max()) * size > CACHED_BYTES // 8
+    return largest > TRANSPOSED_BYTES or gradients
 
 
 class _Engine:
@@ -201,6 +202,15 @@ class Stepper(_Engine):
         self._fastest.note(count, (time.perf_counter() - begun) / chunk.steps)
         self.job.barrier[:] = 0
         return done
+
+    def warm_up(self) -> None:
+        """Compile the loop, or load it compiled, so that no step's time includes that."""
+        chunk = loop.Chunk(
+            order=np.zeros(1, np.int64), in_order=0, first=0, batch=1, steps=0, step=0, seed=0,
+            rule=-1, coefficients=np.zeros((1, 1)), decays=np.ones(1), penalties=np.zeros(4),
+            losses=np.zeros(0), norms=np.zeros(0),
+        )  # fmt: skip
+        loop.descend(self.job, chunk, 0, 1)
 
     def gradient(self) -> Array:
         """View dL/dtheta of the last step that computed it whole."""
