@@ -1,7 +1,9 @@
-"""The course of a descent: counts, reasons to stop, the same bits, the last finite theta."""
+"""The course of a descent: its bits, its counts, its rules, its end."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,269 +11,489 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from downslope import Descent, Network, Recipe, Run, descend
-from downslope.catalogue import RULES, SCHEDULES
+from downslope import layout
+from downslope.catalogue import LOSSES, RULES
 from downslope.course import Course, Data, Epoch
-from downslope.errors import InvalidValueError, ModelFileError, NonFiniteError
+from downslope.errors import InvalidValueError, NonFiniteError
 from downslope.kernels import loop
 from downslope.network import BuiltNetwork
+from downslope.recipe import Descent, Network
 from downslope.stepper import Targets
+from downslope.workers import FastestCount
 
 Array = npt.NDArray[Any]
 
 
-def points(rows: int = 103, columns: int = 4, seed: int = 0) -> tuple[Array, Array]:
-    """Draw two classes that a small network can tell apart."""
-    rng = np.random.default_rng(seed)
-    features = rng.normal(size=(rows, columns)).astype(np.float32)
-    return features, (np.sin(2 * features[:, 0]) + features[:, 1] > 0).astype(np.int64)
+def blobs(rows: int, inputs: int = 4, classes: int = 3, seed: int = 0) -> tuple[Array, Array]:
+    """Draw classes that lie apart, with some overlap."""
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, classes, rows)
+    centers = generator.normal(0, 1.5, (classes, inputs))
+    return centers[labels] + generator.normal(size=(rows, inputs)), labels
 
 
-def go(descent: Descent, network: Network | None = None, **settings: Any) -> Run:
-    features, target = points()
-    return descend(Recipe(network or Network((8,)), descent), features, target, **settings)
+def course(
+    descent: Descent,
+    network: Network | None = None,
+    data: tuple[Array, Array] | None = None,
+    held_out: int = 0,
+    threads: int | None = 1,
+    task: str = "multiclass",
+) -> Course:
+    """Set up a descent; the last `held_out` rows are not trained on."""
+    features, target = blobs(103) if data is None else data
+    network = Network([8], initializer="glorot_normal") if network is None else network
+    columns = 3 if task == "multiclass" else (target.shape[1] if target.ndim == 2 else 1)
+    built = BuiltNetwork(network, features.shape[1], columns, task, descent.dtype, descent.seed)
+    targets = Targets.of(target, None, built.outputs, built.theta.dtype)
+    rows = np.arange(len(features))
+    split = len(rows) - held_out
+    shaped = Data(built.check_features(features), targets, rows[:split], rows[split:])
+    return Course(built, shaped, descent, threads)
 
 
-def test_counts_of_epochs_and_steps_with_a_last_partial_batch() -> None:
-    run = go(Descent(batch=10, epochs=3, validation=0.0))
-    assert (run.history.epochs, run.steps) == (3, 3 * 11)
-    run = go(Descent(batch=10, epochs=3, validation=0.2))
-    assert run.steps == 3 * 9  # 82 rows are left of 103
-    run = go(Descent(batch="full", epochs=4, validation=0.0))
-    assert run.steps == 4
-    run = go(Descent(batch=1, epochs=2, validation=0.0))
-    assert run.steps == 2 * 103
-    run = go(Descent(batch=1000, epochs=2, validation=0.0))
-    assert run.steps == 2
-    run = go(Descent(batch=10, epochs=3, steps=15, validation=0.0))
-    assert (run.steps, run.history.epochs, run.reason) == (15, 1, "steps: all 15 done")
+def settings(**changes: Any) -> Descent:
+    usual: dict[str, Any] = {
+        "batch": 10, "rule": "gd", "schedule": "constant", "validation": 0.0, "epochs": 3,
+    }  # fmt: skip
+    return Descent(**{**usual, **changes})
+
+
+def done(
+    descent: Descent, *arguments: Any, watchers: tuple[Any, ...] = (), **options: Any
+) -> Course:
+    result = course(descent, *arguments, **options)
+    result.run(watchers)
+    return result
+
+
+def same(one: Course, other: Course) -> None:
+    """Hold that two descents went the same way, bit for bit."""
+    np.testing.assert_array_equal(one.network.theta, other.network.theta)
+    np.testing.assert_array_equal(one.network.statistics, other.network.statistics)
+    assert one.history.losses == other.history.losses
+    assert one.history.validation_losses == other.history.validation_losses
 
 
 @pytest.mark.parametrize(
-    ("settings", "reason"),
+    ("network", "batch"),
     [
-        ({"epochs": 3}, "epochs"),
-        ({"steps": 7}, "steps"),
-        ({"seconds": 0.001, "epochs": None, "schedule": "constant"}, "seconds"),
-        ({"target_loss": 0.5, "epochs": 500}, "target: the training loss"),
-        ({"target_score": 0.8, "epochs": 500}, "target: the held-out score"),
-        ({"patience": 3, "epochs": 5000, "learning_rate": 0.03}, "patience: the validation loss"),
-        ({"gradient_tolerance": 10.0}, "optimum"),
+        (Network([64, 64]), 128),
+        (Network([64, 48], activation="gelu", normalize="batch", residual=True), 150),
+        (Network([64, 64], activation="prelu", normalize="layer", residual=True), 128),
+        (Network([64, 64], activation="tanh", dropout=0.3), 100),
+        (Network([512, 400], normalize="batch"), 200),
+        (Network([64, 64], activation="silu"), "full"),
+    ],
+    ids=["plain", "batchnorm", "layernorm", "dropout", "blas", "full"],
+)
+def test_two_threads_give_the_bits_of_one(
+    network: Network, batch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FastestCount, "choose", lambda self: max(self._seconds))
+    data = blobs(2500 if batch == "full" else 450, 20)
+    descent = settings(rule="adam", batch=batch, clip_norm=1.0 if batch == 128 else None)
+    one = done(descent, network, data, held_out=50, threads=1)
+    two = done(descent, network, data, held_out=50, threads=2)
+    assert (one.threads, two.threads) == (1, 2)
+    same(one, two)
+
+
+def test_a_full_batch_is_the_sum_of_its_micro_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, labels = blobs(2500)
+    gradients = []
+    for most in (layout.MICRO_BATCH, 128, 1 << 20):
+        monkeypatch.setattr(layout, "MICRO_BATCH", most)
+        built = BuiltNetwork(
+            Network([16], "prelu", "glorot_normal", "layer", True), 4, 3, "multiclass", "float64"
+        )
+        assert layout.batching(built.layout, 2500)[0] == min(most, 2500)
+        loss, gradient = built.loss_and_gradient(features, labels, threads=1)
+        gradients.append(np.append(gradient, loss))
+    scale = abs(gradients[2]).max()
+    for gradient in gradients[:2]:
+        np.testing.assert_allclose(gradient, gradients[2], rtol=0, atol=1e-13 * scale)
+
+
+def test_full_batch_in_float32_is_the_exact_gradient_to_a_millionth() -> None:
+    features, labels = blobs(2500)
+    found = []
+    for dtype in ("float32", "float64"):
+        built = BuiltNetwork(Network([16], "tanh", "lecun_normal"), 4, 3, "multiclass", dtype, 2)
+        built.theta[:] = built.theta.astype(np.float32)
+        rows = features.astype(np.float32)
+        found.append(built.loss_and_gradient(rows, labels, threads=1)[1])
+    np.testing.assert_allclose(found[0], found[1], rtol=0, atol=1e-6 * abs(found[1]).max())
+
+
+@pytest.mark.parametrize(("batch", "steps"), [(10, 33), (103, 3), ("full", 3), (1, 309), (500, 3)])
+def test_epochs_and_steps_are_counted_with_the_last_partial_batch(batch: Any, steps: int) -> None:
+    finished = done(settings(batch=batch))
+    assert finished.history.steps == steps
+    assert finished.history.epochs == 3
+    assert finished.reason == "epochs: all 3 done"
+
+
+@pytest.mark.parametrize("batch", [1, 10, "full"])
+def test_the_loss_of_an_epoch_is_the_mean_over_its_rows(batch: Any) -> None:
+    standing = done(settings(batch=batch, learning_rate=0.0, dtype="float64"))
+    features, labels = blobs(103)
+    expected = standing.network.loss_and_gradient(features, labels)[0]
+    np.testing.assert_allclose(standing.history.losses, [expected] * 3, rtol=1e-12)
+
+
+def test_every_row_is_seen_once_an_epoch() -> None:
+    """With squared error and a bias alone, a step of rate 0 has the mean of its targets as loss."""
+    rows = np.arange(23.0)
+    moved = course(
+        settings(batch=5, learning_rate=0.0, dtype="float64"),
+        Network([]), (np.zeros((23, 1)), rows[:, None]), task="regression",
+    )  # fmt: skip
+    orders = []
+    moved.run((lambda epoch: orders.append(moved._order.copy()),))
+    assert all(sorted(order) == list(range(23)) for order in orders)
+    assert not np.array_equal(orders[0], orders[1])
+    np.testing.assert_allclose(moved.history.losses, np.mean(rows**2 / 2), rtol=1e-12)
+
+
+def test_a_bound_on_steps_ends_within_an_epoch() -> None:
+    finished = done(settings(steps=25))
+    assert (finished.history.steps, finished.history.epochs) == (25, 2)
+    assert finished.reason == "steps: all 25 done"
+
+
+def test_a_bound_on_seconds() -> None:
+    finished = done(settings(seconds=0.05, epochs=None))
+    assert finished.reason == "seconds: 0.05 are over"
+    assert 0.05 <= finished.history.seconds < 5
+
+
+@pytest.mark.parametrize(
+    ("descent", "held_out", "says"),
+    [
+        (settings(epochs=500, gradient_tolerance=0.3, batch="full"), 0, "optimum: the gradient's"),
+        (settings(epochs=500, target_loss=0.5), 0, "target: the training loss"),
+        (settings(epochs=500, target_score=0.7, validation=0.2), 20, "target: the held-out score"),
+        (settings(epochs=500, patience=2, tolerance=9.0), 0, "patience: the training loss"),
+        (settings(epochs=500, patience=2, tolerance=9.0), 20, "patience: the validation loss"),
     ],
 )
-def test_reasons_to_stop(settings: dict[str, Any], reason: str) -> None:
-    assert go(Descent(**settings)).reason.startswith(reason)
+def test_reasons_to_stop(descent: Descent, held_out: int, says: str) -> None:
+    finished = done(descent, held_out=held_out)
+    history = finished.history
+    assert finished.reason.startswith(says)
+    assert history.epochs < 500
+    if "optimum" in says:
+        assert history.gradient_norm < 0.3
+    elif "training loss" in says and descent.target_loss is not None:
+        assert history.losses[-1] <= 0.5 < history.losses[-2]
+    elif descent.patience:
+        assert history.epochs == 3  # one that improves on nothing at all, two that do not
 
 
-def test_patience_watches_the_training_loss_where_nothing_is_held_out() -> None:
-    run = go(Descent(validation=0.0, patience=2, tolerance=10.0))
-    assert run.reason.startswith("patience: the training loss")
-    assert run.history.epochs == 3
+def test_the_norm_of_the_gradient_is_the_whole_gradients() -> None:
+    finished = done(settings(batch="full", epochs=1, gradient_tolerance=1e-9, dtype="float64"))
+    fresh = course(settings(dtype="float64")).network
+    gradient = fresh.loss_and_gradient(*blobs(103))[1]
+    np.testing.assert_allclose(finished.history.gradient_norm, np.linalg.norm(gradient), rtol=1e-12)
 
 
-def test_a_watcher_sees_every_epoch_and_may_stop() -> None:
+def test_a_watcher_may_end_the_run() -> None:
     seen: list[int] = []
 
     def watch(epoch: Epoch) -> bool:
         seen.append(epoch.number)
-        return epoch.number == 4
+        assert epoch.rows_per_second > 0
+        return epoch.number == 2
 
-    run = go(Descent(epochs=50), watchers=[watch])
-    assert seen == [1, 2, 3, 4]
-    assert run.reason.startswith("callback")
+    finished = done(settings(epochs=9), watchers=(watch,))
+    assert seen == [1, 2]
+    assert finished.reason.startswith("callback")
 
 
 def test_the_best_theta_is_restored() -> None:
-    run = go(Descent(epochs=60, learning_rate=0.05, seed=1), Network((64,)))
-    best = min(run.history.validation_losses)
-    assert run.history.validation_losses[-1] > best  # else this shows nothing
-    again = go(
-        Descent(epochs=60, learning_rate=0.05, seed=1), Network((64,)),
-        watchers=[lambda epoch: epoch.number == run.history.best_epoch],
+    best: list[Array] = []
+    running = course(
+        settings(rule="adam", learning_rate=0.1, epochs=30),
+        Network([16], normalize="batch"), blobs(103, seed=4), held_out=50,
     )  # fmt: skip
-    np.testing.assert_array_equal(run.network.theta, again.network.theta)
+
+    def watch(epoch: Epoch) -> None:
+        if epoch.history.best_epoch == epoch.number:
+            best[:] = [running.network.theta.copy(), running.network.statistics.copy()]
+
+    running.run((watch,))
+    assert running.history.best_epoch < 30
+    np.testing.assert_array_equal(running.network.theta, best[0])
+    np.testing.assert_array_equal(running.network.statistics, best[1])
+    features, labels = blobs(103, seed=4)
+    picked = running.network.output(features[53:])[np.arange(50), labels[53:]]
+    lowest = min(running.history.validation_losses)
+    np.testing.assert_allclose(-np.log(picked).mean(), lowest, rtol=1e-5)
 
 
-NETWORKS = {
-    "plain": Network((70, 60)),
-    "batch": Network((70, 60), normalize="batch"),
-    "layer": Network((70, 60), normalize="layer", activation="prelu"),
-    "residual": Network((70, 70, 60), residual=True, activation="tanh"),
-    "dropout": Network((70, 60), dropout=0.3, residual=True),
-    "large": Network((600, 500)),
-}
+def test_a_seed_says_all() -> None:
+    network = Network([16], dropout=0.2, normalize="batch")
+    first = done(settings(seed=5), network)
+    same(first, done(settings(seed=5), network))
+    assert done(settings(seed=6), network).history.losses != first.history.losses
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("settings", [{"batch": 200}, {"batch": "full", "clip_norm": 0.1}])
-def test_the_same_bits_for_any_number_of_threads(name: str, settings: dict[str, Any]) -> None:
-    features, target = points(2500, 30)
-    recipe = Recipe(NETWORKS[name], Descent(epochs=2, l2=0.1, validation=0.1, **settings))
-    one, two, three = (
-        descend(recipe, features, target, threads=threads).network for threads in (1, 2, 3)
-    )
-    np.testing.assert_array_equal(one.theta, two.theta)
-    np.testing.assert_array_equal(one.theta, three.theta)
-    np.testing.assert_array_equal(one.statistics, two.statistics)
-
-
-def test_the_seed_decides() -> None:
-    one, two, other = (go(Descent(epochs=3, seed=seed)) for seed in (5, 5, 6))
-    np.testing.assert_array_equal(one.network.theta, two.network.theta)
-    assert not np.array_equal(one.network.theta, other.network.theta)
-
-
+@pytest.mark.parametrize("batch", [1, 32, "full"])
 @pytest.mark.parametrize("rule", RULES)
-def test_every_rule_lowers_the_loss(rule: str) -> None:
-    batch: Any = "full" if rule == "rprop" else 16
-    rates = {"adadelta": 3.0, "lion": 1e-3, "adagrad": 0.1, "radam": 0.01}
-    descent = Descent(batch=batch, rule=rule, learning_rate=rates.get(rule), epochs=60)
-    run = go(descent, Network((16, 16)))
-    assert run.loss_curve[-1] < 0.75 * run.loss_curve[0]
+def test_every_rule_goes_down(rule: str, batch: Any) -> None:
+    if rule == "rprop" and batch != "full":
+        pytest.skip("full batch only")
+    rate = 0.001 if batch == 1 else None
+    losses = done(settings(rule=rule, batch=batch, epochs=8, learning_rate=rate)).history.losses
+    assert losses[-1] < losses[0]
+    assert len(set(losses)) == 8
 
 
-def test_a_rule_of_ones_own_is_the_same_as_ours() -> None:
+def test_a_rule_of_ones_own_is_the_built_in_one() -> None:
+    steps = []
+
+    def gd(theta: Array, gradient: Array, state: dict[str, Any], rate: float, step: int) -> None:
+        steps.append(step)
+        state["seen"] = state.get("seen", 0) + 1
+        assert state["seen"] == step
+        theta -= rate * gradient
+
+    options = {"learning_rate": 0.2, "dtype": "float64", "weight_decay": 0.1, "clip_norm": 0.5}
+    own = done(settings(rule=gd, **options))
+    built_in = done(settings(**options))
+    assert steps == list(range(1, 34))
+    np.testing.assert_allclose(own.network.theta, built_in.network.theta, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(own.history.losses, built_in.history.losses, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    ["constant", "step(every=1)", "exponential", "inverse_scaling", "cosine", "one_cycle",
+     "plateau(patience=0, tolerance=0.9)"],
+)  # fmt: skip
+def test_schedules(schedule: str) -> None:
+    history = done(settings(schedule=schedule, learning_rate=0.1, epochs=4)).history
+    rates = history.learning_rates
+    assert len(rates) == 4
+    if schedule == "constant":
+        assert rates == [0.1] * 4
+    else:
+        assert rates[-1] < rates[0] <= 0.1
+    if schedule == "cosine":
+        # the last step's, number 43 of 44
+        np.testing.assert_allclose(rates[-1], 0.1 * (1 + np.cos(np.pi * 43 / 44)) / 2)
+    if schedule.startswith("plateau"):
+        np.testing.assert_allclose(rates, [0.1, 0.1, 0.01, 0.001])
+
+
+def test_warm_up_and_a_schedule_of_ones_own() -> None:
+    asked: list[int] = []
+
+    def schedule(step: int) -> float:
+        asked.append(step)
+        return 0.3
+
+    finished = done(settings(schedule=schedule, warmup=21, steps=22, batch=50))
+    assert asked == list(range(9))  # 3 epochs of 3 steps
+    np.testing.assert_allclose(finished.history.learning_rates, 0.3 * np.array([3, 6, 9]) / 22)
+
+
+def one_step(**changes: Any) -> tuple[Array, Array, BuiltNetwork]:
+    """Run one full-batch step of gd at the rate 1; give theta before, what moved, the network."""
+    descent = settings(
+        **{"batch": "full", "epochs": 1, "learning_rate": 1.0, "dtype": "float64", **changes}
+    )
+    network = Network([8], "tanh", "lecun_normal", "layer", residual=True)
+    moving = course(descent, network)
+    theta = moving.network.theta.copy()
+    moving.run()
+    return theta, theta - moving.network.theta, moving.network
+
+
+def gradient_at(theta: Array, network: BuiltNetwork) -> Array:
+    network.theta[:] = theta
+    return network.loss_and_gradient(*blobs(103))[1]
+
+
+@pytest.mark.parametrize("rule", ["gd", "own"])
+@pytest.mark.parametrize(
+    ("norm", "value"), [(None, None), (0.1, None), (None, 0.01), (99.0, 99.0), (0.02, 0.01)]
+)
+def test_clipping(norm: float | None, value: float | None, rule: Any) -> None:
+    """By value first, then by the norm of what that leaves."""
+
     def own(theta: Array, gradient: Array, state: dict[str, Any], rate: float, step: int) -> None:
-        state["steps"] = step
-        theta -= np.float32(rate) * gradient
+        theta -= rate * gradient
 
-    settings: dict[str, Any] = {"learning_rate": 0.1, "epochs": 5, "clip_norm": 0.5}
-    ours = go(Descent(rule="gd", **settings))
-    theirs = go(Descent(rule=own, **settings))
-    assert theirs.steps == ours.steps
-    np.testing.assert_allclose(theirs.network.theta, ours.network.theta, rtol=1e-4, atol=1e-6)
-
-
-@pytest.mark.parametrize("schedule", SCHEDULES)
-def test_every_schedule_runs(schedule: str) -> None:
-    rates = go(Descent(epochs=12, schedule=schedule, warmup=5)).history.learning_rates
-    assert len(rates) == 12
-    assert np.all(np.isfinite(rates))
-
-
-def test_a_schedule_of_ones_own() -> None:
-    run = go(Descent(epochs=3, schedule=lambda step: 0.01 / (1 + step), validation=0.0, batch=50))
-    assert run.history.learning_rates == pytest.approx([0.01 / 3, 0.01 / 6, 0.01 / 9])
-
-
-def one_step(**settings: Any) -> tuple[Array, Array, BuiltNetwork]:
-    """Take one full-batch step in float64; give theta before, its gradient, the network after."""
-    features, target = points()
-    built = BuiltNetwork(Network((6,), initializer="he_normal"), 4, 2, "binary", "float64", seed=3)
-    before = built.theta.copy()
-    wide = features.astype(np.float64)
-    _, gradient = built.loss_and_gradient(wide, target)
-    descent = Descent(
-        batch="full", rule="gd", learning_rate=0.5, schedule="constant", steps=1, **settings
+    theta, moved, network = one_step(
+        rule=own if rule == "own" else rule, clip_norm=norm, clip_value=value
     )
-    rows = np.arange(len(wide))
-    data = Data(wide, Targets.of(target, None, 1, np.float64), rows, rows[:0])
-    Course(built, data, descent).run()
-    return before, gradient, built
+    expected = gradient_at(theta, network)
+    if value is not None:
+        expected = np.clip(expected, -value, value)
+    if norm is not None:
+        expected *= min(1.0, norm / float(np.linalg.norm(expected)))
+    np.testing.assert_allclose(moved, expected, rtol=1e-10, atol=1e-14)
 
 
-def test_clipping_by_norm_and_by_value() -> None:
-    before, gradient, built = one_step(clip_norm=0.01)
-    expected = before - 0.5 * gradient * 0.01 / np.linalg.norm(gradient)
-    np.testing.assert_allclose(built.theta, expected, rtol=1e-12, atol=1e-15)
-    before, gradient, built = one_step(clip_value=0.003)
-    expected = before - 0.5 * np.clip(gradient, -0.003, 0.003)
-    np.testing.assert_allclose(built.theta, expected, rtol=1e-12, atol=1e-15)
-    before, gradient, built = one_step(clip_norm=1e6)
-    np.testing.assert_allclose(built.theta, before - 0.5 * gradient, rtol=1e-12, atol=1e-15)
+def test_weight_decay_and_penalties_are_about_weights_alone() -> None:
+    theta, moved, network = one_step(weight_decay=0.2, l2=5.0, l1=3.0, learning_rate=0.5)
+    expected = 0.5 * gradient_at(theta, network)
+    weights = np.zeros(theta.size, bool)
+    for part in network.layout.parts:
+        weights[part.start : part.stop] = len(part.shape) == 2
+    penalty = (5.0 * theta + 3.0 * np.sign(theta)) / 103
+    expected[weights] += 0.2 * 0.5 * theta[weights] + 0.5 * penalty[weights]
+    np.testing.assert_allclose(moved, expected, rtol=1e-10, atol=1e-14)
 
 
-def test_weight_decay_is_for_weights_only() -> None:
-    before, gradient, built = one_step(weight_decay=0.2)
-    factor = np.ones_like(before)
-    for part in built.layout.parts:
-        if part.name.endswith("weight"):
-            factor[part.start : part.stop] = 1 - 0.5 * 0.2
-    np.testing.assert_allclose(
-        built.theta, before * factor - 0.5 * gradient, rtol=1e-12, atol=1e-15
+def test_rows_read_in_place_are_rows_gathered() -> None:
+    features, labels = blobs(103)
+    descent = settings(shuffle=False, rule="adam")
+    in_place = done(descent, data=(features, labels))
+    assert in_place._in_order()
+    spread = np.zeros((206, 4)), np.zeros(206, np.int64)
+    spread[0][::2], spread[1][::2] = features, labels
+    gathered = course(descent, data=spread)
+    apart = Data(
+        gathered.data.features, gathered.data.targets, np.arange(0, 206, 2), np.arange(0)
     )
+    gathered = Course(gathered.network, apart, descent, 1)
+    gathered.run()
+    assert not gathered._in_order()
+    same(in_place, gathered)
 
 
 def test_read_only_and_memory_mapped_features(tmp_path: Path) -> None:
-    features, target = points()
-    np.save(tmp_path / "features.npy", features)
-    mapped = np.load(tmp_path / "features.npy", mmap_mode="r")
-    frozen = features.copy()
+    features, labels = blobs(103)
+    usual = done(settings(), data=(features, labels))
+    compiled = len(loop.descend.signatures)
+    np.save(tmp_path / "x.npy", features.astype(np.float32))
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    same(usual, done(settings(), data=(mapped, labels)))
+    frozen = features.astype(np.float32)
     frozen.flags.writeable = False
-    recipe = Recipe(Network((8,), scaling="none"), Descent(epochs=3))
-    runs = [descend(recipe, each, target) for each in (features, mapped, frozen)]
-    for run in runs[1:]:
-        np.testing.assert_array_equal(run.network.theta, runs[0].network.theta)
+    same(usual, done(settings(), data=(frozen, labels)))
+    assert len(loop.descend.signatures) == compiled
+
+
+def test_a_read_only_target_compiles_nothing() -> None:
+    done(settings())
+    compiled = len(loop.descend.signatures)
+    for target in (blobs(103)[1], np.ones((103, 2), np.float32)):
+        target.flags.writeable = False
+        weights = np.ones(103, np.float32)
+        weights.flags.writeable = False
+        targets = Targets.of(target, weights, 3 if target.ndim == 1 else 2, np.float32)
+        assert targets.labels.flags.writeable
+        assert targets.values.flags.writeable
+        assert targets.weights.flags.writeable
+    assert len(loop.descend.signatures) == compiled
 
 
 def test_a_second_network_compiles_nothing() -> None:
-    go(Descent(epochs=1))
-    compiled = len(loop.descend.signatures), len(loop.predict.signatures)  # type: ignore[attr-defined]
-    for network in (*NETWORKS.values(), Network(()), Network((3,) * 6, loss="huber", task="auto")):
-        features, target = points()
-        changed = target.astype(float) + features[:, 2] if network.loss == "huber" else target
-        for rule in ("gd", "adam", "lion"):
-            descend(Recipe(network, Descent(epochs=1, rule=rule)), features, changed)
-    assert compiled == (len(loop.descend.signatures), len(loop.predict.signatures))  # type: ignore[attr-defined]
+    done(settings(), held_out=10)
+    compiled = len(loop.descend.signatures), len(loop.predict.signatures)
+    for layers in ([], [3], [40, 7, 9], [600, 300]):
+        done(settings(epochs=1), Network(layers), held_out=10)
+    for rule in ("adam", "muon", "rmsprop", lambda theta, *others: None):
+        done(settings(epochs=1, rule=rule, batch=1, l1=0.1, clip_norm=1.0), held_out=10)
+    network = Network([5, 5], "elu", normalize="batch", residual=True, dropout=0.1)
+    done(settings(epochs=1, batch="full"), network, held_out=10, threads=2)
+    numbers = blobs(103)[0], np.ones((103, 2))
+    for loss in LOSSES:
+        network = Network([3], loss=loss)
+        done(settings(epochs=1), network, numbers, held_out=10, task="regression")
+    assert (len(loop.descend.signatures), len(loop.predict.signatures)) == compiled
 
 
+@pytest.mark.parametrize("batch", [10, "full"])
 @pytest.mark.parametrize("rule", ["gd", "momentum", "adam"])
-def test_what_is_not_finite_stops_the_run_at_once(rule: str) -> None:
-    descent = Descent(rule=rule, learning_rate=1e25, schedule="constant", batch=10, epochs=20)
-    network = Network((8, 8), initializer="he_normal")
-    with pytest.raises(NonFiniteError, match=r"step \d+ .*layer \d|gradient") as failure:
-        go(descent, network)
-    message = str(failure.value)
-    step = int(message.split("step ")[1].split()[0])
-    kept = failure.value.run
-    assert np.isfinite(kept.network.theta).all()
-    assert kept.reason.startswith("not finite")
+def test_leaving_the_finite_numbers_keeps_the_theta_before(rule: str, batch: Any) -> None:
+    numbers = blobs(103)[0], blobs(103)[0][:, :2]
+    network = Network([8], "identity", "lecun_normal")
+
+    def moving(**bounds: Any) -> Course:
+        descent = settings(rule=rule, batch=batch, learning_rate=1e12, **bounds)
+        return course(descent, network, numbers, task="regression")
+
+    failing = moving(epochs=60)
+    with pytest.raises(NonFiniteError, match=r"in step \d+ .* first in .* layer \d") as failure:
+        failing.run()
+    found = re.search(r"in step (\d+)", str(failure.value))
+    assert found is not None
+    step = int(found[1])
+    assert np.isfinite(failing.network.theta).all()
+    kept = moving(steps=step - 1, epochs=60)
     if step > 1:
-        try:
-            before = go(
-                Descent(
-                    rule=rule, learning_rate=1e25, schedule="constant", batch=10, steps=step - 1
-                ),
-                network,
-            )
-        except NonFiniteError:
-            return
-        if np.isfinite(before.network.theta).all() and not before.history.epochs:
-            np.testing.assert_array_equal(kept.network.theta, before.network.theta)
+        kept.run()
+    assert failing.history.steps == step - 1
+    np.testing.assert_array_equal(failing.network.theta, kept.network.theta)
 
 
-RESUMED: dict[str, tuple[Network, dict[str, Any]]] = {
-    "adam": (Network((8,)), {}),
-    "plateau": (Network((8,)), {"rule": "momentum", "schedule": "plateau(patience=1)"}),
-    "batch": (Network((8, 8), normalize="batch", dropout=0.2), {"rule": "rmsprop"}),
-    "muon": (Network((8, 8)), {"rule": "muon"}),
-}
+@pytest.mark.parametrize("batch", [10, "full"])
+def test_a_theta_that_overflows_in_the_last_step_is_not_finite_either(batch: Any) -> None:
+    """The loss is finite up to then: only theta shows it."""
+    numbers = blobs(103)[0] * 1e3, 1e4 * blobs(103)[0][:, :2]
+    descent = settings(batch=batch, steps=1, learning_rate=3e38)
+    failing = course(descent, Network([]), numbers, task="regression")
+    with pytest.raises(NonFiniteError):
+        failing.run()
+    assert np.isfinite(failing.network.theta).all()
 
 
-@pytest.mark.parametrize("name", RESUMED)
-def test_interrupted_and_resumed_ends_with_the_same_bits(name: str, tmp_path: Path) -> None:
-    network, settings = RESUMED[name]
-    descent = Descent(epochs=12, batch=8, **settings)
-    whole = go(descent, network)
-    for stop in (3, 7):
-        go(descent, network, checkpoint=tmp_path, resume=True,
-           watchers=[lambda epoch, stop=stop: epoch.number == stop])  # fmt: skip
-    resumed = go(descent, network, checkpoint=tmp_path, resume=True)
-    np.testing.assert_array_equal(resumed.network.theta, whole.network.theta)
-    np.testing.assert_array_equal(resumed.network.statistics, whole.network.statistics)
-    assert resumed.loss_curve == whole.loss_curve
-    assert resumed.history.validation_scores == whole.history.validation_scores
+@pytest.mark.parametrize("bad_step", [1, 3, 11, 12])
+def test_a_rule_of_ones_own_that_leaves_the_finite_numbers(bad_step: int) -> None:
+    thetas: list[Array] = []
+
+    def rule(theta: Array, gradient: Array, state: dict[str, Any], rate: float, step: int) -> None:
+        thetas.append(theta.copy())
+        theta -= rate * gradient if step < bad_step else np.float32(np.inf)
+
+    failing = course(settings(rule=rule, epochs=2))
+    with pytest.raises(NonFiniteError):
+        failing.run()
+    np.testing.assert_array_equal(failing.network.theta, thetas[bad_step - 1])
 
 
-def test_a_checkpoint_of_another_run_or_damaged_is_refused(tmp_path: Path) -> None:
-    go(Descent(epochs=2), checkpoint=tmp_path)
-    with pytest.raises(InvalidValueError, match="recipe differ"):
-        go(Descent(epochs=3), checkpoint=tmp_path, resume=True)
-    file = tmp_path / "checkpoint.safetensors"
-    file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(ModelFileError, match="damaged"):
-        go(Descent(epochs=2), checkpoint=tmp_path, resume=True)
+def test_features_that_are_not_finite_are_named() -> None:
+    features, labels = blobs(103)
+    features[50, 2] = np.nan
+    failing = course(settings(), data=(features, labels))
+    with pytest.raises(NonFiniteError, match="the features"):
+        failing.run()
 
 
-def test_resume_needs_no_checkpoint_to_begin(tmp_path: Path) -> None:
-    assert go(Descent(epochs=2), checkpoint=tmp_path / "new", resume=True).history.epochs == 2
+@pytest.mark.parametrize("task", ["binary", "multilabel", "regression"])
+def test_tasks_go_down(task: str) -> None:
+    features, labels = blobs(103, classes=2)
+    target: Any = labels
+    if task != "binary":
+        target = np.stack([labels, 1 - labels], 1).astype(float)
+    finished = done(
+        settings(epochs=40), data=(features, target), held_out=20, task=task
+    )
+    assert finished.history.losses[-1] < 0.5 * finished.history.losses[0]
+    assert finished.history.validation_scores[-1] > (0.3 if task == "regression" else 0.8)
+
+
+@pytest.mark.parametrize(
+    ("weights", "says"),
+    [
+        (np.full(103, -1.0), "not negative; row 0 has -1"),
+        (np.zeros(103), "must not all be 0"),
+        (np.ones(5), "one for each of 103"),
+        (np.full(103, np.nan), "row 0 has nan"),
+    ],
+)
+def test_row_weights_that_make_no_sense(weights: Array, says: str) -> None:
+    with pytest.raises(InvalidValueError, match=says):
+        Targets.of(blobs(103)[1], weights, 3, np.float32)
+
+
+def test_class_numbers_must_have_an_output() -> None:
+    with pytest.raises(InvalidValueError, match="0 to 2 for 3 outputs; got 0 to 3"):
+        Targets.of(np.array([0, 3]), None, 3, np.float32)
+
+

@@ -1,15 +1,21 @@
-"""dL/dtheta against central differences, in float64: relative error at most 1e-6."""
+"""Analytic gradients against central differences of the loss, in float64.
+
+The loss itself is held against a naive forward pass, which also tells how far every pre-activation
+stays from a kink: data that come near one are drawn anew.
+"""
 
 from __future__ import annotations
 
-import itertools
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+import naive
 from downslope.catalogue import ACTIVATIONS, LOSSES
+from downslope.kernels import plan as kinds
 from downslope.kernels.loop import Chunk
 from downslope.network import BuiltNetwork
 from downslope.recipe import Network
@@ -17,179 +23,326 @@ from downslope.stepper import Stepper, Targets
 
 Array = npt.NDArray[Any]
 
-ROWS, INPUTS, STEP = 11, 3, 1e-5
+H = 3e-6
+"""Half the step of a difference: rounding costs some 1e-10 of a loss, the cubic term less."""
+
+TOLERANCE = 1e-6
+MARGIN = 1e-3
 KINKED = ("relu", "leaky_relu", "prelu", "elu", "selu")
 HIDDEN = [name for name in ACTIVATIONS if name != "softmax"]
-FUSED = {
-    "cross_entropy": "softmax",
-    "binary_cross_entropy": "sigmoid",
-    "squared_error": "identity",
-    "absolute_error": "identity",
-    "huber": "identity",
+WIDTHS = (4, 4, 5, 5)
+"""With 3 inputs a residual layer is now projected, now not."""
+
+OUTPUTS = {
+    "cross_entropy": ("softmax", "sigmoid"),
+    "binary_cross_entropy": ("sigmoid", "softmax"),
+    "squared_error": ("identity", "softmax"),
+    "absolute_error": ("identity", "tanh"),
+    "huber": ("identity", "prelu"),
 }
+"""By loss: the output activation that is fused with it, and one that is not."""
+
+TASKS = {"cross_entropy": "multiclass", "binary_cross_entropy": "multilabel"}
 
 
-def build(seed: int, task: str = "regression", columns: int = 2, **settings: Any) -> BuiltNetwork:
-    """Build a network whose every parameter is random: biases, scales and output weights too."""
-    network = Network(**settings)
-    built = BuiltNetwork(network, INPUTS, columns, task, "float64")
-    rng = np.random.default_rng(seed)
-    built.theta[:] += rng.normal(0, 0.6, built.theta.size)
-    return built
+@dataclass
+class Case:
+    """A network with rows to take the gradient of."""
 
+    built: BuiltNetwork
+    features: Array
+    target: Array
+    weights: Array | None = None
+    penalties: tuple[float, float] = (0.0, 0.0)
 
-def data(seed: int, outputs: int, loss: str) -> tuple[Array, Array]:
-    """Draw features and a target fit for the loss, off the kinks of absolute error and Huber."""
-    rng = np.random.default_rng(seed)
-    features = rng.normal(size=(ROWS, INPUTS))
-    if loss == "cross_entropy":
-        return features, rng.integers(0, max(outputs, 2), ROWS)
-    if loss == "binary_cross_entropy":
-        return features, rng.integers(0, 2, (ROWS, outputs)).astype(float)
-    return features, rng.normal(size=(ROWS, outputs)) * 3
-
-
-def worst_error(built: BuiltNetwork, features: Array, target: Array, **settings: Any) -> float:
-    """Compare every entry of the gradient with a central difference, over the largest one."""
-
-    def loss() -> float:
-        return built.loss_and_gradient(features, target, threads=1, **settings)[0]
-
-    analytic = built.loss_and_gradient(features, target, threads=1, **settings)[1]
-    numeric = np.empty_like(analytic)
-    for k, at in enumerate(built.theta.copy()):
-        built.theta[k] = at + STEP
-        above = loss()
-        built.theta[k] = at - STEP
-        numeric[k] = (above - loss()) / (2 * STEP)
-        built.theta[k] = at
-    scale = max(np.abs(analytic).max(), 1e-3)
-    return float(np.abs(numeric - analytic).max() / scale)
-
-
-def off_the_kinks(seed: int, loss: str, **settings: Any) -> float:
-    """Take the error at a point where no kink lies within a difference's reach.
-
-    A kink that does spoils a difference by far more than 1e-6: then the next seed is taken, and of
-    five seeds one at least must do.
-    """
-    errors = []
-    for attempt in range(5):
-        built = build(seed + 100 * attempt, loss=loss, **settings)
-        features, target = data(seed + 100 * attempt, built.outputs, loss)
-        errors.append(worst_error(built, features, target))
-        if errors[-1] <= 1e-6:
-            break
-    return min(errors)
-
-
-@pytest.mark.parametrize("activation", HIDDEN)
-@pytest.mark.parametrize("loss", LOSSES)
-def test_activation_by_loss_by_normalization_by_residual_by_depth(
-    activation: str, loss: str
-) -> None:
-    cases = itertools.product(("none", "batch", "layer"), (False, True), (1, 2, 3, 4))
-    for seed, (normalize, residual, depth) in enumerate(cases):
-        widths = (3, 4, 3, 3)[: depth - 1]
-        error = off_the_kinks(
-            seed,
-            loss,
-            layers=widths,
-            activation=activation,
-            normalize=normalize,
-            residual=residual,
-            output_activation=FUSED[loss],
+    def loss_and_gradient(self) -> tuple[float, Array]:
+        return self.built.loss_and_gradient(
+            self.features, self.target, self.weights, self.penalties, threads=1
         )
-        assert error <= 1e-6, (activation, loss, normalize, residual, depth, error)
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("loss", LOSSES)
-def test_any_output_activation_under_any_loss(activation: str, loss: str) -> None:
-    error = off_the_kinks(
-        3, loss, layers=(4,), activation="tanh", output_activation=activation, columns=3
-    )
-    assert error <= 1e-6
+def draw(network: Network, outputs: int, task: str, rows: int, seed: int) -> Case:
+    """Draw theta, features and target; none of the parameters is at its usual first value."""
+    generator = np.random.default_rng([seed, rows, outputs])
+    built = BuiltNetwork(network, 3, outputs, task, "float64", seed)
+    built.theta[:] += generator.normal(0, 0.3, built.theta.size)
+    features = generator.normal(size=(rows, 3))
+    if task == "multiclass":
+        target = generator.integers(0, max(outputs, 2), rows)
+    elif task == "binary":
+        target = generator.integers(0, 2, rows)
+    elif task == "multilabel":
+        target = generator.integers(0, 2, (rows, outputs)).astype(float)
+    else:
+        target = generator.normal(0, 2, (rows, outputs))
+    return Case(built, features, target)
 
 
-def test_one_unit_softmax_learns_nothing() -> None:
-    built = build(
-        0, "binary", loss="binary_cross_entropy", output_activation="softmax", layers=(4,)
-    )
-    features, _ = data(0, 1, "binary_cross_entropy")
-    _, gradient = built.loss_and_gradient(features, np.arange(ROWS) % 2)
-    assert np.all(gradient == 0)
+def smooth(
+    network: Network, outputs: int, task: str, rows: int = 6, margin: float = MARGIN
+) -> Case:
+    """Draw until every value is `margin` away from the kinks."""
+    for seed in range(200):
+        case = draw(network, outputs, task, rows, seed)
+        if forward(case)[1] > margin and np.any(case.loss_and_gradient()[1]):
+            return case
+    raise AssertionError(f"no draw of {network} stays away from its kinks")
+
+
+def forward(case: Case) -> tuple[float, float]:
+    """Run the forward pass naively; give the mean loss and the distance to the nearest kink."""
+    built, y, distances = case.built, case.features, [np.inf]
+    parts, layers = built.parts(), len(built.layout.plan)
+    activations = [*built.network.activations(), built.output_activation]
+    for number, activation in enumerate(activations, start=1):
+        x, part = (
+            y,
+            {k.split(".")[1]: v for k, v in parts.items() if k[5:].startswith(f"{number}.")},
+        )
+        z = x @ part["weight"] + part.get("bias", 0.0)
+        if number < layers and built.network.normalize != "none":
+            axis = 0 if built.network.normalize == "batch" else 1
+            deviation = np.sqrt(z.var(axis, keepdims=True) + 1e-5)
+            distances.append(float(deviation.min()) / 50)
+            z = (z - z.mean(axis, keepdims=True)) / deviation * part["gamma"] + part["beta"]
+        parameter = part.get("slope", (*activation.values(), 0.0)[0])
+        y = naive.activate_naively(activation.name, z, parameter)
+        if activation.name in KINKED:
+            distances.append(float(abs(z).min()))
+        if number < layers and built.network.residual:
+            y = y + (x @ part["projection"] if "projection" in part else x)
+    t = dense(case, y.shape[1])
+    distances.append(from_loss_kinks(built, y, t))
+    rows = naive.loss_naively(built.loss.name, y, t, (*built.loss.values(), 1.0)[0])
+    return float(np.average(rows, weights=case.weights)), min(distances)
+
+
+def dense(case: Case, outputs: int) -> Array:
+    """Give the target as (rows, outputs), smoothed."""
+    share = case.built.network.label_smoothing
+    if case.target.ndim == 2:
+        return case.target * (1 - share) + share / 2
+    t = np.eye(outputs)[case.target] if outputs > 1 else case.target[:, None].astype(float)
+    return t * (1 - share) + share / max(outputs, 2)
+
+
+def from_loss_kinks(built: BuiltNetwork, y: Array, t: Array) -> float:
+    """Give how far outputs are from where the loss bends; clipped probabilities bend sharply."""
+    if built.loss.name == "absolute_error":
+        return float(abs(y - t).min())
+    if built.loss.name == "huber":
+        return float(abs(abs(y - t) - built.loss.options["delta"]).min())
+    if built.loss.name.endswith("cross_entropy"):
+        # an output that ReLU has cut off stays 0
+        return float(np.minimum(np.where(y == 0, np.inf, abs(y)), abs(1 - y)).min()) / 20
+    return np.inf
+
+
+def error(case: Case, gradient: Array, loss: Any = None) -> float:
+    """Give the largest relative error, in random directions, one through each part of theta.
+
+    A direction goes one step up or down in every entry of its part. The error is relative to the
+    part's largest entry, or to a thousandth of the largest of all where that is more.
+    """
+    if loss is None:
+
+        def loss() -> float:
+            return case.loss_and_gradient()[0]
+
+    theta, worst = case.built.theta, 0.0
+    generator = np.random.default_rng(5)
+    kept = theta.copy()
+    for part in case.built.layout.parts:
+        span = slice(part.start, part.stop)
+        sign = generator.choice([-1.0, 1.0], part.stop - part.start)
+        theta[span] = kept[span] + H * sign
+        above = loss()
+        theta[span] = kept[span] - H * sign
+        below = loss()
+        theta[span] = kept[span]
+        apart = abs((above - below) / (2 * H) - gradient[span] @ sign)
+        worst = max(worst, apart / max(abs(gradient[span]).max(), 1e-3 * abs(gradient).max()))
+    return float(worst)
+
+
+def check(case: Case) -> None:
+    loss, gradient = case.loss_and_gradient()
+    assert error(case, gradient) < TOLERANCE, case.built.network
+    l1, l2 = case.penalties
+    weights = [part for name, part in case.built.parts().items() if "bias" not in name]
+    weights = [part for part in weights if part.ndim == 2]
+    penalty = sum(float(l1 * abs(w).sum() + l2 * (w**2).sum() / 2) for w in weights)
+    total = len(case.features) if case.weights is None else case.weights.sum()
+    np.testing.assert_allclose(loss, forward(case)[0] + penalty / total, rtol=1e-10)
 
 
 @pytest.mark.parametrize("normalize", ["none", "batch", "layer"])
-def test_weights_penalties_and_smoothing(normalize: str) -> None:
-    rng = np.random.default_rng(1)
-    built = build(
-        1, "multiclass", 3, layers=(4, 4), activation="prelu", normalize=normalize,
-        residual=True, label_smoothing=0.1,
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("activation", HIDDEN)
+def test_activation_by_loss_by_normalization(activation: str, loss: str, normalize: str) -> None:
+    for output in OUTPUTS[loss]:
+        for residual in (False, True):
+            for depth in (1, 2, 3, 4):
+                network = Network(
+                    WIDTHS[:depth], activation, "glorot_normal", normalize, residual,
+                    output_activation=output, loss=loss,
+                )  # fmt: skip
+                check(smooth(network, 3, TASKS.get(loss, "regression")))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("output", ACTIVATIONS)
+def test_any_output_activation_with_any_loss(output: str, loss: str) -> None:
+    for layers in ((), (4,)):
+        network = Network(layers, "tanh", "glorot_normal", output_activation=output, loss=loss)
+        check(smooth(network, 3, TASKS.get(loss, "regression"), rows=4))
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+def test_every_single_parameter(depth: int) -> None:
+    network = Network(WIDTHS[:depth], "prelu", "he_normal", "layer", residual=True)
+    case = smooth(network, 2, "regression")
+    gradient, theta = case.loss_and_gradient()[1], case.built.theta
+    numeric = np.empty_like(theta)
+    for k, kept in enumerate(theta.copy()):
+        theta[k] = kept + H
+        above = case.loss_and_gradient()[0]
+        theta[k] = kept - H
+        numeric[k] = (above - case.loss_and_gradient()[0]) / (2 * H)
+        theta[k] = kept
+    assert abs(numeric - gradient).max() <= TOLERANCE * abs(gradient).max()
+
+
+@pytest.mark.parametrize("normalize", ["none", "batch", "layer"])
+@pytest.mark.parametrize("task", ["regression", "multiclass", "multilabel", "binary"])
+def test_row_weights(task: str, normalize: str) -> None:
+    network = Network([5, 4], "silu", "glorot_normal", normalize)
+    case = smooth(network, 2, task, rows=9)
+    case.weights = np.array([1.0, 0.0, 2.5, 0.3, 0.0, 1.0, 7.0, 0.1, 1.0])
+    check(case)
+
+
+def test_a_row_of_weight_0_counts_for_nothing() -> None:
+    case = smooth(Network([5], "tanh", "glorot_normal"), 3, "multiclass", rows=8)
+    case.weights = np.array([1.0, 0, 2, 1, 0, 3, 1, 1])
+    kept = case.weights > 0
+    fewer = Case(case.built, case.features[kept], case.target[kept], case.weights[kept])
+    for got, expected in zip(case.loss_and_gradient(), fewer.loss_and_gradient(), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("penalties", [(0.3, 0.0), (0.0, 0.7), (0.2, 0.5)])
+def test_penalties(penalties: tuple[float, float], weighted: bool) -> None:
+    network = Network([4, 5], "tanh", "glorot_normal", "layer", residual=True)
+    for seed in range(100):
+        case = draw(network, 3, "multiclass", 6, seed)
+        # |w| has its kink at 0
+        weights = [part for part in case.built.parts().values() if part.ndim == 2]
+        if min(float(abs(w).min()) for w in weights) > MARGIN:
+            break
+    case.penalties = penalties
+    case.weights = np.arange(6) / 4 if weighted else None
+    check(case)
+
+
+@pytest.mark.parametrize("task", ["multiclass", "multilabel", "binary"])
+@pytest.mark.parametrize("output", ["auto", "sigmoid", "softmax"])
+def test_label_smoothing(task: str, output: str) -> None:
+    network = Network([4], "gelu", "glorot_normal", output_activation=output, label_smoothing=0.2)
+    check(smooth(network, 2, task))
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy", "squared_error"])
+def test_a_softmax_of_one_unit_is_1_and_learns_nothing(loss: str) -> None:
+    network = Network([4], "tanh", "glorot_normal", output_activation="softmax", loss=loss)
+    case = draw(network, 1, "multilabel", 6, 0)
+    loss_found, gradient = case.loss_and_gradient()
+    assert not gradient.any()
+    assert np.isfinite(loss_found)
+    np.testing.assert_array_equal(case.built.output(case.features), np.ones((6, 1)))
+
+
+@pytest.mark.parametrize("columns", [1, 2, 7])
+@pytest.mark.parametrize("loss", ["squared_error", "absolute_error", "huber(delta=0.5)"])
+def test_several_regression_outputs(loss: str, columns: int) -> None:
+    check(smooth(Network([5], "mish", "glorot_normal", loss=loss), columns, "regression"))
+
+
+@pytest.mark.parametrize("normalize", ["none", "batch", "layer"])
+def test_several_blocks_and_micro_batches(normalize: str) -> None:
+    """1,300 rows: micro-batches of 1,024 in blocks of 128, or the whole batch at once."""
+    for residual in (False, True):
+        network = Network([6, 6], "softplus", "glorot_normal", normalize, residual)
+        check(smooth(network, 3, "multiclass", rows=1300))
+
+
+def dropout_step(case: Case, step: int, seed: int) -> tuple[float, Array]:
+    """Give loss and gradient as of one step of a descent, with that step's mask."""
+    built, rows = case.built, len(case.features)
+    chunk = Chunk(
+        order=np.arange(rows), in_order=1, first=0, batch=rows, steps=1, step=step, seed=seed,
+        rule=-1, coefficients=np.zeros((1, 1)), decays=np.ones(1), penalties=np.zeros(4),
+        losses=np.zeros(1), norms=np.empty(0),
     )  # fmt: skip
-    features, target = data(1, 3, "cross_entropy")
-    weights = rng.random(ROWS)
-    weights[2] = 0
-    error = worst_error(built, features, target, weights=weights, penalties=(0.02, 0.3))
-    assert error <= 1e-6
+    targets = Targets.of(case.target, None, built.outputs, built.theta.dtype)
+    with Stepper(built.parameters, case.features, targets, rows, None, 1) as stepper:
+        assert stepper.run(chunk) == 1
+        return float(chunk.losses[0]), stepper.gradient().copy()
 
 
-def test_rows_of_weight_nothing_are_as_if_absent() -> None:
-    built = build(2, layers=(4,))
-    features, target = data(2, 2, "squared_error")
-    weights = np.ones(ROWS)
-    weights[7:] = 0
-    loss, gradient = built.loss_and_gradient(features, target, weights)
-    without, expected = built.loss_and_gradient(features[:7], target[:7])
-    assert loss == pytest.approx(without, rel=1e-14)
-    np.testing.assert_allclose(gradient, expected, rtol=1e-12, atol=1e-15)
-
-
+@pytest.mark.parametrize("normalize", ["none", "batch", "layer"])
 @pytest.mark.parametrize("residual", [False, True])
-def test_dropout_under_one_mask(residual: bool) -> None:
-    built = build(4, layers=(6, 5), activation="silu", dropout=0.4, residual=residual)
-    features, target = data(4, 2, "squared_error")
-    targets = Targets.of(target, None, 2, np.float64)
+def test_dropout(normalize: str, residual: bool) -> None:
+    network = Network([6, 6, 5], "tanh", "glorot_normal", normalize, residual, (0.5, 0.0, 0.3))
+    case = draw(network, 2, "multiclass", 9, 1)
+    for step, seed in ((0, 0), (7, 0), (7, 3)):
+        gradient = dropout_step(case, step, seed)[1]
 
-    def loss_and_gradient() -> tuple[float, Array]:
-        chunk = Chunk(
-            order=np.arange(ROWS), in_order=1, first=0, batch=ROWS, steps=1, step=9, seed=7,
-            rule=-1, coefficients=np.zeros((1, 1)), decays=np.ones(1), penalties=np.zeros(4),
-            losses=np.zeros(1), norms=np.empty(0),
-        )  # fmt: skip
-        with Stepper(built.parameters, features, targets, ROWS, None, 1) as stepper:
-            stepper.run(chunk)
-            return float(chunk.losses[0]), stepper.gradient().copy()
+        def loss(step: int = step, seed: int = seed) -> float:
+            return dropout_step(case, step, seed)[0]
 
-    _, analytic = loss_and_gradient()
-    numeric = np.empty_like(analytic)
-    for k, at in enumerate(built.theta.copy()):
-        built.theta[k] = at + STEP
-        above = loss_and_gradient()[0]
-        built.theta[k] = at - STEP
-        numeric[k] = (above - loss_and_gradient()[0]) / (2 * STEP)
-        built.theta[k] = at
-    assert np.abs(numeric - analytic).max() <= 1e-6 * np.abs(analytic).max()
+        assert error(case, gradient, loss) < TOLERANCE
 
 
-def test_mean_of_single_rows_gradients_is_the_batch_gradient() -> None:
-    built = build(5, layers=(6, 5), activation="gelu", normalize="layer", residual=True)
-    features, target = data(5, 2, "squared_error")
-    _, whole = built.loss_and_gradient(features, target)
-    rows = [built.loss_and_gradient(features[k : k + 1], target[k : k + 1])[1] for k in range(ROWS)]
-    np.testing.assert_allclose(np.mean(rows, 0), whole, rtol=1e-11, atol=1e-14)
+def test_masks_of_dropout_hang_on_seed_and_step_alone() -> None:
+    case = draw(Network([32], "tanh", "glorot_normal", dropout=0.5), 2, "multiclass", 9, 1)
+    losses = {(step, seed): dropout_step(case, step, seed)[0] for step in (0, 1) for seed in (0, 1)}
+    assert len(set(losses.values())) == 4
+    assert all(dropout_step(case, *at)[0] == loss for at, loss in losses.items())
 
 
-def test_thread_counts_and_micro_batches_give_the_same_gradient() -> None:
-    rng = np.random.default_rng(6)
-    built = BuiltNetwork(Network((64, 48)), 40, 5, "multiclass")
-    built.theta[:] += rng.normal(0, 0.1, built.theta.size).astype(np.float32)
-    features = rng.normal(size=(5000, 40)).astype(np.float32)
-    target = rng.integers(0, 5, 5000)
-    one, first = built.loss_and_gradient(features, target, threads=1)
-    two, second = built.loss_and_gradient(features, target, threads=2)
-    three, third = built.loss_and_gradient(features, target, threads=3)
-    assert one == two == three
-    np.testing.assert_array_equal(first, second)
-    np.testing.assert_array_equal(first, third)
+def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
+    """By the gradient of the output layer's weights: an identity layer of 200 units on ones."""
+    network = Network([200], "identity", "zeros", dropout=0.3, task="regression")
+    built = BuiltNetwork(network, 1, 1, "regression", "float64")
+    built.parts()["layer1.bias"][:] = 1.0
+    case = Case(built, np.zeros((1, 1)), np.ones((1, 1)))
+    shares = []
+    for step in range(50):
+        gradient = dropout_step(case, step, 0)[1]
+        part = built.layout.part(1, kinds.WEIGHT)
+        assert part is not None
+        kept = -gradient[part.start : part.stop]
+        assert set(np.unique(kept)) <= {0.0, 1 / 0.7}
+        shares.append(float((kept == 0).mean()))
+    # 10,000 draws: a standard deviation of 0.0046
+    assert abs(np.mean(shares) - 0.3) < 0.02
+    assert len(set(shares)) > 5
+
+
+def test_nothing_is_dropped_when_predicting() -> None:
+    plain = draw(Network([8], "tanh", "glorot_normal"), 2, "regression", 5, 0)
+    dropping = draw(Network([8], "tanh", "glorot_normal", dropout=0.5), 2, "regression", 5, 0)
+    np.testing.assert_array_equal(
+        plain.built.output(plain.features), dropping.built.output(plain.features)
+    )
+
+
+def test_the_batch_gradient_is_the_mean_over_single_rows() -> None:
+    case = draw(Network([7, 4], "gelu", "glorot_normal", "layer"), 3, "multiclass", 11, 0)
+    singles = [
+        Case(case.built, case.features[[n]], case.target[[n]]).loss_and_gradient()[1]
+        for n in range(11)
+    ]
+    np.testing.assert_allclose(case.loss_and_gradient()[1], np.mean(singles, 0), atol=1e-14)

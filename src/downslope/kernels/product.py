@@ -36,7 +36,7 @@ TILE_ROWS = 8 if WIDE else 6
 CACHED_BYTES = 1 << 20
 """A product by tiles pays while B fits in the second-level cache."""
 
-TRANSPOSED_BYTES = 1 << 17
+TRANSPOSED_BYTES = 1 << 19
 """W is transposed by ourselves while the copy fits well into the second-level cache."""
 
 FEW_ROWS = 4
@@ -173,6 +173,132 @@ class _Access:
             self.builder.call(self.masked_store, [value, begin, self.number, mask])
 
 
+def _transposition(masked: bool) -> Any:
+    """Make the transposition of one square block, a vector wide, in registers.
+
+    Row after row is loaded; then blocks of 1, 2, 4, ... lanes change places between rows (Eklundh
+    1972). Masked: a block of `rows` x `columns` at the edge of the matrix.
+    """
+
+    @intrinsic
+    def transposition(typing, source, source_at, source_row, target, target_at, target_row, rows,
+                      columns):  # fmt: skip
+        i = types.intp
+        signature = types.void(source, i, i, target, i, i, i, i)
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            source, source_at, source_row, target, target_at, target_row, rows, columns = arguments
+            number = signature.args[3].dtype
+            lanes = VECTOR_BYTES // (number.bitwidth // 8)
+            vector = ir.VectorType(context.get_data_type(number), lanes)
+            access = _Access(builder, vector, f"v{lanes}f{number.bitwidth}", number.bitwidth // 8)
+
+            def place(position: int, array: Any, at: Any, stride: Any, row: int) -> Any:
+                data = context.make_array(signature.args[position])(context, builder, array).data
+                return builder.gep(
+                    data, [builder.add(at, builder.mul(ir.IntType(64)(row), stride))]
+                )
+
+            def mask(width: Any, row: int, height: Any) -> Any:
+                if not masked:
+                    return None
+                inside = builder.icmp_signed("<", ir.IntType(64)(row), height)
+                here = _masks(builder, width, lanes, 1)[0]
+                return builder.select(inside, here, ir.Constant(here.type, [0] * lanes))
+
+            block = [
+                access.load(place(0, source, source_at, source_row, r), mask(columns, r, rows))
+                for r in range(lanes)
+            ]
+            for size in (1 << k for k in range(lanes.bit_length() - 1)):
+                for r in (r for r in range(lanes) if not r & size):
+                    block[r], block[r + size] = _exchange(builder, block[r], block[r + size], size)
+            for r in range(lanes):
+                begin = place(3, target, target_at, target_row, r)
+                access.store(block[r], begin, mask(rows, r, columns))
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return transposition
+
+
+def _exchange(builder: Any, upper: Any, lower: Any, size: int) -> tuple[Any, Any]:
+    """Exchange the upper row's odd blocks of `size` lanes for the lower row's even ones."""
+    lanes = upper.type.count
+    first = [lane if not lane & size else lanes + lane - size for lane in range(lanes)]
+    second = [lane + size if not lane & size else lanes + lane for lane in range(lanes)]
+    kind = ir.VectorType(ir.IntType(32), lanes)
+    return tuple(
+        builder.shuffle_vector(upper, lower, ir.Constant(kind, order)) for order in (first, second)
+    )
+
+
+def _dots(columns: int) -> Any:
+    """Make some dot products of one row of A with rows of B, both contiguous.
+
+    c[k] = start c[k] + sum_j a[j] b[k, j]; the last vector of the sum is masked.
+    """
+
+    @intrinsic
+    def dots(typing, a, a_at, b, b_at, b_row, c, c_at, depth, accumulate):
+        i = types.intp
+        signature = types.void(a, i, b, i, i, c, i, i, i)
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            a, a_at, b, b_at, b_row, c, c_at, depth, accumulate = arguments
+            number = signature.args[5].dtype
+            element = context.get_data_type(number)
+            lanes = VECTOR_BYTES // (number.bitwidth // 8)
+            vector, word = ir.VectorType(element, lanes), ir.IntType(64)
+            suffix = f"v{lanes}f{number.bitwidth}"
+            access = _Access(builder, vector, suffix, number.bitwidth // 8)
+            fused = cgutils.get_or_insert_function(
+                builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fmuladd.{suffix}"
+            )
+            reduce = cgutils.get_or_insert_function(
+                builder.module,
+                ir.FunctionType(element, [element, vector]),
+                f"llvm.vector.reduce.fadd.{suffix}",
+            )
+
+            def data(position: int, array: Any, at: Any) -> Any:
+                view = context.make_array(signature.args[position])(context, builder, array)
+                return builder.gep(view.data, [at])
+
+            a_data, b_data, c_data = data(0, a, a_at), data(2, b, b_at), data(5, c, c_at)
+            rows = [builder.gep(b_data, [builder.mul(word(k), b_row)]) for k in range(columns)]
+            zero = ir.Constant(vector, [0.0] * lanes)
+            sums = [cgutils.alloca_once_value(builder, zero) for _ in range(columns)]
+
+            def add(at: Any, mask: Any) -> None:
+                left = access.load(builder.gep(a_data, [at]), mask)
+                for k in range(columns):
+                    right = access.load(builder.gep(rows[k], [at]), mask)
+                    total = builder.call(fused, [left, right, builder.load(sums[k])])
+                    builder.store(total, sums[k])
+
+            whole = builder.sdiv(depth, word(lanes))
+            with cgutils.for_range(builder, whole) as loop:
+                add(builder.mul(loop.index, word(lanes)), None)
+            rest = builder.srem(depth, word(lanes))
+            with builder.if_then(builder.icmp_signed(">", rest, word(0))):
+                add(builder.mul(whole, word(lanes)), _masks(builder, rest, lanes, 1)[0])
+            adds = builder.icmp_signed("!=", accumulate, word(0))
+            for k in range(columns):
+                call = builder.call(
+                    reduce, [element(0.0), builder.load(sums[k])], fastmath=["reassoc"]
+                )
+                place = builder.gep(c_data, [word(k)])
+                before = builder.select(adds, builder.load(place), element(0.0))
+                builder.store(builder.fadd(call, before), place)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return dots
+
+
 # Below, np.int64(0) in the place of 0: for a literal the callee would be compiled once more.
 _tall_wide, _tall_narrow = _tile(TILE_ROWS, 2), _tile(TILE_ROWS, 1)
 _half_wide, _half_narrow = _tile(TILE_ROWS // 2, 2), _tile(TILE_ROWS // 2, 1)
@@ -225,13 +351,37 @@ def tile_product(a, a_at, a_row, a_col, b, b_at, b_row, c, c_at, c_row,
                start, start_at + j, start_row, start_width, rows, depth, width)  # fmt: skip
 
 
+_transpose_whole, _transpose_edge = _transposition(False), _transposition(True)
+_eight_dots, _one_dot = _dots(8), _dots(1)
+
+
 @inner
 def transpose(source, source_at, rows, columns, target, target_at):
-    """target (columns, rows) = source (rows, columns), transposed."""
-    for i in range(0, rows, 8):
-        for j in range(columns):
-            for r in range(i, min(i + 8, rows)):
-                target[target_at + j * rows + r] = source[source_at + r * columns + j]
+    """target (columns, rows) = source (rows, columns), transposed block by block."""
+    lanes = VECTOR_BYTES // target.itemsize
+    for i in range(0, rows, lanes):
+        height = min(lanes, rows - i)
+        for j in range(0, columns, lanes):
+            width = min(lanes, columns - j)
+            begin, end = source_at + i * columns + j, target_at + j * rows + i
+            if height == lanes and width == lanes:
+                _transpose_whole(source, begin, columns, target, end, rows, height, width)
+            else:
+                _transpose_edge(source, begin, columns, target, end, rows, height, width)
+
+
+@inner
+def dot_rows(d, d_at, theta, weight, dx, dx_at, rows, inputs, units, accumulate):
+    """dx = d W^T row by row, as dot products along the rows of W."""
+    for r in range(rows):
+        a, c = d_at + r * units, dx_at + r * inputs
+        i = 0
+        while i + 8 <= inputs:
+            _eight_dots(d, a, theta, weight + i * units, units, dx, c + i, units, accumulate)
+            i += 8
+        while i < inputs:
+            _one_dot(d, a, theta, weight + i * units, units, dx, c + i, units, accumulate)
+            i += 1
 
 
 @kernel
@@ -257,15 +407,7 @@ def input_gradient(d, d_at, theta, weight, dx, dx_at, rows, inputs, units, scrat
     """
     size = inputs * units
     if rows < FEW_ROWS:
-        for r in range(rows):
-            for i in range(inputs):
-                total = theta[weight] * 0
-                begin = weight + i * units
-                for j in range(units):
-                    total += d[d_at + r * units + j] * theta[begin + j]
-                if accumulate:
-                    total += dx[dx_at + r * inputs + i]
-                dx[dx_at + r * inputs + i] = total
+        dot_rows(d, d_at, theta, weight, dx, dx_at, rows, inputs, units, int(accumulate))
     elif size * dx.itemsize <= TRANSPOSED_BYTES:
         transpose(theta, weight, inputs, units, scratch, np.int64(0))
         tile_product(d, d_at, units, np.int64(1), scratch, np.int64(0), inputs, dx, dx_at, inputs,

@@ -1,0 +1,164 @@
+"""The three products of training against NumPy in float64, surrounded by NaN on all sides."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from downslope.kernels.product import (
+    CACHED_BYTES,
+    TRANSPOSED_BYTES,
+    affine,
+    input_gradient,
+    weight_gradient,
+)
+
+Array = npt.NDArray[Any]
+
+DTYPES = [np.float32, np.float64]
+GUARD = 67
+"""NaN before and after each operand: more than a vector, so that no lane may reach beyond."""
+
+TAILS = range(1, 41)
+
+
+def guarded(values: Array) -> Array:
+    """Put an array, flat, between NaN; it begins at GUARD."""
+    whole = np.full(values.size + 2 * GUARD, np.nan, values.dtype)
+    whole[GUARD:-GUARD] = values.reshape(-1)
+    return whole
+
+
+def inside(whole: Array, shape: tuple[int, int]) -> Array:
+    """Give what lies between the guards, which must be untouched."""
+    assert np.isnan(whole[:GUARD]).all()
+    assert np.isnan(whole[-GUARD:]).all()
+    return whole[GUARD:-GUARD].reshape(shape)
+
+
+def draw(*shapes: tuple[int, ...], dtype: Any) -> list[Array]:
+    generator = np.random.default_rng(sum(sum(shape) for shape in shapes))
+    return [generator.normal(size=shape).astype(dtype) for shape in shapes]
+
+
+def check(got: Array, a: Array, b: Array, plus: Array | float = 0.0) -> None:
+    """Hold an a b + plus against its rounding: depth units in the last place of |a| |b|."""
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    allowed = (a.shape[1] + 2) * np.finfo(got.dtype).eps * (abs(a) @ abs(b) + abs(plus))
+    assert (abs(got - (a @ b + plus)) <= allowed).all()
+
+
+def check_affine(rows: int, inputs: int, units: int, dtype: Any, bias: bool = True) -> None:
+    x, w, b = draw((rows, inputs), (inputs, units), (units,), dtype=dtype)
+    theta = np.concatenate([guarded(w), b])
+    z = guarded(np.full((rows, units), np.nan, dtype))
+    place = len(theta) - units if bias else -1
+    affine(guarded(x), GUARD, theta, GUARD, place, z, GUARD, rows, inputs, units)
+    check(inside(z, (rows, units)), x, w, b.astype(np.float64) if bias else 0.0)
+
+
+def check_input_gradient(
+    rows: int, inputs: int, units: int, dtype: Any, accumulate: bool = False
+) -> None:
+    d, w, before = draw((rows, units), (inputs, units), (rows, inputs), dtype=dtype)
+    dx = guarded(before if accumulate else np.full_like(before, np.nan))
+    scratch = np.full(TRANSPOSED_BYTES // dx.itemsize, np.nan, dtype)
+    input_gradient(guarded(d), GUARD, guarded(w), GUARD, dx, GUARD, rows, inputs, units, scratch,
+                   accumulate)  # fmt: skip
+    check(inside(dx, (rows, inputs)), d, w.T, before.astype(np.float64) * accumulate)
+
+
+def check_weight_gradient(
+    rows: int, inputs: int, units: int, dtype: Any, first: int = 0, last: int | None = None,
+    accumulate: bool = False,
+) -> None:  # fmt: skip
+    last = inputs if last is None else last
+    x, d, before = draw((rows, inputs), (rows, units), (last - first, units), dtype=dtype)
+    gradient = guarded(before if accumulate else np.full_like(before, np.nan))
+    weight_gradient(guarded(x), GUARD, guarded(d), GUARD, gradient, GUARD, rows, inputs, units,
+                    first, last, accumulate)  # fmt: skip
+    got = inside(gradient, (last - first, units))
+    check(got, x[:, first:last].T, d, before.astype(np.float64) * accumulate)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_tail(dtype: Any) -> None:
+    for rows in TAILS:
+        for units in TAILS:
+            inputs = 1 + (7 * rows + units) % 40
+            check_affine(rows, inputs, units, dtype, bias=(rows + units) % 3 > 0)
+            check_input_gradient(rows, inputs, units, dtype, (rows + units) % 2 == 0)
+            check_weight_gradient(
+                rows, inputs, units, dtype, inputs // 3, inputs, (rows + units) % 2 == 0
+            )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("rows", [1, 5, 64, 131])
+def test_affine_where_W_is_large(rows: int, bias: bool, dtype: Any) -> None:
+    inputs, units = 610, 457
+    assert inputs * units * np.dtype(dtype).itemsize > CACHED_BYTES
+    check_affine(rows, inputs, units, dtype, bias)
+    check_affine(rows, 211, 157, dtype, bias)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("accumulate", [False, True])
+@pytest.mark.parametrize("rows", [1, 3, 4, 64, 131])
+def test_input_gradient_where_W_is_large(rows: int, accumulate: bool, dtype: Any) -> None:
+    inputs, units = 301, 157
+    assert inputs * units * np.dtype(dtype).itemsize > TRANSPOSED_BYTES
+    check_input_gradient(rows, inputs, units, dtype, accumulate)
+    check_input_gradient(rows, 101, 61, dtype, accumulate)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("accumulate", [False, True])
+@pytest.mark.parametrize(("first", "last"), [(0, 203), (64, 128), (200, 203), (17, 18)])
+def test_weight_gradient_of_some_rows_of_W(
+    first: int, last: int, accumulate: bool, dtype: Any
+) -> None:
+    rows, units = 301, 157
+    assert rows * units * np.dtype(dtype).itemsize > CACHED_BYTES // 8
+    check_weight_gradient(rows, 203, units, dtype, first, last, accumulate)
+    check_weight_gradient(37, 203, units, dtype, first, last, accumulate)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_bits_do_not_hang_on_how_rows_are_shared_out(dtype: Any) -> None:
+    """By tiles, every element is one chain over k: a row has the same bits alone or among others.
+
+    So has a row of the weights' gradient, whatever the piece it is computed in.
+    """
+    rows, inputs, units = 29, 37, 45
+    x, w, d = draw((rows, inputs), (inputs, units), (rows, units), dtype=dtype)
+    theta = np.concatenate([w.reshape(-1), w[0]])
+    whole, cut = np.empty((rows, units), dtype), np.empty((rows, units), dtype)
+    affine(x.reshape(-1), 0, theta, 0, w.size, whole.reshape(-1), 0, rows, inputs, units)
+    whole_dw, cut_dw = np.empty((inputs, units), dtype), np.empty((inputs, units), dtype)
+    weight_gradient(x.reshape(-1), 0, d.reshape(-1), 0, whole_dw.reshape(-1), 0, rows, inputs,
+                    units, 0, inputs, False)  # fmt: skip
+    for height in (1, 3, 8, 13):
+        for r in range(0, rows, height):
+            affine(x.reshape(-1), r * inputs, theta, 0, w.size, cut.reshape(-1), r * units,
+                   min(height, rows - r), inputs, units)  # fmt: skip
+        for i in range(0, inputs, height):
+            weight_gradient(x.reshape(-1), 0, d.reshape(-1), 0, cut_dw.reshape(-1), i * units,
+                            rows, inputs, units, i, min(i + height, inputs), False)  # fmt: skip
+        np.testing.assert_array_equal(cut, whole)
+        np.testing.assert_array_equal(cut_dw, whole_dw)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_stays_so(value: float) -> None:
+    x, w = draw((9, 5), (5, 20), dtype=np.float32)
+    x[4, 2] = value
+    z = np.zeros(180, np.float32)
+    affine(x.reshape(-1), 0, w.reshape(-1), 0, -1, z, 0, 9, 5, 20)
+    bad = ~np.isfinite(z.reshape(9, 20))
+    assert bad[4].all()
+    assert bad.sum() == 20
