@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from downslope import storage
@@ -66,7 +67,7 @@ def assert_same(one: Course, other: Course) -> None:
         {"rule": "radam", "schedule": "one_cycle", "clip_norm": 0.5, "warmup": 12},
         {"rule": "muon", "schedule": "cosine"},
         {"rule": "nadam", "batch": 1, "steps": 200},
-        {"rule": "adam", "shuffle": False, "gradient_tolerance": 1e-9, "l2": 0.1},
+        {"rule": "adam", "shuffle": False, "gradient_tolerance": 1e-9, "l2": 0.1, "epochs": 5},
     ],
     ids=lambda changes: "-".join(str(value) for value in changes.values()),
 )
@@ -239,7 +240,7 @@ def test_a_checkpoint_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_digests_tell_values_types_and_shapes_apart() -> None:
-    arrays = [
+    arrays: list[npt.NDArray[Any]] = [
         np.zeros(4, np.float32), np.zeros((2, 2), np.float32), np.zeros(4), np.zeros(2),
         np.array([0, 0, 0, 1.0]), np.empty(0),
     ]  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +114,7 @@ def test_a_full_batch_is_the_sum_of_its_micro_batches(monkeypatch: pytest.Monkey
         np.testing.assert_allclose(gradient, gradients[2], rtol=0, atol=1e-13 * scale)
 
 
-def test_full_batch_in_float32_is_the_exact_gradient_to_a_millionth() -> None:
+def test_full_batch_in_float32_is_the_exact_gradient_to_its_rounding() -> None:
     features, labels = blobs(2500)
     found = []
     for dtype in ("float32", "float64"):
@@ -123,7 +122,8 @@ def test_full_batch_in_float32_is_the_exact_gradient_to_a_millionth() -> None:
         built.theta[:] = built.theta.astype(np.float32)
         rows = features.astype(np.float32)
         found.append(built.loss_and_gradient(rows, labels, threads=1)[1])
-    np.testing.assert_allclose(found[0], found[1], rtol=0, atol=1e-6 * abs(found[1]).max())
+    # sums of 2,500 rows: the square root of that times 1.2e-7, at random
+    np.testing.assert_allclose(found[0], found[1], rtol=0, atol=6e-6 * abs(found[1]).max())
 
 
 @pytest.mark.parametrize(("batch", "steps"), [(10, 33), (103, 3), ("full", 3), (1, 309), (500, 3)])
@@ -232,6 +232,14 @@ def test_the_best_theta_is_restored() -> None:
     np.testing.assert_allclose(-np.log(picked).mean(), lowest, rtol=1e-5)
 
 
+def test_how_often_python_looks_around_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for seconds in (0.0, 1e9):
+        monkeypatch.setattr("downslope.course.CHUNK_SECONDS", seconds)
+        found.append(done(settings(rule="adam", batch=1, epochs=8)))
+    same(*found)
+
+
 def test_a_seed_says_all() -> None:
     network = Network([16], dropout=0.2, normalize="batch")
     first = done(settings(seed=5), network)
@@ -299,6 +307,11 @@ def test_warm_up_and_a_schedule_of_ones_own() -> None:
     np.testing.assert_allclose(finished.history.learning_rates, 0.3 * np.array([3, 6, 9]) / 22)
 
 
+def signatures(kernel: Any) -> int:
+    """Count how often a kernel has been compiled, for one kind of arrays each."""
+    return len(kernel.signatures)
+
+
 def one_step(**changes: Any) -> tuple[Array, Array, BuiltNetwork]:
     """Run one full-batch step of gd at the rate 1; give theta before, what moved, the network."""
     descent = settings(
@@ -356,9 +369,7 @@ def test_rows_read_in_place_are_rows_gathered() -> None:
     spread = np.zeros((206, 4)), np.zeros(206, np.int64)
     spread[0][::2], spread[1][::2] = features, labels
     gathered = course(descent, data=spread)
-    apart = Data(
-        gathered.data.features, gathered.data.targets, np.arange(0, 206, 2), np.arange(0)
-    )
+    apart = Data(gathered.data.features, gathered.data.targets, np.arange(0, 206, 2), np.arange(0))
     gathered = Course(gathered.network, apart, descent, 1)
     gathered.run()
     assert not gathered._in_order()
@@ -368,19 +379,19 @@ def test_rows_read_in_place_are_rows_gathered() -> None:
 def test_read_only_and_memory_mapped_features(tmp_path: Path) -> None:
     features, labels = blobs(103)
     usual = done(settings(), data=(features, labels))
-    compiled = len(loop.descend.signatures)
+    compiled = signatures(loop.descend)
     np.save(tmp_path / "x.npy", features.astype(np.float32))
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
     same(usual, done(settings(), data=(mapped, labels)))
     frozen = features.astype(np.float32)
     frozen.flags.writeable = False
     same(usual, done(settings(), data=(frozen, labels)))
-    assert len(loop.descend.signatures) == compiled
+    assert signatures(loop.descend) == compiled
 
 
 def test_a_read_only_target_compiles_nothing() -> None:
     done(settings())
-    compiled = len(loop.descend.signatures)
+    compiled = signatures(loop.descend)
     for target in (blobs(103)[1], np.ones((103, 2), np.float32)):
         target.flags.writeable = False
         weights = np.ones(103, np.float32)
@@ -389,12 +400,12 @@ def test_a_read_only_target_compiles_nothing() -> None:
         assert targets.labels.flags.writeable
         assert targets.values.flags.writeable
         assert targets.weights.flags.writeable
-    assert len(loop.descend.signatures) == compiled
+    assert signatures(loop.descend) == compiled
 
 
 def test_a_second_network_compiles_nothing() -> None:
     done(settings(), held_out=10)
-    compiled = len(loop.descend.signatures), len(loop.predict.signatures)
+    compiled = signatures(loop.descend), signatures(loop.predict)
     for layers in ([], [3], [40, 7, 9], [600, 300]):
         done(settings(epochs=1), Network(layers), held_out=10)
     for rule in ("adam", "muon", "rmsprop", lambda theta, *others: None):
@@ -405,31 +416,50 @@ def test_a_second_network_compiles_nothing() -> None:
     for loss in LOSSES:
         network = Network([3], loss=loss)
         done(settings(epochs=1), network, numbers, held_out=10, task="regression")
-    assert (len(loop.descend.signatures), len(loop.predict.signatures)) == compiled
+    assert (signatures(loop.descend), signatures(loop.predict)) == compiled
+
+
+def moving(rule: str, batch: Any, rate: float, **bounds: Any) -> Course:
+    """Set up a linear regression that takes steps far too long."""
+    numbers = blobs(103)[0], blobs(103)[0][:, :2]
+    network = Network([8], "identity", "lecun_normal")
+    descent = settings(rule=rule, batch=batch, learning_rate=rate, **bounds)
+    return course(descent, network, numbers, task="regression")
 
 
 @pytest.mark.parametrize("batch", [10, "full"])
 @pytest.mark.parametrize("rule", ["gd", "momentum", "adam"])
-def test_leaving_the_finite_numbers_keeps_the_theta_before(rule: str, batch: Any) -> None:
-    numbers = blobs(103)[0], blobs(103)[0][:, :2]
-    network = Network([8], "identity", "lecun_normal")
-
-    def moving(**bounds: Any) -> Course:
-        descent = settings(rule=rule, batch=batch, learning_rate=1e12, **bounds)
-        return course(descent, network, numbers, task="regression")
-
-    failing = moving(epochs=60)
-    with pytest.raises(NonFiniteError, match=r"in step \d+ .* first in .* layer \d") as failure:
+@pytest.mark.parametrize(
+    ("rate", "says"),
+    [
+        (3.0, r"first in .* \(loss"),
+        (1e12, r"first in the loss"),
+        (1e25, r"first in x W \+ b of layer [12], forward pass"),
+    ],
+)
+def test_leaving_the_finite_numbers_keeps_the_theta_before(
+    rate: float, says: str, rule: str, batch: Any
+) -> None:
+    if rate == 3.0 and rule == "adam":
+        pytest.skip("Adam's steps are bounded: it stays finite")
+    failing = moving(rule, batch, rate, epochs=400)
+    with pytest.raises(NonFiniteError, match=rf"in step \d+ .* {says}") as failure:
         failing.run()
-    found = re.search(r"in step (\d+)", str(failure.value))
+    found = re.search(r"in step (\d+) \(epoch (\d+)\)", str(failure.value))
     assert found is not None
-    step = int(found[1])
+    step, epoch = int(found[1]), int(found[2])
+    assert epoch == 1 + (step - 1) // failing.steps_per_epoch
     assert np.isfinite(failing.network.theta).all()
-    kept = moving(steps=step - 1, epochs=60)
-    if step > 1:
-        kept.run()
-    assert failing.history.steps == step - 1
+    kept = moving(rule, batch, rate, steps=step - 1, epochs=400)
+    kept.run()
     np.testing.assert_array_equal(failing.network.theta, kept.network.theta)
+
+
+def test_steps_are_counted_up_to_the_one_that_failed() -> None:
+    failing = moving("gd", 10, 3.0, epochs=400)
+    with pytest.raises(NonFiniteError) as failure:
+        failing.run()
+    assert f"in step {failing.history.steps + 1} " in str(failure.value)
 
 
 @pytest.mark.parametrize("batch", [10, "full"])
@@ -467,14 +497,13 @@ def test_features_that_are_not_finite_are_named() -> None:
 
 @pytest.mark.parametrize("task", ["binary", "multilabel", "regression"])
 def test_tasks_go_down(task: str) -> None:
-    features, labels = blobs(103, classes=2)
+    features, _ = blobs(103)
+    labels = (features[:, 0] + features[:, 1] > 0).astype(np.int64)
     target: Any = labels
     if task != "binary":
         target = np.stack([labels, 1 - labels], 1).astype(float)
-    finished = done(
-        settings(epochs=40), data=(features, target), held_out=20, task=task
-    )
-    assert finished.history.losses[-1] < 0.5 * finished.history.losses[0]
+    finished = done(settings(epochs=40), data=(features, target), held_out=20, task=task)
+    assert finished.history.losses[-1] < 0.7 * finished.history.losses[0]
     assert finished.history.validation_scores[-1] > (0.3 if task == "regression" else 0.8)
 
 
@@ -495,5 +524,3 @@ def test_row_weights_that_make_no_sense(weights: Array, says: str) -> None:
 def test_class_numbers_must_have_an_output() -> None:
     with pytest.raises(InvalidValueError, match="0 to 2 for 3 outputs; got 0 to 3"):
         Targets.of(np.array([0, 3]), None, 3, np.float32)
-
-

@@ -68,7 +68,7 @@ def draw(network: Network, outputs: int, task: str, rows: int, seed: int) -> Cas
     built.theta[:] += generator.normal(0, 0.3, built.theta.size)
     features = generator.normal(size=(rows, 3))
     if task == "multiclass":
-        target = generator.integers(0, max(outputs, 2), rows)
+        target: Array = generator.integers(0, max(outputs, 2), rows)
     elif task == "binary":
         target = generator.integers(0, 2, rows)
     elif task == "multilabel":
@@ -105,7 +105,7 @@ def forward(case: Case) -> tuple[float, float]:
             deviation = np.sqrt(z.var(axis, keepdims=True) + 1e-5)
             distances.append(float(deviation.min()) / 50)
             z = (z - z.mean(axis, keepdims=True)) / deviation * part["gamma"] + part["beta"]
-        parameter = part.get("slope", (*activation.values(), 0.0)[0])
+        parameter: Any = part.get("slope", (*activation.values(), 0.0)[0])
         y = naive.activate_naively(activation.name, z, parameter)
         if activation.name in KINKED:
             distances.append(float(abs(z).min()))
@@ -133,8 +133,10 @@ def from_loss_kinks(built: BuiltNetwork, y: Array, t: Array) -> float:
     if built.loss.name == "huber":
         return float(abs(abs(y - t) - built.loss.options["delta"]).min())
     if built.loss.name.endswith("cross_entropy"):
-        # an output that ReLU has cut off stays 0
-        return float(np.minimum(np.where(y == 0, np.inf, abs(y)), abs(1 - y)).min()) / 20
+        # between 0 and 1 the logarithm bends; outside the loss is constant, and ReLU's 0 stays 0
+        bent = np.minimum(y, 1 - y) / 20
+        outside = np.where(y == 0, np.inf, np.maximum(-y, y - 1))
+        return float(np.where((y > 0) & (y < 1), bent, outside).min())
     return np.inf
 
 
@@ -227,8 +229,11 @@ def test_a_row_of_weight_0_counts_for_nothing() -> None:
     case.weights = np.array([1.0, 0, 2, 1, 0, 3, 1, 1])
     kept = case.weights > 0
     fewer = Case(case.built, case.features[kept], case.target[kept], case.weights[kept])
-    for got, expected in zip(case.loss_and_gradient(), fewer.loss_and_gradient(), strict=True):
-        np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-15)
+    (loss, gradient), (expected, fewer_gradient) = (
+        each.loss_and_gradient() for each in (case, fewer)
+    )
+    np.testing.assert_allclose(loss, expected, rtol=1e-12)
+    np.testing.assert_allclose(gradient, fewer_gradient, rtol=1e-12, atol=1e-15)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -247,7 +252,7 @@ def test_penalties(penalties: tuple[float, float], weighted: bool) -> None:
 
 
 @pytest.mark.parametrize("task", ["multiclass", "multilabel", "binary"])
-@pytest.mark.parametrize("output", ["auto", "sigmoid", "softmax"])
+@pytest.mark.parametrize("output", ["auto", "sigmoid", "softplus"])
 def test_label_smoothing(task: str, output: str) -> None:
     network = Network([4], "gelu", "glorot_normal", output_activation=output, label_smoothing=0.2)
     check(smooth(network, 2, task))
@@ -271,10 +276,13 @@ def test_several_regression_outputs(loss: str, columns: int) -> None:
 
 @pytest.mark.parametrize("normalize", ["none", "batch", "layer"])
 def test_several_blocks_and_micro_batches(normalize: str) -> None:
-    """1,300 rows: micro-batches of 1,024 in blocks of 128, or the whole batch at once."""
+    """1,300 rows: micro-batches of 1,024 in blocks of 128, or the whole batch at once.
+
+    Nothing has a kink here.
+    """
     for residual in (False, True):
         network = Network([6, 6], "softplus", "glorot_normal", normalize, residual)
-        check(smooth(network, 3, "multiclass", rows=1300))
+        check(smooth(network, 3, "multiclass", rows=1300, margin=0.0))
 
 
 def dropout_step(case: Case, step: int, seed: int) -> tuple[float, Array]:

@@ -23,10 +23,13 @@ from downslope.model import Model
 from downslope.network import BuiltNetwork
 from downslope.preparation import Preparation
 from downslope.recipe import Recipe
-from downslope.stepper import Targets, check_weights
+from downslope.stepper import Predictor, Targets, check_weights
 from downslope.task import infer_task, split
 
 Array = npt.NDArray[Any]
+
+SCORED_ROWS = 1 << 14
+"""Rows whose outputs are held at a time when a network is scored: a few MiB."""
 
 
 @dataclass(frozen=True)
@@ -204,20 +207,28 @@ def identify(recipe: Recipe, data: Data) -> dict[str, Any]:
 def _scores(course: Course, task: str) -> dict[str, dict[str, float]]:
     """Score the network and the trivial predictor on the rows trained on and held out."""
     data, scores = course.data, {}
-    outputs = course.network.output(data.features)
     whole = data.targets.labels
     if not whole.size:
         whole = data.targets.values.reshape(-1, course.network.outputs)
     trivial = _trivial(whole[data.training], task)
-    for name, rows in (("training", data.training), ("validation", data.held_out)):
-        if len(rows):
-            target = whole[rows]
-            guess = np.broadcast_to(trivial, (len(rows), len(trivial)))
-            scores[name] = {
-                "score": score(task, outputs[rows], target),
-                "trivial": score(task, guess, target),
-            }
+    with Predictor(course.network.parameters, data.features) as predictor:
+        for name, rows in (("training", data.training), ("validation", data.held_out)):
+            if len(rows):
+                guess = np.broadcast_to(trivial, (1, len(trivial)))
+                scores[name] = {
+                    "score": _score_of(predictor, task, rows, whole),
+                    "trivial": score(task, guess, whole[rows]),
+                }
     return scores
+
+
+def _score_of(predictor: Predictor, task: str, rows: Array, whole: Array) -> float:
+    """Score the network on some rows, for classes without all their outputs at a time."""
+    if task == "regression":
+        return score(task, predictor.outputs(rows), whole[rows])
+    parts = [rows[begin : begin + SCORED_ROWS] for begin in range(0, len(rows), SCORED_ROWS)]
+    right = [score(task, predictor.outputs(part), whole[part]) * len(part) for part in parts]
+    return float(sum(right) / len(rows))
 
 
 def _trivial(target: Array, task: str) -> Array:

@@ -18,6 +18,9 @@ from downslope.kernels.losses import fused
 from downslope.kernels.product import CACHED_BYTES, TRANSPOSED_BYTES
 from downslope.recipe import Network
 
+CACHE_LINE = 64
+"""Bytes."""
+
 ALIGNMENT = 16
 """Elements to which matrices in the workspace are aligned: a cache line of float32."""
 
@@ -165,6 +168,15 @@ class Workspace:
     plan: npt.NDArray[Any]
     frame: npt.NDArray[Any]
     size: int
+
+
+def allocate(shape: int | tuple[int, int], dtype: Any) -> npt.NDArray[Any]:
+    """Allocate zeros that begin on a cache line: no vector then lies across two."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    room = np.zeros(size + CACHE_LINE, np.uint8)
+    begin = -room.ctypes.data % CACHE_LINE
+    view: npt.NDArray[Any] = room[begin : begin + size].view(dtype)
+    return view.reshape(shape)
 
 
 def aligned(count: int) -> int:

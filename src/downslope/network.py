@@ -17,7 +17,7 @@ from downslope.errors import InvalidTypeError, InvalidValueError, ModelFileError
 from downslope.initialize import weights as initial_weights
 from downslope.kernels import plan as kinds
 from downslope.kernels.loop import Chunk
-from downslope.layout import Layout, Parameters, lay_out
+from downslope.layout import Layout, Parameters, allocate, lay_out
 from downslope.recipe import Network
 from downslope.stepper import Predictor, Stepper, Targets
 
@@ -101,7 +101,7 @@ class BuiltNetwork:
             layout,
             self.loss,
             network.label_smoothing,
-            np.zeros(layout.parameters, dtype),
+            allocate(layout.parameters, dtype),
             np.zeros(layout.statistics, dtype),
         )
         self._initialize(np.random.default_rng([seed, 0]))

@@ -20,6 +20,8 @@ import numpy.typing as npt
 
 from downslope.catalogue import RULES, Choice, choose
 from downslope.errors import InvalidTypeError, InvalidValueError, MissingFileError, nearest
+from downslope.scaling import SCALINGS
+from downslope.task import TASKS
 
 Rule: TypeAlias = Callable[[npt.NDArray[Any], npt.NDArray[Any], dict[str, Any], float, int], None]
 """A rule of one's own: ``rule(theta, gradient, state, learning_rate, step)`` moves theta in place.
@@ -31,9 +33,7 @@ from step to step; step: 1 for the first.
 Schedule: TypeAlias = Callable[[int], float]
 """A schedule of one's own: the learning rate of a step, 0 for the first."""
 
-TASKS = ("auto", "regression", "binary", "multiclass", "multilabel")
 NORMALIZATIONS = ("none", "batch", "layer")
-SCALINGS = ("auto", "standard", "squash", "none")
 DTYPES = ("float32", "float64")
 
 
@@ -143,7 +143,7 @@ class Network:
                 raise InvalidValueError(f"Network: dropout must be below 1; got {rate!r}")
         _one_of("Network", "normalize", self.normalize, NORMALIZATIONS)
         _one_of("Network", "scaling", self.scaling, SCALINGS)
-        _one_of("Network", "task", self.task, TASKS)
+        _one_of("Network", "task", self.task, ("auto", *TASKS))
         if self.output_activation != "auto":
             choose("activation", self.output_activation)
         if self.loss != "auto":
@@ -388,6 +388,8 @@ class Recipe:
         """
         for part in parts:
             _one_of("Recipe", "part", part, ("network", "descent"))
+            if not isinstance(parts[part], Mapping):
+                raise InvalidTypeError(f"Recipe: [{part}] takes fields; got {parts[part]!r}")
         for part, owner in (("network", Network), ("descent", Descent)):
             known = [item.name for item in dataclasses.fields(owner)]
             for name in parts.get(part, {}):

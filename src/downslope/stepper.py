@@ -23,6 +23,7 @@ from downslope.layout import (
     Parameters,
     Workspace,
     aligned,
+    allocate,
     batching,
     cut,
     plan_workspace,
@@ -187,8 +188,8 @@ class Stepper(_Engine):
         job = _job(parameters, space, features, targets)._replace(
             pieces=pieces,
             blocks=blocks,
-            gradient=np.empty(layout.parameters + workers.count * room, dtype),
-            state=np.zeros((moments, layout.parameters), dtype),
+            gradient=allocate(aligned(layout.parameters) + workers.count * room, dtype),
+            state=allocate((moments, layout.parameters), dtype),
             sums=np.zeros((3, max(len(blocks), -(-rows // block)))),
         )
         super().__init__(job, workers, _needs_blas(parameters, rows))
@@ -273,7 +274,7 @@ class Predictor(_Engine):
 def _job(parameters: Parameters, space: Workspace, features: Array, targets: Targets) -> loop.Job:
     """Gather what every kernel needs; what only steps need stays empty."""
     dtype = parameters.theta.dtype
-    workspace = np.empty(space.size, dtype)
+    workspace = allocate(space.size, dtype)
     return loop.Job(
         plan=space.plan,
         frame=space.frame,

@@ -1,4 +1,4 @@
-"""Whole networks against PyTorch, in float64: forward, loss, gradients, statistics, descents."""
+"""Whole networks in PyTorch and here: the same outputs, losses, gradients, and training."""
 
 from __future__ import annotations
 
@@ -8,182 +8,214 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from downslope.catalogue import ACTIVATIONS
 from downslope.course import Course, Data
 from downslope.network import BuiltNetwork
 from downslope.recipe import Descent, Network
 from downslope.stepper import Targets
 
-Array = npt.NDArray[Any]
+torch = pytest.importorskip("torch")
 
 pytestmark = pytest.mark.peers
 
-torch = pytest.importorskip("torch")
+Array = npt.NDArray[Any]
 
-ACTIVATIONS: dict[str, Any] = {
-    "relu": torch.nn.ReLU(), "leaky_relu": torch.nn.LeakyReLU(0.01), "elu": torch.nn.ELU(),
-    "selu": torch.nn.SELU(), "tanh": torch.nn.Tanh(), "sigmoid": torch.nn.Sigmoid(),
-    "gelu": torch.nn.GELU(), "gelu_tanh": torch.nn.GELU(approximate="tanh"),
-    "silu": torch.nn.SiLU(), "softplus": torch.nn.Softplus(), "mish": torch.nn.Mish(),
-}  # fmt: skip
+ROWS = 40
+HIDDEN = [name for name in ACTIVATIONS if name != "softmax"]
 
 
-class Twin(torch.nn.Module):  # type: ignore[misc]
-    """The same network in PyTorch, with our parameters."""
+def functional(name: str, slope: Any) -> Any:
+    """Give PyTorch's activation; slope: PReLU's."""
+    f = torch.nn.functional
+    return {
+        "identity": lambda z: z, "sigmoid": torch.sigmoid, "tanh": torch.tanh, "relu": f.relu,
+        "leaky_relu": f.leaky_relu, "prelu": lambda z: f.prelu(z, slope), "elu": f.elu,
+        "selu": f.selu, "gelu": f.gelu, "gelu_tanh": lambda z: f.gelu(z, approximate="tanh"),
+        "silu": f.silu, "softplus": f.softplus, "mish": f.mish,
+    }[name]  # fmt: skip
+
+
+class Twin:
+    """A built network in PyTorch, with copies of its parameters and running statistics."""
 
     def __init__(self, built: BuiltNetwork) -> None:
-        super().__init__()
-        self.network = built.network
-        self.linear, self.projection, self.norm = (torch.nn.ModuleList() for _ in range(3))
-        parts = built.parts()
-        for number, layer in enumerate(built.layout.plan):
-            inputs, units = int(layer["inputs"]), int(layer["units"])
-            name = f"layer{number + 1}."
-            self.linear.append(self._linear(parts, name + "weight", name + "bias", inputs, units))
-            projection = torch.nn.Identity()
-            if name + "projection" in parts:
-                projection = self._linear(parts, name + "projection", "", inputs, units)
-            self.projection.append(projection)
-            kinds = {"batch": torch.nn.BatchNorm1d, "layer": torch.nn.LayerNorm}
-            hidden = number < len(built.layout.plan) - 1
-            norm = torch.nn.Identity()
-            if hidden and built.network.normalize != "none":
-                norm = kinds[built.network.normalize](units, dtype=torch.float64)
-                norm.weight.data[:] = torch.tensor(parts[name + "gamma"])
-                norm.bias.data[:] = torch.tensor(parts[name + "beta"])
-            self.norm.append(norm)
+        self.built = built
+        self.parts = {
+            name: torch.tensor(part.copy(), requires_grad=True)
+            for name, part in built.parts().items()
+        }
+        self.running = {}
+        for number, layer in enumerate(built.layout.plan, start=1):
+            if layer["statistics"] >= 0:
+                at, units = int(layer["statistics"]), int(layer["units"])
+                moments = built.statistics[at : at + 2 * units].reshape(2, units)
+                self.running[number] = [torch.tensor(each.copy()) for each in moments]
 
-    @staticmethod
-    def _linear(parts: dict[str, Array], weight: str, bias: str, inputs: int, units: int) -> Any:
-        layer = torch.nn.Linear(inputs, units, bias=bias in parts, dtype=torch.float64)
-        layer.weight.data[:] = torch.tensor(parts[weight].T.copy())
-        if bias in parts:
-            layer.bias.data[:] = torch.tensor(parts[bias])
-        return layer
+    def __call__(self, x: Any, training: bool = True) -> Any:
+        """Run up to the output layer's z."""
+        f, last = torch.nn.functional, len(self.built.layout.plan)
+        for number, activation in enumerate(self.built.network.activations(), start=1):
+            part = {
+                name.split(".")[1]: value
+                for name, value in self.parts.items()
+                if name.startswith(f"layer{number}.")
+            }
+            z = f.linear(x, part["weight"].T, part.get("bias"))
+            if self.built.network.normalize == "batch":
+                z = f.batch_norm(z, *self.running[number], part["gamma"], part["beta"], training)
+            elif self.built.network.normalize == "layer":
+                z = f.layer_norm(z, z.shape[1:], part["gamma"], part["beta"])
+            y = functional(activation.name, part.get("slope"))(z)
+            if self.built.network.residual:
+                y = y + (x @ part["projection"] if "projection" in part else x)
+            x = y
+        return x @ self.parts[f"layer{last}.weight"] + self.parts[f"layer{last}.bias"]
 
-    def forward(self, x: Any) -> Any:
-        phi = ACTIVATIONS[str(self.network.activation)]
-        for number in range(len(self.linear) - 1):
-            y = phi(self.norm[number](self.linear[number](x)))
-            x = y + self.projection[number](x) if self.network.residual else y
-        return self.linear[-1](x)
+    def theta(self) -> Array:
+        packed = torch.cat([part.reshape(-1) for part in self.parts.values()])
+        return np.asarray(packed.detach().numpy())
 
-    def gradient(self, built: BuiltNetwork) -> Array:
-        """Collect PyTorch's gradients in the order of theta."""
-        pieces = []
-        for part in built.layout.parts:
-            kind = part.name.split(".")[1]
-            number = part.layer
-            source = {
-                "weight": lambda n: self.linear[n].weight.grad.T,
-                "bias": lambda n: self.linear[n].bias.grad,
-                "projection": lambda n: self.projection[n].weight.grad.T,
-                "gamma": lambda n: self.norm[n].weight.grad,
-                "beta": lambda n: self.norm[n].bias.grad,
-            }[kind](number)
-            pieces.append(source.detach().numpy().reshape(-1))
-        return np.concatenate(pieces)
+    def gradient(self) -> Array:
+        packed = torch.cat([part.grad.reshape(-1) for part in self.parts.values()])
+        return np.asarray(packed.numpy())
+
+    def statistics(self) -> Array:
+        return np.concatenate([each.numpy() for pair in self.running.values() for each in pair])
 
 
-def build(task: str, columns: int, **settings: Any) -> tuple[BuiltNetwork, Array]:
-    rng = np.random.default_rng(len(settings))
-    built = BuiltNetwork(Network((7, 7, 5), **settings), 4, columns, task, "float64")
-    built.theta[:] += rng.normal(0, 0.4, built.theta.size)
-    return built, rng.normal(size=(33, 4))
+def loss_of(built: BuiltNetwork, z: Any, target: Array, weights: Array | None = None) -> Any:
+    """Give PyTorch's loss, summed over outputs and averaged over rows by weight."""
+    f, t = torch.nn.functional, torch.tensor(target)
+    share = built.network.label_smoothing
+    match built.loss.name:
+        case "cross_entropy":
+            rows = f.cross_entropy(z, t, reduction="none", label_smoothing=share)
+        case "binary_cross_entropy":
+            t = t.reshape(z.shape).to(z.dtype) * (1 - share) + share / 2
+            rows = f.binary_cross_entropy_with_logits(z, t, reduction="none").sum(1)
+        case "squared_error":
+            rows = f.mse_loss(z, t, reduction="none").sum(1) / 2
+        case "absolute_error":
+            rows = f.l1_loss(z, t, reduction="none").sum(1)
+        case _:
+            delta = built.loss.options["delta"]
+            rows = f.huber_loss(z, t, reduction="none", delta=delta).sum(1)
+    if weights is None:
+        return rows.mean()
+    w = torch.tensor(weights)
+    return (rows * w).sum() / w.sum()
 
 
-def agree(built: BuiltNetwork, features: Array, target: Array, loss: Any) -> None:
-    """Compare outputs' loss and gradient with PyTorch's."""
+def draw(network: Network, task: str) -> tuple[BuiltNetwork, Array, Array]:
+    """Draw theta, features and target, the rows more than one block of them."""
+    generator = np.random.default_rng(3)
+    columns = 2 if task == "binary" else 3
+    built = BuiltNetwork(network, 5, columns, task, "float64")
+    built.theta[:] += generator.normal(0, 0.2, built.theta.size)
+    x = generator.normal(size=(ROWS, 5))
+    if task in ("binary", "multiclass"):
+        return built, x, generator.integers(0, columns, ROWS)
+    target = generator.normal(0, 2, (ROWS, columns))
+    return built, x, target if task == "regression" else (target > 0).astype(np.float64)
+
+
+def check(network: Network, task: str, weights: Array | None = None) -> None:
+    built, x, target = draw(network, task)
     twin = Twin(built)
-    total = loss(twin(torch.tensor(features)))
-    total.backward()
-    ours, gradient = built.loss_and_gradient(features, target)
-    assert ours == pytest.approx(float(total), rel=1e-11)
-    theirs = twin.gradient(built)
-    assert np.abs(gradient - theirs).max() <= 1e-10 * np.abs(theirs).max()
+    expected = loss_of(built, twin(torch.tensor(x)), target, weights)
+    expected.backward()
+    loss, gradient = built.loss_and_gradient(x, target, weights)
+    theirs = twin.gradient()
+    np.testing.assert_allclose(loss, expected.item(), rtol=1e-9)
+    np.testing.assert_allclose(gradient, theirs, rtol=1e-9, atol=1e-9 * abs(theirs).max())
+    twin = Twin(built)
+    with torch.no_grad():
+        z = twin(torch.tensor(x), training=False)
+    y = {"softmax": lambda z: z.softmax(1), "sigmoid": torch.sigmoid}.get(
+        built.output_activation.name, lambda z: z
+    )(z)
+    np.testing.assert_allclose(built.output(x), y.numpy(), rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("normalize", ["none", "batch", "layer"])
-@pytest.mark.parametrize("residual", [False, True])
-def test_classes(activation: str, normalize: str, residual: bool) -> None:
-    built, features = build(
-        "multiclass", 3, activation=activation, normalize=normalize, residual=residual,
-        label_smoothing=0.1,
-    )  # fmt: skip
-    target = np.random.default_rng(0).integers(0, 3, len(features))
-    loss = torch.nn.CrossEntropyLoss(label_smoothing=0.1)
-    agree(built, features, target, lambda z: loss(z, torch.tensor(target)))
+@pytest.mark.parametrize("activation", HIDDEN)
+def test_activations_and_normalization(activation: str, normalize: str) -> None:
+    for residual in (False, True):
+        network = Network([7, 7, 6], activation, "glorot_normal", normalize, residual)
+        check(network, "multiclass")
 
 
-def test_losses_of_numbers_and_of_yes_or_no() -> None:
-    rng = np.random.default_rng(1)
-    for name, theirs, factor in (
-        ("squared_error", torch.nn.MSELoss(), 0.5 * 2),
-        ("absolute_error", torch.nn.L1Loss(), 2),
-        ("huber", torch.nn.HuberLoss(), 2),
-    ):
-        built, features = build("regression", 2, loss=name)
-        target = rng.normal(size=(len(features), 2)) * 2
-        agree(
-            built, features, target,
-            lambda z, f=factor, t=theirs, y=target: f * t(z, torch.tensor(y)),
-        )  # fmt: skip
-    built, features = build("multilabel", 3)
-    answers = rng.integers(0, 2, (len(features), 3)).astype(float)
-    loss = torch.nn.BCEWithLogitsLoss()
-    agree(built, features, answers, lambda z: 3 * loss(z, torch.tensor(answers)))
+LOSSES = [
+    ("regression", "squared_error"),
+    ("regression", "absolute_error"),
+    ("regression", "huber(delta=0.7)"),
+    ("binary", "binary_cross_entropy"),
+    ("binary", "cross_entropy"),
+    ("multiclass", "cross_entropy"),
+    ("multilabel", "binary_cross_entropy"),
+]
 
 
-def test_row_weights() -> None:
-    built, features = build("multiclass", 3)
-    rng = np.random.default_rng(2)
-    target, weights = rng.integers(0, 3, len(features)), rng.random(len(features))
-    each = torch.nn.CrossEntropyLoss(reduction="none")(
-        Twin(built)(torch.tensor(features)), torch.tensor(target)
-    )
-    ours, _ = built.loss_and_gradient(features, target, weights)
-    assert ours == pytest.approx(float((each.detach().numpy() * weights).sum() / weights.sum()))
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("task", "loss"), LOSSES)
+def test_losses(task: str, loss: str, weighted: bool) -> None:
+    weights = np.random.default_rng(1).integers(0, 4, ROWS) / 2 if weighted else None
+    smoothing = (0.0,) if task == "regression" else (0.0, 0.1)
+    for share in smoothing:
+        network = Network([8], "tanh", "glorot_normal", loss=loss, label_smoothing=share)
+        check(network, task, weights)
 
 
-@pytest.mark.parametrize("rule", ["gd", "momentum", "adam", "rmsprop"])
-@pytest.mark.parametrize("normalize", ["none", "batch"])
-def test_a_hundred_steps_and_running_statistics(rule: str, normalize: str) -> None:
-    built, features = build("multiclass", 3, activation="tanh", normalize=normalize, residual=True)
-    target = np.random.default_rng(3).integers(0, 3, len(features))
-    twin = Twin(built).train()
-    optimizer = {
-        "gd": lambda p: torch.optim.SGD(p, 0.05),
-        "momentum": lambda p: torch.optim.SGD(p, 0.05, momentum=0.9),
-        "adam": lambda p: torch.optim.Adam(p, 0.05),
-        "rmsprop": lambda p: torch.optim.RMSprop(p, 0.002),
-    }[rule](twin.parameters())
-    for epoch in range(100):
-        begin = (epoch % 3) * 11
-        optimizer.zero_grad()
-        part = slice(begin, begin + 11)
-        loss = torch.nn.CrossEntropyLoss()(
-            twin(torch.tensor(features[part])), torch.tensor(target[part])
-        )
-        loss.backward()
-        optimizer.step()
-    rows = np.arange(len(features))
-    data = Data(features, Targets.of(target, None, 3, np.float64), rows, rows[:0])
+TRAININGS: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
+    ("gd", "SGD", {}, {}),
+    ("momentum", "SGD", {"momentum": 0.9}, {}),
+    ("nesterov", "SGD", {"momentum": 0.9, "nesterov": True}, {}),
+    ("adam", "Adam", {}, {}),
+    ("adam", "Adam", {}, {"clip_norm": 0.3}),
+    ("rmsprop", "RMSprop", {}, {"clip_value": 0.02}),
+]
+
+
+@pytest.mark.parametrize("normalize", ["none", "batch", "layer"])
+@pytest.mark.parametrize(
+    ("rule", "optimizer", "options", "clipping"), TRAININGS, ids=lambda value: str(value)
+)
+def test_a_hundred_steps_of_training(
+    rule: str, optimizer: str, options: Any, clipping: Any, normalize: str
+) -> None:
+    """10 epochs of 10 steps, the last batch of each partial; running statistics included."""
+    network = Network([8, 8, 6], "silu", "glorot_normal", normalize, residual=True)
+    built, x, target = draw(network, "multiclass")
+    x, target = np.resize(x, (98, 5)), np.resize(target, 98)
+    x = x + np.random.default_rng(0).normal(size=x.shape)
+    twin = Twin(built)
+    parameters = list(twin.parts.values())
+    mover = getattr(torch.optim, optimizer)(parameters, lr=0.01, **options)
+    losses = []
+    for _ in range(10):
+        total = 0.0
+        for first in range(0, 98, 10):
+            mover.zero_grad()
+            loss = loss_of(built, twin(torch.tensor(x[first : first + 10])), target[first:][:10])
+            loss.backward()
+            if "clip_value" in clipping:
+                torch.nn.utils.clip_grad_value_(parameters, clipping["clip_value"])
+            if "clip_norm" in clipping:
+                torch.nn.utils.clip_grad_norm_(parameters, clipping["clip_norm"])
+            mover.step()
+            total += loss.item() * min(10, 98 - first)
+        losses.append(total / 98)
+    data = Data(x, Targets.of(target, None, 3, np.float64), np.arange(98), np.arange(0))
     descent = Descent(
-        batch=11, rule=rule, learning_rate=0.002 if rule == "rmsprop" else 0.05, schedule="constant", shuffle=False,
-        epochs=None, steps=100,
+        batch=10, rule=rule, learning_rate=0.01, schedule="constant", epochs=10, validation=0,
+        shuffle=False, dtype="float64", **clipping,
     )  # fmt: skip
-    Course(built, data, descent).run()
-    twin.eval()
-    theirs = twin(torch.tensor(features)).softmax(1).detach().numpy()
-    np.testing.assert_allclose(built.output(features), theirs, rtol=1e-5, atol=1e-6)
+    running = Course(built, data, descent, 1)
+    running.run()
+    assert running.history.steps == 100
+    # clip_grad_norm_ divides by the norm + 1e-6
+    tolerance = 2e-5 if "clip_norm" in clipping else 1e-8
+    np.testing.assert_allclose(running.history.losses, losses, rtol=tolerance)
+    np.testing.assert_allclose(built.theta, twin.theta(), rtol=0, atol=tolerance)
     if normalize == "batch":
-        for number in range(3):
-            layer = built.layout.plan[number]
-            at, units = int(layer["statistics"]), int(layer["units"])
-            norm = twin.norm[number]
-            mean, variance = norm.running_mean.numpy(), norm.running_var.numpy()
-            np.testing.assert_allclose(
-                built.statistics[at : at + units], mean, rtol=1e-5, atol=1e-6
-            )
-            ours = built.statistics[at + units : at + 2 * units]
-            np.testing.assert_allclose(ours, variance, rtol=1e-5)
+        np.testing.assert_allclose(built.statistics, twin.statistics(), rtol=0, atol=tolerance)

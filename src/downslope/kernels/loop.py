@@ -247,13 +247,13 @@ def share_theta(job, chunk, k, source, x, rows, task, factor, scale, thread, thr
     factor: on the whole gradient, for clipping. A block that is moved at once has its gradient in
     the thread's own room, which stays in its cache.
     """
-    theta_size = job.theta.shape[0]
-    room = (job.gradient.shape[0] - theta_size) // threads
+    own = (job.theta.shape[0] + 15) // 16 * 16
+    room = (job.gradient.shape[0] - own) // threads // 16 * 16
     computes, moves = (task & (BEGIN | ADD)) != 0, (task & MOVE) != 0
     b = next_block(job, thread, threads, np.int64(-1))
     while b < job.blocks.shape[0]:
         block = job.blocks[b]
-        at = theta_size + thread * room if computes and moves else block.start
+        at = own + thread * room if computes and moves else block.start
         if computes:
             block_gradient(job, block, job.gradient, at, source, x, rows, (task & ADD) != 0)
         if (task & FINISH) != 0:

@@ -1,0 +1,253 @@
+"""Recipes: what they refuse, and their way to a file and back."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from downslope.catalogue import ACTIVATIONS, INITIALIZERS, LOSSES, RULES, SCHEDULES
+from downslope.errors import (
+    DownslopeError,
+    InvalidTypeError,
+    InvalidValueError,
+    MissingFileError,
+)
+from downslope.recipe import NORMALIZATIONS, SCALINGS, TASKS, Descent, Network, Recipe, field_owner
+
+HIDDEN = [name for name in ACTIVATIONS if name != "softmax"]
+
+shares = st.floats(0, 1, exclude_max=True)
+positive = st.floats(1e-300, 1e300)
+counts = st.integers(1, 10**12)
+
+
+@st.composite
+def networks(draw: st.DrawFn) -> Network:
+    layers = draw(st.lists(st.integers(1, 10_000), max_size=4))
+    each = st.sampled_from([*HIDDEN, "leaky_relu(slope=0.2)", "elu(0.5)"])
+    initializer = st.sampled_from([*INITIALIZERS, "orthogonal(gain=1.4)"])
+    several = len(layers)
+    return Network(
+        layers,
+        draw(each | st.lists(each, min_size=several, max_size=several)),
+        draw(initializer | st.lists(initializer, min_size=several, max_size=several)),
+        draw(st.sampled_from(NORMALIZATIONS)),
+        draw(st.booleans()),
+        draw(shares | st.lists(shares, min_size=several, max_size=several)),
+        draw(st.sampled_from(["auto", *ACTIVATIONS])),
+        draw(st.sampled_from(["auto", *LOSSES, "huber(delta=0.3)"])),
+        draw(shares),
+        draw(st.sampled_from(SCALINGS)),
+        draw(st.sampled_from(TASKS)),
+    )
+
+
+@st.composite
+def descents(draw: st.DrawFn) -> Descent:
+    rules = [rule for rule in RULES if rule not in ("rprop", "adamw")]
+    validation = draw(shares)
+    scores = st.none() | st.floats(-10, 1)
+    return Descent(
+        batch=draw(counts | st.just("full")),
+        rule=draw(st.sampled_from([*rules, "adam(0.9, 0.95)"])),
+        learning_rate=draw(st.none() | positive),
+        schedule=draw(st.sampled_from([*SCHEDULES, "step(every=3)"])),
+        warmup=draw(st.integers(0, 1000)),
+        clip_norm=draw(st.none() | positive),
+        clip_value=draw(st.none() | positive),
+        l1=draw(st.floats(0, 1e9)),
+        l2=draw(st.floats(0, 1e9)),
+        weight_decay=draw(st.floats(0, 1e9)),
+        epochs=draw(st.none() | counts),
+        steps=draw(counts),
+        seconds=draw(st.none() | positive),
+        validation=validation,
+        patience=draw(st.none() | counts),
+        tolerance=draw(st.floats(0, 1e9)),
+        gradient_tolerance=draw(st.none() | positive),
+        target_loss=draw(st.none() | st.floats(-1e9, 1e9)),
+        target_score=draw(scores) if validation > 0 else None,
+        seed=draw(st.integers(0, 2**62)),
+        shuffle=draw(st.booleans()),
+        dtype=draw(st.sampled_from(["float32", "float64"])),
+    )
+
+
+@given(st.builds(Recipe, networks(), descents()))
+@settings(max_examples=150, deadline=None)
+def test_to_a_file_and_back(recipe: Recipe) -> None:
+    assert Recipe.from_toml(recipe.to_toml()) == recipe
+    assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+
+
+def test_files(tmp_path: Path) -> None:
+    recipe = Recipe(Network([3, 4], ["relu", "elu"]), Descent(rule="rprop", batch="full"))
+    (tmp_path / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe.to_dict()), encoding="utf-8")
+    assert Recipe.read(tmp_path / "recipe.toml") == recipe
+    assert Recipe.read(tmp_path / "recipe.json") == recipe
+    with pytest.raises(MissingFileError, match="there is no file"):
+        Recipe.read(tmp_path / "other.toml")
+
+
+def test_what_is_left_out_takes_its_default() -> None:
+    recipe = Recipe.from_toml('[descent]\nepochs = "none"\nsteps = 7\n')
+    assert recipe == Recipe(Network(), Descent(epochs=None, steps=7))
+    assert Recipe.from_toml("") == Recipe()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.toml", b"network = "),
+        ("a.toml", b"network = 3"),
+        ("a.toml", b"\xff\xfe\x00"),
+        ("a.toml", b"[netwrok]\nlayers = [3]"),
+        ("a.toml", b"[network]\nlayer = [3]"),
+        ("a.toml", b"[network]\nlayers = [3, 0]"),
+        ("a.toml", b"[descent]\nrule = 3"),
+        ("a.json", b"{"),
+        ("a.json", b"[]"),
+        ("a.json", b"3"),
+        ("a.json", b'{"network": null}'),
+        ("a.json", b'{"descent": ["epochs"]}'),
+    ],
+)
+def test_a_file_that_is_no_recipe(name: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DownslopeError):
+        Recipe.read(tmp_path / name)
+
+
+def test_numbers_of_numpy_go_to_a_file() -> None:
+    recipe = Recipe(
+        Network(np.array([3, 4]), dropout=np.float64(0.25), label_smoothing=np.float32(0.5)),
+        Descent(
+            batch=np.int64(8), seed=np.int32(3), learning_rate=np.float32(0.5), epochs=np.int64(2)
+        ),
+    )
+    assert Recipe.from_toml(recipe.to_toml()) == recipe
+
+
+def test_functions_cannot_go_to_a_file() -> None:
+    for descent in (Descent(rule=lambda *_: None), Descent(schedule=lambda step: 0.1)):
+        with pytest.raises(InvalidValueError, match="function of your own, which a file cannot"):
+            Recipe(Network(), descent).to_toml()
+
+
+VALUES: list[tuple[type[Any], dict[str, Any], str]] = [
+    (Network, {"layers": [8, 0]}, "width of a layer must be at least 1; got 0"),
+    (Network, {"layers": [-3]}, "at least 1; got -3"),
+    (Network, {"activation": "rlu"}, "unknown activation 'rlu': did you mean 'relu'"),
+    (Network, {"activation": "softmax"}, "softmax is for the output layer"),
+    (Network, {"activation": "elu(beta=1)"}, "'elu' has no option 'beta'"),
+    (Network, {"layers": [3, 3], "activation": ["relu"]}, "each of the 2 hidden layers; got 1"),
+    (Network, {"initializer": "he"}, "unknown initializer 'he'.*he_normal"),
+    (Network, {"normalize": "bach"}, "unknown normalize 'bach'.*'batch'"),
+    (Network, {"dropout": 1.0}, "dropout must be below 1"),
+    (Network, {"dropout": -0.1}, r"dropout must lie in \[0, 1\]; got -0.1"),
+    (Network, {"dropout": [0.1]}, "each of the 2 hidden layers"),
+    (Network, {"output_activation": "softmx"}, "unknown activation 'softmx'.*'softmax'"),
+    (Network, {"loss": "crossentropy"}, "unknown loss 'crossentropy'.*'cross_entropy'"),
+    (Network, {"label_smoothing": 2}, "label_smoothing must lie in"),
+    (Network, {"scaling": "minmax"}, "unknown scaling 'minmax'"),
+    (Network, {"task": "classes"}, "unknown task 'classes'"),
+    (Descent, {"batch": 0}, "must be at least 1; got 0"),
+    (Descent, {"rule": "adm"}, "unknown rule 'adm': did you mean 'adam'"),
+    (Descent, {"rule": "adam(beta3=1)"}, "has no option 'beta3'"),
+    (Descent, {"rule": "adam(beta1=x)"}, "takes a finite number; got 'x'"),
+    (Descent, {"schedule": "cosin"}, "unknown schedule 'cosin': did you mean 'cosine'"),
+    (Descent, {"learning_rate": -1}, "learning_rate must lie in"),
+    (Descent, {"learning_rate": math.nan}, "learning_rate must lie in"),
+    (Descent, {"learning_rate": math.inf}, "learning_rate must"),
+    (Descent, {"l2": math.inf}, "l2 must"),
+    (Descent, {"warmup": -1}, "warmup must be at least 0"),
+    (Descent, {"clip_norm": 0}, r"clip_norm must lie in \(0, inf"),
+    (Descent, {"clip_value": -1.0}, "clip_value must lie in"),
+    (Descent, {"l1": -1}, "l1 must lie in"),
+    (Descent, {"weight_decay": -1}, "weight_decay must lie in"),
+    (Descent, {"epochs": 0}, "epochs must be at least 1"),
+    (Descent, {"steps": 0}, "steps must be at least 1"),
+    (Descent, {"seconds": 0}, "seconds must lie in"),
+    (Descent, {"validation": 1}, "must leave rows to train on"),
+    (Descent, {"validation": 1.2}, "validation must lie in"),
+    (Descent, {"patience": 0}, "patience must be at least 1"),
+    (Descent, {"tolerance": -1e-9}, "tolerance must lie in"),
+    (Descent, {"gradient_tolerance": -1}, "gradient_tolerance must lie in"),
+    (Descent, {"target_loss": math.nan}, "target_loss must lie in"),
+    (Descent, {"seed": -1}, "seed must be at least 0"),
+    (Descent, {"dtype": "float16"}, "unknown dtype 'float16'.*'float32'"),
+    (Descent, {"epochs": None}, "set epochs, steps or seconds"),
+    (Descent, {"target_score": 0.9, "validation": 0}, "set validation above 0"),
+    (Descent, {"rule": "adamw", "weight_decay": 0.1}, "not both"),
+    (Descent, {"rule": "rprop"}, "needs batch='full'; got batch=32"),
+]
+
+TYPES: list[tuple[type[Any], dict[str, Any], str]] = [
+    (Network, {"layers": "128"}, "layers takes the widths.*got '128'"),
+    (Network, {"layers": 128}, "layers takes the widths.*got 128"),
+    (Network, {"layers": [8.0]}, "takes a whole number; got 8.0"),
+    (Network, {"layers": [True]}, "takes a whole number; got True"),
+    (Network, {"activation": 5}, "activation"),
+    (Network, {"layers": [3], "activation": [5]}, "activation takes a name.*got 5"),
+    (Network, {"dropout": None}, "dropout"),
+    (Network, {"dropout": "0.1"}, "dropout"),
+    (Network, {"residual": 1}, "residual takes True or False; got 1"),
+    (Network, {"label_smoothing": "0.1"}, "takes a number; got '0.1'"),
+    (Descent, {"batch": 1.5}, "takes a whole number; got 1.5"),
+    (Descent, {"batch": "all"}, "\"full\" for all rows.*got 'all'"),
+    (Descent, {"rule": None}, "rule takes a name.*got None"),
+    (Descent, {"learning_rate": "fast"}, "takes a number; got 'fast'"),
+    (Descent, {"learning_rate": True}, "takes a number; got True"),
+    (Descent, {"seed": None}, "takes a whole number; got None"),
+    (Descent, {"shuffle": 0}, "shuffle takes True or False"),
+    (Descent, {"epochs": 1e3}, "takes a whole number; got 1000.0"),
+]
+
+
+@pytest.mark.parametrize(("owner", "fields", "says"), VALUES, ids=lambda value: str(value)[:40])
+def test_values_outside_of_their_rule(owner: Any, fields: dict[str, Any], says: str) -> None:
+    with pytest.raises(InvalidValueError, match=says):
+        owner(**fields)
+
+
+@pytest.mark.parametrize(("owner", "fields", "says"), TYPES, ids=lambda value: str(value)[:40])
+def test_values_of_another_kind(owner: Any, fields: dict[str, Any], says: str) -> None:
+    with pytest.raises(InvalidTypeError, match=says):
+        owner(**fields)
+
+
+def test_edit() -> None:
+    recipe = Recipe().edit(layers=[7], rule="gd", epochs=None, steps=3, residual=True)
+    assert recipe.network == Network([7], residual=True)
+    assert recipe.descent == Descent(rule="gd", epochs=None, steps=3)
+    with pytest.raises(InvalidValueError, match="no field 'layer': did you mean 'layers'"):
+        Recipe().edit(layer=[3])
+    with pytest.raises(InvalidValueError, match="at least 1"):
+        Recipe().edit(layers=[0])
+    assert field_owner("seed") == "descent"
+
+
+def test_each_layer_its_own() -> None:
+    network = Network([3, 4], ["tanh", "elu(2)"], ["zeros", "he_normal"], dropout=[0.1, 0])
+    assert [choice.name for choice in network.activations()] == ["tanh", "elu"]
+    assert network.activations()[1].options["alpha"] == 2
+    assert [choice.name for choice in network.initializers()] == ["zeros", "he_normal"]
+    assert network.dropouts() == (0.1, 0.0)
+    assert Network([]).activations() == ()
+    assert Network([]).dropouts() == ()
+
+
+def test_the_learning_rate_is_the_rules_usual_one() -> None:
+    for rule, entry in RULES.items():
+        descent = Descent(rule=rule, batch="full")
+        assert descent.rate == entry.learning_rate
+    assert Descent(rule="gd", learning_rate=0.0).rate == 0.0
+    assert Descent(rule=lambda *_: None).rate == 0.01
