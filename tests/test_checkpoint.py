@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pytest
 
 from downslope import storage
-from downslope.checkpoint import FILE, Checkpoint, digest
+from downslope.checkpoint import FILE, Checkpoint
 from downslope.course import Course, Data
 from downslope.errors import InvalidValueError, ModelFileError
 from downslope.network import BuiltNetwork
@@ -163,7 +163,7 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
     chance = random.Random(3)
     command = [sys.executable, "-c", SCRIPT, str(Path(__file__).parent), str(tmp_path)]
     killed = 0
-    for _ in range(4):
+    for _ in range(3):
         child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert child.stdout is not None
         assert child.stdout.readline() == "running\n"
@@ -244,5 +244,6 @@ def test_digests_tell_values_types_and_shapes_apart() -> None:
         np.zeros(4, np.float32), np.zeros((2, 2), np.float32), np.zeros(4), np.zeros(2),
         np.array([0, 0, 0, 1.0]), np.empty(0),
     ]  # fmt: skip
-    assert len({digest(array) for array in arrays}) == len(arrays)
-    assert digest(np.ones((3, 3))[:, ::2]) == digest(np.ones((3, 2)))
+    assert len({storage.digest({"a": array}) for array in arrays}) == len(arrays)
+    strided = np.ones((3, 3))[:, ::2]
+    assert storage.digest({"a": strided}) == storage.digest({"a": np.ones((3, 2))})

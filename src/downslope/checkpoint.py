@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from downslope import storage
@@ -66,12 +64,3 @@ class Checkpoint:
                 f"recipe and data, or choose another directory"
             )
         return arrays, description["progress"]
-
-
-def digest(*arrays: npt.NDArray[Any]) -> str:
-    """Give a digest of the shapes, types and values of arrays."""
-    total = hashlib.blake2b(digest_size=16)
-    for array in arrays:
-        total.update(f"{array.shape}{array.dtype}".encode())
-        total.update(np.ascontiguousarray(array).view(np.uint8).reshape(-1).data)
-    return total.hexdigest()

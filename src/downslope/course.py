@@ -95,6 +95,12 @@ def classes_of(outputs: Array) -> Array:
     return np.asarray(outputs.argmax(1))
 
 
+def _is_finite(values: Array) -> bool:
+    """Say whether no value is NaN or infinite; a finite sum tells it sooner."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(values.sum()) or np.isfinite(values).all())
+
+
 class Course:
     """A descent under way.
 
@@ -250,13 +256,14 @@ class Course:
         )
         self._run_chunk(chunk)
         if self._whole_rule is not None:
-            self._move(self._whole_rule, float(rate[0]), float(chunk.norms[0]))
+            self._move(self._whole_rule, float(rate[0]), float(chunk.norms[0]), chunk.losses[0])
         if watches:
             history.gradient_norm = float(chunk.norms[-1])
         counts = np.full(steps, float(self.batch))
         if self._position + steps == self.steps_per_epoch:
             counts[-1] = len(self._order) - (self.steps_per_epoch - 1) * self.batch
-        self._loss_sum += float(chunk.losses @ counts)
+        # One after another, so that the sum does not depend on how the steps were cut into chunks.
+        self._loss_sum = float(np.cumsum([self._loss_sum, *(chunk.losses * counts)])[-1])
         self._position += steps
         history.steps += steps
         self._last_rate = float(rate[-1])
@@ -279,7 +286,7 @@ class Course:
             return float(self._rule.options["weight_decay"])
         return self.descent.weight_decay
 
-    def _move(self, rule: WholeRule, rate: float, norm: float) -> None:
+    def _move(self, rule: WholeRule, rate: float, norm: float, loss: float) -> None:
         """Move theta by a rule that wants the whole gradient."""
         gradient, theta = self._stepper.gradient(), self.network.theta
         if self.descent.clip_norm is not None and norm > self.descent.clip_norm:
@@ -289,6 +296,9 @@ class Course:
             if decay != 1 and part.kind in (kinds.WEIGHT, kinds.PROJECTION):
                 theta[part.start : part.stop] *= theta.dtype.type(decay)
         rule.move(theta, gradient, rate, self.history.steps + 1)
+        if not _is_finite(theta):
+            theta[:] = self._kept[0]
+            self._leave(self.history.steps + 1, "theta", loss)
         self._snapshot()
 
     def _snapshot(self) -> None:
@@ -305,47 +315,58 @@ class Course:
 
     def _run_chunk(self, chunk: Chunk) -> None:
         """Run a chunk; if something is not finite, go back to the last finite theta and say so."""
-        if time.perf_counter() - self._snapshot_taken > 50 * self._snapshot_cost:
-            self._snapshot()
         order = chunk.order if chunk.in_order else chunk.order.copy()
         done = self._stepper.run(chunk)
-        self._since.append(chunk._replace(order=order))
-        if done == chunk.steps:
-            return
-        place = self._first_non_finite()
-        step = self.history.steps + done + 1
-        loss = chunk.losses[done]
-        self._rewind(chunk, done)
+        self._since.append(chunk._replace(order=order, steps=done))
+        if done < chunk.steps:
+            place = self._first_non_finite(float(chunk.losses[done]))
+            undone = self._rewind()
+            place = "theta" if undone else place
+            self._leave(self.history.steps + done + 1 - undone, place, float(chunk.losses[done]))
+        if not _is_finite(self.network.theta):
+            undone = self._rewind()
+            self._leave(self.history.steps + done + 1 - undone, "theta", float(chunk.losses[-1]))
+        if time.perf_counter() - self._snapshot_taken > 50 * self._snapshot_cost:
+            self._snapshot()
+
+    def _leave(self, step: int, place: str, loss: float) -> None:
+        """End the run for what is not finite; theta is the one before the step."""
+        rate = self._rates(1)[0]
+        self.history.steps = step - 1
         raise NonFiniteError(
             f"the descent left the finite numbers in step {step} (epoch "
-            f"{self.history.epochs + 1}): first in {place} (loss {loss:g}). "
-            f"theta is kept as it was before that step; lower the learning rate "
-            f"(now {self._rates(1)[0]:g}), clip the gradient (clip_norm=1), or normalize"
+            f"{1 + (step - 1) // self.steps_per_epoch}): first in {place} (loss {loss:g}). "
+            f"theta is kept as it was before that step; lower the learning rate (now {rate:g}), "
+            f"clip the gradient (clip_norm=1), or normalize"
         )
 
-    def _rewind(self, chunk: Chunk, done: int) -> None:
-        """Run again from the snapshot until before the step that failed: the same bits."""
-        history = [*self._since[:-1], self._since[-1]._replace(steps=done)]
+    def _rewind(self) -> int:
+        """Run again from the snapshot: the same bits, up to the last finite theta.
+
+        Gives how many of the steps done are not taken again, since theta itself had overflown
+        before any loss showed it.
+        """
+        past, undone = list(self._since), 0
         while True:
             self.network.theta[:], self.network.statistics[:] = self._kept[:2]
             self._stepper.job.state[:] = self._kept[2]
-            for past in history:
-                if past.steps:
-                    self._stepper.run(past)
-            if np.isfinite(self.network.theta).all():
-                return
-            # theta itself had overflown before any loss showed it
-            if history[-1].steps > 1:
-                history[-1] = history[-1]._replace(steps=history[-1].steps - 1)
-            else:
-                history.pop()
+            for chunk in past:
+                self._stepper.run(chunk)
+            if _is_finite(self.network.theta):
+                return undone
+            past[-1] = past[-1]._replace(steps=past[-1].steps - 1)
+            undone += 1
+            while past and past[-1].steps == 0:
+                past.pop()
 
-    def _first_non_finite(self) -> str:
+    def _first_non_finite(self, loss: float) -> str:
         """Name the first value of the failed step that is not finite, in the order of computing."""
         job, rows = self._stepper.job, min(self.batch, int(self._stepper.job.frame[0]["rows"]))
         if not np.isfinite(self.data.features).all():
             return "the features"
         for kind in ("forward", "backward"):
+            if kind == "backward" and not math.isfinite(loss):
+                return "the loss"
             names = ("affine", "z", "y") if kind == "forward" else ("dy", "dz")
             layers = range(len(job.plan))
             for number in layers if kind == "forward" else reversed(layers):
@@ -355,7 +376,7 @@ class Course:
                     if not np.isfinite(job.workspace[at : at + size]).all():
                         shown = {"affine": "x W + b", "dy": "dL/dy", "dz": "dL/dz"}.get(name, name)
                         return f"{shown} of layer {number + 1}, {kind} pass"
-        return "the loss or the gradient of theta"
+        return "the gradient of theta"
 
     def _finish_epoch(self) -> None:
         """Write down the epoch's losses and score; keep theta if it is the best so far."""

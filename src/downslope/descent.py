@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from downslope import table as tables
-from downslope.checkpoint import Checkpoint, digest
+from downslope.checkpoint import Checkpoint
 from downslope.course import Course, Data, Watcher, score
 from downslope.errors import InvalidValueError, NonFiniteError
 from downslope.history import History
@@ -24,6 +24,7 @@ from downslope.network import BuiltNetwork
 from downslope.preparation import Preparation
 from downslope.recipe import Recipe
 from downslope.stepper import Predictor, Targets, check_weights
+from downslope.storage import digest
 from downslope.task import infer_task, split
 
 Array = npt.NDArray[Any]
@@ -197,10 +198,10 @@ def prepare(
 
 def identify(recipe: Recipe, data: Data) -> dict[str, Any]:
     """Say which run this is, for a checkpoint: by its recipe and its data."""
-    numbers = [data.features, data.targets.labels, data.targets.values, data.targets.weights]
+    rows = {"training": data.training, "held_out": data.held_out}
     return {
         "recipe": json.loads(json.dumps(recipe.to_dict())),
-        "data": digest(*numbers, data.training, data.held_out),
+        "data": digest({**vars(data.targets), **rows, "features": data.features}),
     }
 
 

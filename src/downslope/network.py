@@ -95,6 +95,10 @@ class BuiltNetwork:
     ) -> None:
         self.network, self.task, self.columns = network, task, columns
         self.output_activation, self.loss = output_of(network, task)
+        if task == "regression" and network.label_smoothing:
+            raise InvalidValueError(
+                "Network: label_smoothing is for classes; a regression's target is taken as it is"
+            )
         outputs = count_outputs(network, task, columns)
         layout = lay_out(network, inputs, outputs, self.output_activation)
         self.parameters = Parameters(
@@ -234,6 +238,10 @@ class BuiltNetwork:
         """
         features = self.check_features(features)
         targets = Targets.of(target, weights, self.outputs, self.theta.dtype)
+        if len(target) != len(features):
+            raise InvalidValueError(
+                f"the target must have an entry for each of {len(features)} rows; got {len(target)}"
+            )
         kept = self.statistics.copy()
         rows = len(features)
         chunk = Chunk(

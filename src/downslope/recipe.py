@@ -44,7 +44,7 @@ def _number(
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise InvalidTypeError(f"{owner}: {name} takes a number; got {value!r}")
     inside = (low < value if open_low else low <= value) and value <= high
-    if not (math.isfinite(value) or math.isinf(high)) or math.isnan(value) or not inside:
+    if not math.isfinite(value) or not inside:
         left = "(" if open_low else "["
         raise InvalidValueError(
             f"{owner}: {name} must lie in {left}{low:g}, {high:g}]; got {value!r}"
@@ -133,11 +133,16 @@ class Network:
         for name in ("activation", "initializer"):
             value = getattr(self, name)
             if not isinstance(value, str):
+                if not isinstance(value, Sequence):
+                    raise InvalidTypeError(
+                        f"Network: {name} takes a name or several; got {value!r}"
+                    )
                 object.__setattr__(self, name, tuple(value))
             for text in self._each(name):
                 self._check_hidden(name, text)
-        if not isinstance(self.dropout, (int, float)):
-            object.__setattr__(self, "dropout", tuple(self.dropout))
+        dropout: Any = self.dropout
+        if isinstance(dropout, (Sequence, np.ndarray)) and not isinstance(dropout, str):
+            object.__setattr__(self, "dropout", tuple(dropout))
         for rate in self._each("dropout"):
             if not 0 <= _number("Network", "dropout", rate, 0, 1) < 1:
                 raise InvalidValueError(f"Network: dropout must be below 1; got {rate!r}")
@@ -370,7 +375,7 @@ class Recipe:
                 )
         return {
             part: {
-                item.name: list(value) if isinstance(value, tuple) else value
+                item.name: _plain(value)
                 for item in dataclasses.fields(owner)
                 if (value := getattr(owner, item.name)) is not None or item.default is not None
             }
@@ -386,6 +391,8 @@ class Recipe:
         InvalidValueError
             For an unknown part or field, with the nearest ones.
         """
+        if not isinstance(parts, Mapping):
+            raise InvalidTypeError(f"Recipe: takes the parts network and descent; got {parts!r}")
         for part in parts:
             _one_of("Recipe", "part", part, ("network", "descent"))
             if not isinstance(parts[part], Mapping):
@@ -433,13 +440,23 @@ class Recipe:
         path = Path(path)
         if not path.is_file():
             raise MissingFileError(f"recipe: there is no file {str(path)!r}")
-        text = path.read_text(encoding="utf-8")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise InvalidValueError(f"Recipe: {path.name} is not text in UTF-8") from None
         if path.suffix == ".json":
             try:
                 return cls.from_dict(json.loads(text))
             except json.JSONDecodeError as error:
                 raise InvalidValueError(f"Recipe: {path.name} is not JSON: {error}") from None
         return cls.from_toml(text)
+
+
+def _plain(value: Any) -> Any:
+    """Give a setting as JSON and TOML know it."""
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _unbound(descent: Mapping[str, Any]) -> dict[str, Any]:

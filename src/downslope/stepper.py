@@ -200,7 +200,7 @@ class Stepper(_Engine):
         count = self._fastest.choose()
         begun = time.perf_counter()
         done = int(self._workers.run(loop.descend, self.job, chunk, count=count))
-        self._fastest.note(count, (time.perf_counter() - begun) / chunk.steps)
+        self._fastest.note(count, (time.perf_counter() - begun) / max(chunk.steps, 1))
         self.job.barrier[:] = 0
         return done
 
@@ -287,9 +287,9 @@ def _job(parameters: Parameters, space: Workspace, features: Array, targets: Tar
         workspace=workspace,
         reading=_read_only(workspace),
         features=_read_only(features),
-        labels=targets.labels,
-        targets=targets.values,
-        weights=targets.weights,
+        labels=_read_only(targets.labels),
+        targets=_read_only(targets.values),
+        weights=_read_only(targets.weights),
         sums=np.empty((3, 0)),
         barrier=np.zeros(BARRIER_WORDS, np.int64),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import tempfile
@@ -15,7 +16,17 @@ import numpy.typing as npt
 
 from downslope.errors import MissingFileError, ModelFileError
 
-_DESCRIPTION = "downslope"
+_DESCRIPTION, _DIGEST = "downslope", "digest"
+
+
+def digest(arrays: Mapping[str, npt.NDArray[Any]], text: str = "") -> str:
+    """Give a digest of the names, shapes, types and values of arrays, and of a text."""
+    total = hashlib.blake2b(text.encode(), digest_size=16)
+    for name in sorted(arrays):
+        array = arrays[name]
+        total.update(f"{name}{array.shape}{array.dtype}".encode())
+        total.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return total.hexdigest()
 
 
 def write_atomically(path: str | Path, content: bytes) -> None:
@@ -50,7 +61,8 @@ def pack_arrays(arrays: Mapping[str, npt.NDArray[Any]], description: Mapping[str
     from safetensors.numpy import save
 
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    return bytes(save(contiguous, {_DESCRIPTION: json.dumps(description)}))
+    text = json.dumps(description)
+    return bytes(save(contiguous, {_DESCRIPTION: text, _DIGEST: digest(contiguous, text)}))
 
 
 def write_arrays(
@@ -75,7 +87,10 @@ def unpack_arrays(content: bytes, where: str) -> tuple[dict[str, npt.NDArray[Any
         arrays = load(content)
         length = int.from_bytes(content[:8], "little")
         header = json.loads(content[8 : 8 + length])
-        description = json.loads(header["__metadata__"][_DESCRIPTION])
+        text = header["__metadata__"][_DESCRIPTION]
+        if header["__metadata__"][_DIGEST] != digest(arrays, text):
+            raise ValueError("its digest does not match what it holds")
+        description = json.loads(text)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise ModelFileError(
             f"{where} is damaged or was not written by Downslope ({type(error).__name__}: {error})"

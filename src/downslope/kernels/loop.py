@@ -233,10 +233,10 @@ def finish_gradient(job, chunk, b, out, out_at, scale):
     if l1 > 0 or l2 > 0:
         job.sums[2, b] = penalize(job, block, out, out_at, l1 * scale, l2 * scale)
     gradient = out[out_at : out_at + block.stop - block.start]
-    if clip_norm > 0 or chunk.norms.shape[0] > 0:
-        job.sums[1, b] = square_sum(gradient)
     if clip_value > 0:
         clip_values(gradient, clip_value)
+    if clip_norm > 0 or chunk.norms.shape[0] > 0:
+        job.sums[1, b] = square_sum(gradient)
 
 
 @inner

@@ -84,11 +84,12 @@ def block_statistics(u, mean, squares):
     for j in range(units):
         mean[j] = 0
         squares[j] = 0
-    for r in range(rows):
+    # From the first row on: the mean of a unit that never changes is then exact.
+    for r in range(1, rows):
         for j in range(units):
-            mean[j] += u[r, j]
+            mean[j] += u[r, j] - u[0, j]
     for j in range(units):
-        mean[j] /= u.dtype.type(rows)
+        mean[j] = u[0, j] + mean[j] / u.dtype.type(rows)
     for r in range(rows):
         for j in range(units):
             squares[j] += (u[r, j] - mean[j]) * (u[r, j] - mean[j])
