@@ -181,6 +181,8 @@ class Course:
         """
         with self._stepper, self._predictor:
             self._stepper.warm_up()
+            if len(self.data.held_out):
+                self._predictor.outputs_and_loss(self.data.held_out[:1])
             while not self.reason:
                 self._epoch()
                 if self._position == 0 and not self.reason:
