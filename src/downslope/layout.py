@@ -82,13 +82,6 @@ class Layout:
     statistics: int
     batchwise: bool
 
-    def part(self, layer: int, kind: int) -> Part | None:
-        """Give a layer's part of one kind, if it has it."""
-        for part in self.parts:
-            if part.layer == layer and part.kind == kind:
-                return part
-        return None
-
 
 def lay_out(network: Network, inputs: int, outputs: int, output_activation: Choice) -> Layout:
     """Lay out theta for a network between `inputs` features and `outputs` outputs."""

@@ -115,7 +115,7 @@ class BuiltNetwork:
 
         With the automatic initializer the output layer starts at 0: the network begins as a
         constant, and what it says later comes from the data alone. On diabetes that is worth 0.15
-        of R2 (0.27 to 0.42), on digits 0.2 points of accuracy.
+        of R2 (0.27 to 0.42, mean of 5 splits).
         """
         activations = [*self.network.activations(), self.output_activation]
         initializers = self.network.initializers()
