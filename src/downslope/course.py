@@ -22,6 +22,7 @@ from downslope.kernels.shuffle import shuffle
 from downslope.network import BuiltNetwork
 from downslope.recipe import Descent
 from downslope.schedules import Span, plateau_rate, rates
+from downslope.score import score
 from downslope.stepper import Predictor, Stepper, Targets
 from downslope.whole_rules import Muon, Own, WholeRule
 
@@ -55,44 +56,30 @@ class Data:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What is shown of an epoch when it ends."""
+    """What is shown of an epoch when it ends.
+
+    Attributes
+    ----------
+    number
+        From 1.
+    history
+        All epochs so far.
+    network
+        As it is now, not a copy: `network.theta` changes with the next step.
+    rows_per_second
+    seconds_left
+        NaN where the end is not known.
+    """
 
     number: int
     history: History
+    network: BuiltNetwork
     rows_per_second: float
     seconds_left: float
-    """NaN where the end is not known."""
 
 
 Watcher = Callable[[Epoch], "bool | None"]
 """Called at each epoch's end; True ends the run."""
-
-
-def score(task: str, outputs: Array, target: Array) -> float:
-    """Give the accuracy of classes (of single labels: the mean over them), or R2 of numbers.
-
-    Parameters
-    ----------
-    outputs : (rows, outputs)
-    target : (rows,) class numbers, or (rows, outputs)
-    """
-    if task in ("binary", "multiclass"):
-        return float(np.mean(classes_of(outputs) == target))
-    if task == "multilabel":
-        return float(np.mean((outputs > 0.5) == (target > 0.5)))
-    target = target.astype(np.float64)
-    residual = ((target - outputs) ** 2).sum(0)
-    spread = ((target - target.mean(0)) ** 2).sum(0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        parts = np.where(spread > 0, 1 - residual / spread, np.where(residual > 0, 0.0, 1.0))
-    return float(parts.mean())
-
-
-def classes_of(outputs: Array) -> Array:
-    """Give the class number that outputs speak for: of one output, whether it exceeds 1/2."""
-    if outputs.shape[1] == 1:
-        return (outputs[:, 0] > 0.5).astype(np.int64)
-    return np.asarray(outputs.argmax(1))
 
 
 def _is_finite(values: Array) -> bool:
@@ -411,7 +398,7 @@ class Course:
             if self.descent.epochs is None
             else seconds / done * (self.descent.epochs - done)
         )
-        epoch = Epoch(done, self.history, done * len(self._order) / seconds, left)
+        epoch = Epoch(done, self.history, self.network, done * len(self._order) / seconds, left)
         answers = [watcher(epoch) for watcher in watchers]
         if any(answers) and not self.reason:
             self.reason = "callback: it asked to stop"

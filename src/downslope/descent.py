@@ -16,13 +16,14 @@ import numpy.typing as npt
 
 from downslope import table as tables
 from downslope.checkpoint import Checkpoint
-from downslope.course import Course, Data, Watcher, score
+from downslope.course import Course, Data, Watcher
 from downslope.errors import InvalidValueError, NonFiniteError
 from downslope.history import History
 from downslope.model import Model
 from downslope.network import BuiltNetwork
 from downslope.preparation import Preparation
 from downslope.recipe import Recipe
+from downslope.score import score, trivial_outputs
 from downslope.stepper import Predictor, Targets, check_weights
 from downslope.storage import digest
 from downslope.task import infer_task, split
@@ -211,14 +212,13 @@ def _scores(course: Course, task: str) -> dict[str, dict[str, float]]:
     whole = data.targets.labels
     if not whole.size:
         whole = data.targets.values.reshape(-1, course.network.outputs)
-    trivial = _trivial(whole[data.training], task)
+    guess = trivial_outputs(whole[data.training], task)
     with Predictor(course.network.parameters, data.features) as predictor:
         for name, rows in (("training", data.training), ("validation", data.held_out)):
             if len(rows):
-                guess = np.broadcast_to(trivial, (1, len(trivial)))
                 scores[name] = {
                     "score": _score_of(predictor, task, rows, whole),
-                    "trivial": score(task, guess, whole[rows]),
+                    "trivial": score(task, guess[None], whole[rows]),
                 }
     return scores
 
@@ -230,14 +230,6 @@ def _score_of(predictor: Predictor, task: str, rows: Array, whole: Array) -> flo
     parts = [rows[begin : begin + SCORED_ROWS] for begin in range(0, len(rows), SCORED_ROWS)]
     right = [score(task, predictor.outputs(part), whole[part]) * len(part) for part in parts]
     return float(sum(right) / len(rows))
-
-
-def _trivial(target: Array, task: str) -> Array:
-    """Give the outputs of the predictor that knows only the target: (outputs,)."""
-    if task in ("binary", "multiclass"):
-        counts = np.bincount(target, minlength=2)
-        return np.asarray(counts == counts.max(), float)
-    return np.asarray(target.astype(np.float64).mean(0))
 
 
 @contextlib.contextmanager

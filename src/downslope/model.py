@@ -18,11 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from downslope import storage
-from downslope.course import classes_of
 from downslope.errors import InvalidValueError, ModelFileError
 from downslope.network import BuiltNetwork
 from downslope.preparation import Preparation
 from downslope.recipe import Recipe
+from downslope.score import classes_of
 
 FORMAT = "downslope model 1"
 

@@ -1,0 +1,92 @@
+"""`downslope fit`: train a network on a table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from downslope.commands.settings import UNCHANGED, Settings
+from downslope.commands.source import load
+from downslope.errors import InvalidValueError, NonFiniteError
+from downslope.recipe import Recipe
+
+
+def fit(
+    source: str,
+    *,
+    target: str | None = None,
+    recipe: Path | None = None,
+    out: Path | None = None,
+    settings: Settings = UNCHANGED,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    threads: int | None = None,
+) -> None:
+    """Train a network on a table; leave a model and a summary behind.
+
+    Parameters
+    ----------
+    source
+        A file (.csv, .tsv, .parquet, .arrow, .feather, .jsonl, .npz), or a built-in data set.
+    target
+        The column to predict; several with commas.
+    recipe
+        A recipe in TOML or JSON; options given beside it win.
+    out
+        Where to write, without ending: OUT.downslope and OUT.json. By default the source's name.
+    settings
+        The recipe's fields.
+    checkpoint
+        A directory for the state of the run, from which --resume goes on.
+    resume
+        Go on from the state in --checkpoint.
+    threads
+        By default all cores; the result is the same for any number.
+    """
+    if resume and checkpoint is None:
+        raise InvalidValueError("--resume needs --checkpoint DIR, where the run's state lies")
+    chosen = settings.edit(Recipe() if recipe is None else Recipe.read(recipe))
+    read = load(source, target)
+    out = Path(Path(source).stem) if out is None else out
+    from downslope.descent import descend
+    from downslope.kernels.jit import is_cached
+    from downslope.kernels.loop import descend as loop
+    from downslope.task import infer_task
+    from downslope.terminal import EpochLines, print_summary
+
+    if not is_cached(loop):
+        print("compiling the kernels, once on this machine: some 20 seconds ...", flush=True)
+    lines = EpochLines(infer_task(read.target, chosen.network.task), chosen.descent.epochs)
+    failure: NonFiniteError | None = None
+    try:
+        run = descend(
+            chosen, read, threads=threads, watchers=[lines], checkpoint=checkpoint, resume=resume
+        )
+    except NonFiniteError as error:
+        if error.run is None:
+            raise
+        failure, run = error, error.run
+    lines.close()
+    files = {"model": run.save(out.with_name(out.name + ".downslope"))}
+    files["summary"] = _write_summary(run, read, out.with_name(out.name + ".json"))
+    print_summary(run, f"{source}: {len(read):,} rows, {len(read.feature_names)} columns", files)
+    if failure is not None:
+        raise failure
+
+
+def _write_summary(run: Any, read: Any, path: Path) -> Path:
+    """Write what the summary says, and every epoch, as JSON."""
+    from downslope.storage import write_atomically
+
+    summary = {
+        "data": {"name": read.name, "rows": len(read), "columns": len(read.feature_names)},
+        "network": run.network.describe(),
+        "parameters": int(run.network.theta.size),
+        "stopped": run.reason,
+        "scores": run.scores,
+        "recipe": run.recipe.to_dict(),
+        "history": run.history.to_dict(),
+    }
+    write_atomically(path, json.dumps(summary, indent=1).encode())
+    return path

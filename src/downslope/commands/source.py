@@ -1,0 +1,25 @@
+"""The table that a command is given: a file or a built-in data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from downslope.errors import InvalidValueError
+
+
+def load(source: str, target: str | None) -> Any:
+    """Read a table: a file where there is one of that name, else a built-in data set."""
+    from downslope import datasets, table
+
+    if not Path(source).exists() and source in datasets.names():
+        if target is not None:
+            raise InvalidValueError(
+                f"data set {source!r} comes with its target; leave --target out"
+            )
+        return datasets.load(source)
+    if not Path(source).suffix and not Path(source).exists():
+        return datasets.load(source)
+    if target is None and Path(source).suffix != ".npz":
+        raise InvalidValueError(f"say with --target which column of {source!r} to predict")
+    return table.read(source, target)

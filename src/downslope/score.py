@@ -1,0 +1,45 @@
+"""How good outputs are: accuracy or R2, and what the trivial predictor would give."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+def score(task: str, outputs: Array, target: Array) -> float:
+    """Give the accuracy of classes (of single labels: the mean over them), or R2 of numbers.
+
+    Parameters
+    ----------
+    outputs : (rows, outputs)
+    target : (rows,) class numbers, or (rows, outputs)
+    """
+    if task in ("binary", "multiclass"):
+        return float(np.mean(classes_of(outputs) == target))
+    if task == "multilabel":
+        return float(np.mean((outputs > 0.5) == (target > 0.5)))
+    target = target.astype(np.float64)
+    residual = ((target - outputs) ** 2).sum(0)
+    spread = ((target - target.mean(0)) ** 2).sum(0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        parts = np.where(spread > 0, 1 - residual / spread, np.where(residual > 0, 0.0, 1.0))
+    return float(parts.mean())
+
+
+def classes_of(outputs: Array) -> Array:
+    """Give the class number that outputs speak for: of one output, whether it exceeds 1/2."""
+    if outputs.shape[1] == 1:
+        return (outputs[:, 0] > 0.5).astype(np.int64)
+    return np.asarray(outputs.argmax(1))
+
+
+def trivial_outputs(target: Array, task: str) -> Array:
+    """Give the outputs of the predictor that knows only the target: (outputs,)."""
+    if task in ("binary", "multiclass"):
+        counts = np.bincount(target, minlength=2)
+        return np.asarray(counts == counts.max(), float)
+    return np.asarray(target.astype(np.float64).mean(0))
