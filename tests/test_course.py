@@ -142,6 +142,29 @@ def test_the_loss_of_an_epoch_is_the_mean_over_its_rows(batch: Any) -> None:
     np.testing.assert_allclose(standing.history.losses, [expected] * 3, rtol=1e-12)
 
 
+def test_the_history_times_every_epoch_and_keeps_the_last_losses() -> None:
+    run = done(settings(epochs=15))
+    history = run.history
+    assert len(history.elapsed) == 15
+    assert history.elapsed == sorted(history.elapsed)
+    assert history.elapsed[-1] == history.seconds
+    assert len(history.last_losses) == 100
+    counts = [10] * 10 + [3]
+    last_epoch = np.average(history.last_losses[-11:], weights=counts)
+    np.testing.assert_allclose(last_epoch, history.losses[-1], rtol=1e-12)
+
+
+def test_memory_is_that_of_the_arrays_a_run_makes() -> None:
+    small, large = (course(settings(rule=rule)) for rule in ("gd", "adam"))
+    theta = small.network.theta.nbytes
+    # Two moments, and the copies of them that a failed step is taken back to.
+    assert large.memory - small.memory == 4 * theta
+    held = course(settings(rule="gd"), held_out=20)
+    assert held.memory > small.memory + theta - 20 * 8
+    full = course(settings(rule="gd", batch="full"), data=blobs(20_000))
+    assert full.memory < 2 * small.memory + 20_000 * 8 + (1 << 20)
+
+
 def test_every_row_is_seen_once_an_epoch() -> None:
     """With squared error and a bias alone, a step of rate 0 has the mean of its targets as loss."""
     rows = np.arange(23.0)

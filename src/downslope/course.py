@@ -14,7 +14,7 @@ import numpy.typing as npt
 from downslope.catalogue import Choice, choose
 from downslope.checkpoint import Checkpoint
 from downslope.errors import NonFiniteError
-from downslope.history import History, bound_reached, reason_to_stop
+from downslope.history import LAST_STEPS, History, bound_reached, reason_to_stop
 from downslope.kernels import plan as kinds
 from downslope.kernels import rules
 from downslope.kernels.loop import Chunk
@@ -151,6 +151,19 @@ class Course:
         """How many threads run the steps."""
         return self._stepper.threads
 
+    @property
+    def memory(self) -> int:
+        """Bytes that the run takes for itself, by the sizes of its arrays.
+
+        Theta, gradient, state and workspaces, the order of the rows, and the copies of theta that
+        it keeps: the last finite one and the best. Features and target are shared and left out.
+        """
+        network, kept = self.network, self._kept
+        theta = network.theta.nbytes + network.statistics.nbytes
+        copies = sum(array.nbytes for array in kept) + (theta if len(self.data.held_out) else 0)
+        engines = self._stepper.memory + self._predictor.memory
+        return theta + copies + self._order.nbytes + engines
+
     def _total_steps(self) -> int | None:
         descent = self.descent
         by_epochs = None if descent.epochs is None else descent.epochs * self.steps_per_epoch
@@ -198,6 +211,7 @@ class Course:
             begun = time.perf_counter()
             self._finish_epoch()
             self.history.seconds += time.perf_counter() - begun
+            self.history.elapsed.append(self.history.seconds)
 
     def _shuffle(self) -> None:
         """Put the epoch's rows in their order: a pure function of the seed and the epoch."""
@@ -253,6 +267,8 @@ class Course:
             counts[-1] = len(self._order) - (self.steps_per_epoch - 1) * self.batch
         # One after another, so that the sum does not depend on how the steps were cut into chunks.
         self._loss_sum = float(np.cumsum([self._loss_sum, *(chunk.losses * counts)])[-1])
+        last = chunk.losses[-LAST_STEPS:].tolist()
+        history.last_losses = [*history.last_losses, *last][-LAST_STEPS:]
         self._position += steps
         history.steps += steps
         self._last_rate = float(rate[-1])

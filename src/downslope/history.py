@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from downslope.recipe import Descent
+
+LAST_STEPS = 100
+"""Steps whose losses are kept one by one: enough for a spread known to a tenth, and no memory."""
 
 
 @dataclass
@@ -22,6 +26,10 @@ class History:
         Of the epoch's last step.
     validation_losses, validation_scores
         Of the held-out rows, at the epoch's end; the score is accuracy or R2. Empty without them.
+    elapsed
+        Seconds since the run began, at the epoch's end.
+    last_losses
+        Training losses of the last steps, `LAST_STEPS` at most, each of its own batch.
     gradient_norm
         Of the last step, where it was asked for; NaN else.
     steps, seconds
@@ -32,6 +40,8 @@ class History:
     learning_rates: list[float] = field(default_factory=list)
     validation_losses: list[float] = field(default_factory=list)
     validation_scores: list[float] = field(default_factory=list)
+    elapsed: list[float] = field(default_factory=list)
+    last_losses: list[float] = field(default_factory=list)
     gradient_norm: float = math.nan
     steps: int = 0
     seconds: float = 0.0
@@ -52,6 +62,20 @@ class History:
         if not self.watched:
             return 0
         return 1 + min(range(len(self.watched)), key=self.watched.__getitem__)
+
+    @property
+    def spread(self) -> float:
+        """How far the loss jumps from step to step at the run's end; NaN before the third step.
+
+        sqrt(sum_t (L_t - L_(t-1))^2 / (2 (n - 1))) over the last fifth of the steps, n at least 3
+        and at most `LAST_STEPS`: the standard deviation of losses about a mean that moves slowly,
+        so that a run still going down is not called unsteady for it (von Neumann et al. 1941).
+        """
+        last = self.last_losses[-max(3, min(LAST_STEPS, self.steps // 5)) :]
+        if len(last) < 3:
+            return math.nan
+        jumps = [(after - before) ** 2 for before, after in pairwise(last)]
+        return math.sqrt(sum(jumps) / (2 * len(jumps)))
 
     def to_dict(self) -> dict[str, Any]:
         """Give the history as plain data."""

@@ -33,6 +33,9 @@ Array = npt.NDArray[Any]
 
 _NO_LABELS = np.empty(0, np.int64)
 
+_LENT = {"theta", "statistics", "reading", "features", "labels", "targets", "weights"}
+"""Arrays of a job that belong to the network or the data, or are a view of another one."""
+
 
 @dataclass(frozen=True)
 class Targets:
@@ -135,6 +138,12 @@ class _Engine:
     def threads(self) -> int:
         """How many threads run the kernels."""
         return self._workers.count
+
+    @property
+    def memory(self) -> int:
+        """Bytes of the arrays made for these kernels; what they are lent does not count."""
+        own = {name: each for name, each in self.job._asdict().items() if name not in _LENT}
+        return sum(int(array.nbytes) for array in own.values())
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,30 @@
+"""What a history says of itself."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from downslope.history import LAST_STEPS, History
+
+
+def test_the_spread_is_the_noise_about_a_mean_that_moves() -> None:
+    generator = np.random.default_rng(0)
+    slope = np.linspace(3, 1, LAST_STEPS)
+    noisy = (slope + 0.2 * generator.standard_normal(LAST_STEPS)).tolist()
+    assert History(last_losses=noisy, steps=10 * LAST_STEPS).spread == pytest.approx(0.2, rel=0.15)
+    smooth = History(last_losses=slope.tolist(), steps=10 * LAST_STEPS).spread
+    assert smooth == pytest.approx(2 / (LAST_STEPS - 1) / math.sqrt(2))
+
+
+def test_the_spread_is_of_the_last_fifth_of_a_short_run() -> None:
+    early = [9.0, 1.0] * 10
+    assert History(last_losses=[*early, 1.0, 1.0, 1.0, 1.0, 1.0], steps=25).spread == 0.0
+    assert History(last_losses=[1.0, 2.0, 3.0], steps=3).spread == pytest.approx(math.sqrt(0.5))
+
+
+@pytest.mark.parametrize("losses", [[], [1.0], [1.0, 2.0]])
+def test_two_steps_have_no_spread(losses: list[float]) -> None:
+    assert math.isnan(History(last_losses=losses, steps=len(losses)).spread)
