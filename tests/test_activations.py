@@ -10,9 +10,13 @@ import numpy.typing as npt
 import pytest
 
 import naive
+from compiled import compiled
 from downslope.catalogue import ACTIVATIONS, code
-from downslope.kernels import elementary
-from downslope.kernels.activations import activate, backpropagate, slope_gradient
+from downslope.kernels import activations, elementary
+
+activate = compiled(activations.activate)
+backpropagate = compiled(activations.backpropagate)
+slope_gradient = compiled(activations.slope_gradient)
 
 Array = npt.NDArray[Any]
 

@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from downslope.kernels.product import (
-    CACHED_BYTES,
-    TRANSPOSED_BYTES,
-    affine,
-    input_gradient,
-    weight_gradient,
-)
+from compiled import compiled
+from downslope.kernels import product
+from downslope.kernels.product import CACHED_BYTES, TRANSPOSED_BYTES
+
+affine = compiled(product.affine)
+input_gradient = compiled(product.input_gradient)
+weight_gradient = compiled(product.weight_gradient)
 
 Array = npt.NDArray[Any]
 

@@ -8,13 +8,18 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from compiled import compiled
 from downslope.catalogue import ACTIVATIONS, code
-from downslope.kernels.activations import activate, backpropagate, slope_gradient
-from downslope.kernels.losses import fused_loss
+from downslope.kernels import activations, losses
 
 torch = pytest.importorskip("torch")
 
 pytestmark = pytest.mark.peers
+
+activate = compiled(activations.activate)
+backpropagate = compiled(activations.backpropagate)
+slope_gradient = compiled(activations.slope_gradient)
+fused_loss = compiled(losses.fused_loss)
 
 Doubles = npt.NDArray[np.float64]
 

@@ -10,6 +10,8 @@ from typing import Any, TypeVar, cast
 import numba
 import numpy as np
 import numpy.typing as npt
+from numba.core import compiler, compiler_machinery
+from numba.core.codegen import JITCodeLibrary
 
 Floats = npt.NDArray[np.floating[Any]]
 """A float32 or float64 array; all floats of one kernel call are of one type."""
@@ -45,7 +47,69 @@ _OPTIONS = {
 zero gives them."""
 
 
-_INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+class _LinkedOnly(JITCodeLibrary):  # type: ignore[misc]
+    """The code of a kernel that only kernels call: linked into theirs, optimized and made there.
+
+    Numba by itself optimizes a function, with all it calls, and makes machine code of it at every
+    level of calls anew: two thirds of the time of a first compile.
+    """
+
+    def _optimize_final_module(self) -> None:
+        pass
+
+    def _finalize_final_module(self) -> None:
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+    def get_pointer_to_function(self, name: str) -> int:
+        """Give no address: there is no machine code of its own."""
+        return 0
+
+    @property
+    def codegen(self) -> Any:
+        """What Numba sets a function's environment with, which such a kernel needs none of."""
+        return _NoEnvironments
+
+
+class _NoEnvironments:
+    @staticmethod
+    def set_env(name: str, environment: Any) -> None:
+        """Do nothing: an environment holds Python objects."""
+
+
+@compiler_machinery.register_pass(mutates_CFG=False, analysis_only=False)
+class _LinkOnly(compiler_machinery.FunctionPass):  # type: ignore[misc]
+    """Put the code of this function into a library that is linked only."""
+
+    _name = "downslope_link_only"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def run_pass(self, state: Any) -> bool:
+        """Choose the library before the code is made."""
+        codegen = state.targetctx.codegen()
+        state.library = _LinkedOnly(codegen, state.func_id.func_qualname)
+        return False
+
+
+class _InnerCompiler(compiler.CompilerBase):  # type: ignore[misc]
+    """Numba's compiler with that one pass more."""
+
+    def define_pipelines(self) -> list[Any]:
+        """Give the passes."""
+        passes = compiler.DefaultPassBuilder.define_nopython_pipeline(self.state)
+        passes.add_pass_after(_LinkOnly, compiler.NoPythonSupportedFeatureValidation)
+        passes.finalize()
+        return [passes]
+
+
+_INNER = {
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+    "cache": False,
+    "pipeline_class": _InnerCompiler,
+}
 
 
 def kernel(function: Function) -> Function:
@@ -57,11 +121,8 @@ def kernel(function: Function) -> Function:
 
 
 def inner(function: Function) -> Function:
-    """Compile a kernel that only kernels call: what Python would need to call it is left out.
-
-    That shortens the first compile.
-    """
-    return cast(Function, _stamped(numba.njit(**_INNER, **_OPTIONS)(function)))
+    """Compile a kernel that only kernels call: into their code, without any of its own."""
+    return cast(Function, numba.njit(**{**_OPTIONS, **_INNER})(function))
 
 
 def exact(function: Function) -> Function:
@@ -71,8 +132,7 @@ def exact(function: Function) -> Function:
     single element: then a row's result would hang on its place in the block and on the number of
     threads. Where two roundings are too many, `fused` says so.
     """
-    options = {**_OPTIONS, "fastmath": False}
-    return cast(Function, _stamped(numba.njit(**_INNER, **options)(function)))
+    return cast(Function, numba.njit(**{**_OPTIONS, **_INNER, "fastmath": False})(function))
 
 
 def _stamped(compiled: Any) -> Any:

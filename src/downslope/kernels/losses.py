@@ -167,7 +167,7 @@ def scale_all(d, factor):
         d[i] *= like(d[i], factor)
 
 
-@kernel
+@inner
 def loss_and_derivative(loss, parameter, y, target, weight, scale, d):
     """L from the outputs y, and dL/dy: the form for any output activation.
 
@@ -254,7 +254,7 @@ def sigmoid_binary_cross_entropy(z, y, target, weight, scale, d):
     return total
 
 
-@kernel
+@inner
 def fused_loss(loss, parameter, activation, z, y, target, weight, scale, d):
     """L and dL/dz from the pre-activations z, for the pairs that are `fused`.
 

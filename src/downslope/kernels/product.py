@@ -24,7 +24,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from downslope.kernels.blas import gemm
-from downslope.kernels.jit import inner, kernel
+from downslope.kernels.jit import inner
 
 WIDE = "+avx512f" in llvmlite.binding.get_host_cpu_features().flatten()
 VECTOR_BYTES = 64 if WIDE else 32
@@ -384,7 +384,7 @@ def dot_rows(d, d_at, theta, weight, dx, dx_at, rows, inputs, units, accumulate)
             i += 1
 
 
-@kernel
+@inner
 def affine(x, x_at, theta, weight, bias, z, z_at, rows, inputs, units):
     """z = x W + b for some rows; x (rows, inputs), W (inputs, units); no b where bias < 0."""
     if inputs * units * z.itemsize <= CACHED_BYTES:
@@ -399,7 +399,7 @@ def affine(x, x_at, theta, weight, bias, z, z_at, rows, inputs, units):
          rows, units, inputs, bias >= 0)  # fmt: skip
 
 
-@kernel
+@inner
 def input_gradient(d, d_at, theta, weight, dx, dx_at, rows, inputs, units, scratch, accumulate):
     """dx = d W^T (added to dx where `accumulate`) for some rows; d (rows, units).
 
@@ -417,7 +417,7 @@ def input_gradient(d, d_at, theta, weight, dx, dx_at, rows, inputs, units, scrat
              rows, inputs, units, accumulate)  # fmt: skip
 
 
-@kernel
+@inner
 def weight_gradient(x, x_at, d, d_at, gradient, gradient_at, rows, inputs, units,
                     first, last, accumulate):  # fmt: skip
     """dL/dW = x^T d for the rows first:last of W (added to gradient where `accumulate`).

@@ -15,7 +15,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from downslope.kernels.jit import inner, kernel
+from downslope.kernels.jit import inner
 
 BARRIER_WORDS = 64
 """int64 words of a barrier; each of the four in use lies on cache lines of its own."""
@@ -84,7 +84,7 @@ def _offer_core(typing):
     return types.void(), generate
 
 
-@kernel
+@inner
 def wait(barrier, threads):
     """Go on when all threads have come here; barrier (BARRIER_WORDS,) int64, zeros at first.
 
