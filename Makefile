@@ -4,16 +4,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-peers check bench format clean
+.PHONY: demo test test-peers test-browser check bench format clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/downslope fit digits --out demo/digits
 
 test: $(VENV)/.dev
-	@$(BIN)/pytest -m "not peers" -n 2
+	@$(BIN)/pytest -m "not peers and not browser" -n 2
 
 test-peers: $(VENV)/.peers
 	@$(BIN)/pytest -m peers
+
+test-browser: $(VENV)/.dev
+	@$(BIN)/pytest -m browser
 
 check: $(VENV)/.dev
 	@$(BIN)/ruff format --check .
