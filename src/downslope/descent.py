@@ -24,6 +24,7 @@ from downslope.network import BuiltNetwork
 from downslope.preparation import Preparation
 from downslope.recipe import Recipe
 from downslope.score import score, trivial_outputs
+from downslope.snapshots import Snapshots
 from downslope.stepper import Predictor, Targets, check_weights
 from downslope.storage import digest
 from downslope.task import infer_task, split
@@ -52,6 +53,12 @@ class Run:
         frequent class, or the mean), as accuracy or R2.
     threads
         How many ran the steps.
+    table
+        What was trained on, as it was read.
+    data
+        The same as numbers, with the rows trained on and held out.
+    snapshots
+        Some epochs' thetas, of networks with two inputs: for the picture of their boundary.
     """
 
     recipe: Recipe
@@ -60,6 +67,9 @@ class Run:
     reason: str
     scores: dict[str, dict[str, float]]
     threads: int
+    table: tables.Table
+    data: Data
+    snapshots: Snapshots | None
 
     @property
     def network(self) -> BuiltNetwork:
@@ -162,17 +172,20 @@ def descend(
     course = Course(network, data, recipe.descent, threads, kept)
     if resume:
         course.resume()
+    snapshots = Snapshots(network) if network.inputs == 2 else None
     failure: NonFiniteError | None = None
     with _interruptible(course):
         try:
-            course.run(tuple(watchers))
+            course.run((*filter(None, (snapshots,)), *watchers))
         except NonFiniteError as error:
             failure = error
             course.reason = f"not finite: {error}"
     scores = _scores(course, task)
     with_file = not callable(recipe.descent.rule) and not callable(recipe.descent.schedule)
     model = Model(network, preparation, recipe if with_file else None, {"reason": course.reason})
-    run = Run(recipe, model, course.history, course.reason, scores, course.threads)
+    run = Run(
+        recipe, model, course.history, course.reason, scores, course.threads, read, data, snapshots
+    )
     if failure is not None:
         failure.run = run
         raise failure
