@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from downslope.course import Epoch as Epoch
+    from downslope.curvature import Curvature as Curvature
     from downslope.descent import Run as Run
     from downslope.descent import descend as descend
     from downslope.errors import DownslopeError as DownslopeError
+    from downslope.hessian import Hessian as Hessian
     from downslope.model import Model as Model
     from downslope.network import BuiltNetwork as BuiltNetwork
     from downslope.recipe import Descent as Descent
@@ -21,9 +23,11 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "BuiltNetwork": "network",
+    "Curvature": "curvature",
     "Descent": "recipe",
     "DownslopeError": "errors",
     "Epoch": "course",
+    "Hessian": "hessian",
     "Model": "model",
     "Network": "recipe",
     "Recipe": "recipe",
@@ -34,9 +38,11 @@ _HOMES = {
 
 __all__ = [
     "BuiltNetwork",
+    "Curvature",
     "Descent",
     "DownslopeError",
     "Epoch",
+    "Hessian",
     "Model",
     "Network",
     "Recipe",
