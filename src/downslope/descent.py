@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import signal
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ from downslope.checkpoint import Checkpoint
 from downslope.course import Course, Data, Watcher
 from downslope.errors import InvalidValueError, NonFiniteError
 from downslope.history import History
+from downslope.interrupt import interruptible
 from downslope.model import Model
 from downslope.network import BuiltNetwork
 from downslope.preparation import Preparation
@@ -174,7 +172,7 @@ def descend(
         course.resume()
     snapshots = Snapshots(network) if network.inputs == 2 else None
     failure: NonFiniteError | None = None
-    with _interruptible(course):
+    with interruptible(course):
         try:
             course.run((*filter(None, (snapshots,)), *watchers))
         except NonFiniteError as error:
@@ -243,22 +241,3 @@ def _score_of(predictor: Predictor, task: str, rows: Array, whole: Array) -> flo
     parts = [rows[begin : begin + SCORED_ROWS] for begin in range(0, len(rows), SCORED_ROWS)]
     right = [score(task, predictor.outputs(part), whole[part]) * len(part) for part in parts]
     return float(sum(right) / len(rows))
-
-
-@contextlib.contextmanager
-def _interruptible(course: Course) -> Iterator[None]:
-    """Let the first Ctrl-C end the run cleanly; a second one does as it always does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def stop(number: int, frame: Any) -> None:
-        course.interrupted = True
-        signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
