@@ -123,8 +123,14 @@ def loaded_by(statement: str) -> set[str]:
 @pytest.mark.parametrize(
     ("statement", "waiting"),
     [
-        ("import downslope", "numba numpy pandas plotly polars pyarrow rich scipy sklearn skrub"),
-        ("import downslope.cli", "numba pandas plotly polars pyarrow scipy sklearn skops skrub"),
+        (
+            "import downslope",
+            "numba numpy pandas plotly polars pyarrow rich scipy sklearn skrub sympy",
+        ),
+        (
+            "import downslope.cli",
+            "numba pandas plotly polars pyarrow scipy sklearn skops skrub sympy",
+        ),
     ],
 )
 def test_heavy_imports_wait_for_their_use(statement: str, waiting: str) -> None:

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from downslope.descent import descend as descend
     from downslope.errors import DownslopeError as DownslopeError
     from downslope.hessian import Hessian as Hessian
+    from downslope.minimization import FunctionRun as FunctionRun
+    from downslope.minimization import minimize as minimize
+    from downslope.minimization import minimize_from as minimize_from
     from downslope.model import Model as Model
     from downslope.network import BuiltNetwork as BuiltNetwork
     from downslope.recipe import Descent as Descent
@@ -27,6 +30,7 @@ _HOMES = {
     "Descent": "recipe",
     "DownslopeError": "errors",
     "Epoch": "course",
+    "FunctionRun": "minimization",
     "Hessian": "hessian",
     "Model": "model",
     "Network": "recipe",
@@ -34,6 +38,8 @@ _HOMES = {
     "Run": "descent",
     "Table": "table",
     "descend": "descent",
+    "minimize": "minimization",
+    "minimize_from": "minimization",
 }
 
 __all__ = [
@@ -42,6 +48,7 @@ __all__ = [
     "Descent",
     "DownslopeError",
     "Epoch",
+    "FunctionRun",
     "Hessian",
     "Model",
     "Network",
@@ -49,6 +56,8 @@ __all__ = [
     "Run",
     "Table",
     "descend",
+    "minimize",
+    "minimize_from",
 ]
 
 

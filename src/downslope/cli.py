@@ -7,6 +7,7 @@ import sys
 import cyclopts
 
 from downslope.commands import lists
+from downslope.commands.descend import descend
 from downslope.commands.fit import fit
 from downslope.commands.predict import predict
 from downslope.errors import DownslopeError, NonFiniteError
@@ -18,7 +19,9 @@ app = cyclopts.App(
 )
 app.command(fit)
 app.command(predict)
+app.command(descend)
 app.command(lists.list_datasets, name="datasets")
+app.command(lists.list_functions, name="functions")
 for listing in (lists.rules, lists.activations, lists.initializers, lists.losses, lists.schedules):
     app.command(listing)
 

@@ -13,6 +13,13 @@ def list_datasets() -> None:
         print(f"{name:<14} {line}")
 
 
+def list_functions() -> None:
+    """List the functions of the gallery, each with its formula and its known minima."""
+    from downslope.function_terminal import print_gallery
+
+    print_gallery()
+
+
 def rules() -> None:
     """List the update rules, each with its equation."""
     _print("rule")
