@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, ndtr
+from scipy.special import expit, ndtr, xlogy
 
 Doubles = npt.NDArray[np.float64]
 
@@ -79,10 +79,10 @@ def _weighted_mean(values: Doubles, beta: float) -> Doubles:
 
 
 def adam(gradients: Doubles, rates: Doubles, beta1: float, beta2: float,
-         epsilon: float) -> Iterator[Doubles]:  # fmt: skip
+         epsilon: float, uncorrected: float = 0.0) -> Iterator[Doubles]:  # fmt: skip
     for t, eta in enumerate(rates, start=1):
         m, v = _weighted_mean(gradients[:t], beta1), _weighted_mean(gradients[:t] ** 2, beta2)
-        yield -eta * m / (np.sqrt(v) + epsilon)
+        yield -eta * m / (np.sqrt(v) + epsilon / (np.sqrt(1 - beta2**t) if uncorrected else 1))
 
 
 def adamw(gradients: Doubles, rates: Doubles, beta1: float, beta2: float, epsilon: float,
@@ -261,5 +261,6 @@ def loss_naively(
         "squared_error": r**2 / 2,
         "absolute_error": abs(r),
         "huber": np.where(abs(r) <= delta, r**2 / 2, delta * (abs(r) - delta / 2)),
+        "poisson": np.exp(np.minimum(y, 700)) - t * y + xlogy(t * (t > 0), t) - t * (t > 0),
     }
     return np.asarray(terms[name].sum(axis=1))

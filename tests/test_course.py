@@ -545,3 +545,33 @@ def test_row_weights_that_make_no_sense(weights: Array, says: str) -> None:
 def test_class_numbers_must_have_an_output() -> None:
     with pytest.raises(InvalidValueError, match="0 to 2 for 3 outputs; got 0 to 3"):
         Targets.of(np.array([0, 3]), None, 3, np.float32)
+
+
+def test_rows_come_in_the_order_given_and_a_watcher_moves_the_rate() -> None:
+    features, target = blobs(60)
+    orders = np.random.default_rng(4).permuted(np.tile(np.arange(60), (3, 1)), axis=1)
+    given = course(settings(batch=10, dtype="float64"), data=(features, target))
+    given._given_order = lambda epoch: orders[epoch]
+
+    def halve(epoch: Epoch) -> None:
+        given.rate /= 2
+
+    given.run((halve,))
+    by_hand = course(settings(dtype="float64"), data=(features, target)).network
+    for epoch, order in enumerate(orders):
+        for rows in order.reshape(6, 10):
+            _, gradient = by_hand.loss_and_gradient(features[rows], target[rows])
+            by_hand.theta[:] -= settings().rate / 2**epoch * gradient
+    np.testing.assert_allclose(given.network.theta, by_hand.theta, rtol=1e-10)
+
+
+def test_a_descent_goes_on_from_anothers_state() -> None:
+    whole = course(settings(batch=60, epochs=4, rule="adam"), data=blobs(60))
+    whole.run()
+    half = settings(batch=60, epochs=2, rule="adam")
+    first, second = course(half, data=blobs(60)), course(half, data=blobs(60))
+    first.run()
+    second.network.theta[:] = first.network.theta
+    second.go_on_from(first.state, first.history.steps)
+    second.run()
+    np.testing.assert_array_equal(second.network.theta, whole.network.theta)

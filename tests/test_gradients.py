@@ -38,6 +38,7 @@ OUTPUTS = {
     "squared_error": ("identity", "softmax"),
     "absolute_error": ("identity", "tanh"),
     "huber": ("identity", "prelu"),
+    "poisson": ("identity", "tanh"),
 }
 """By loss: the output activation that is fused with it, and one that is not."""
 

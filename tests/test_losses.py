@@ -29,6 +29,7 @@ FUSED = [
     ("squared_error", "identity"),
     ("absolute_error", "identity"),
     ("huber", "identity"),
+    ("poisson", "identity"),
 ]
 
 
@@ -72,6 +73,8 @@ def targets(loss: str, shape: tuple[int, int], seed: int = 1) -> Array:
         return np.asarray(np.eye(shape[1])[rng.integers(0, shape[1], shape[0])])
     if loss == "binary_cross_entropy":
         return rng.integers(0, 2, shape).astype(np.float64)
+    if loss == "poisson":
+        return rng.poisson(2.0, shape).astype(np.float64)
     return rng.normal(0, 2, shape)
 
 
@@ -132,8 +135,10 @@ def test_fused_value_and_derivative(loss: str, activation: str, dtype: Real, out
     slope = {
         "absolute_error": np.sign(expected - t),
         "huber": np.clip(expected - t, -DELTA, DELTA),
+        "poisson": np.exp(expected) - t,
     }.get(loss, residual - t)
-    np.testing.assert_allclose(d, slope, rtol=0, atol=20 * eps * max(1, abs(t).max()))
+    rtol = 20 * eps if loss == "poisson" else 0
+    np.testing.assert_allclose(d, slope, rtol=rtol, atol=20 * eps * max(1, abs(t).max()))
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -275,3 +277,15 @@ def test_every_loss_is_finite_at_the_start() -> None:
         built = BuiltNetwork(Network([3], loss=loss), 2, 3, "multiclass")
         assert np.isfinite(built.loss_and_gradient(np.ones((4, 2)), np.arange(4) % 3)[0])
         assert built.loss == choose("loss", loss)
+
+
+def test_a_network_is_pickled_with_its_theta_on_a_cache_line() -> None:
+    network = Network([5, 4], "leaky_relu(slope=0.1)", normalize="batch", residual=True)
+    built = BuiltNetwork(network, 3, 2, "binary", "float64", seed=3)
+    built.statistics[:] = np.arange(len(built.statistics))
+    for copied in (pickle.loads(pickle.dumps(built)), copy.deepcopy(built)):
+        assert copied.network == built.network
+        assert copied.theta.ctypes.data % 64 == 0
+        np.testing.assert_array_equal(copied.theta, built.theta)
+        np.testing.assert_array_equal(copied.statistics, built.statistics)
+        assert not np.shares_memory(copied.theta, built.theta)

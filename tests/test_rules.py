@@ -25,6 +25,7 @@ VARIANTS = [
     "rmsprop(momentum=0.9)",
     "rmsprop(centered=1)",
     "rmsprop(momentum=0.9, centered=1)",
+    "adam(epsilon=0.1, uncorrected=1)",
     "nadam(beta1=0.99, decay=0.5)",
     "radam(beta2=0.6)",
     "rprop(0.4, 1.3, 1e-3, 0.02)",

@@ -95,6 +95,8 @@ LOSSES: Final = _table(
     Entry("huber", "squared near the target, absolute beyond delta",
           "L = sum_j r^2 / 2 if |r| <= delta else delta (|r| - delta / 2), r = y_j - t_j",
           {"delta": 1.0}, "Huber 1964"),
+    Entry("poisson", "counts: the outputs are the logarithms of what is expected",
+          "L = sum_j exp(y_j) - t_j y_j + t_j log t_j - t_j", source="Nelder and Wedderburn 1972"),
 )  # fmt: skip
 
 RULES: Final = _table(
@@ -120,8 +122,10 @@ RULES: Final = _table(
           "Tieleman and Hinton 2012; centered: Graves 2013", 0.001),
     Entry("adam", "momentum over root mean square, both corrected for their start at 0",
           "m = beta1 m + (1-beta1) g; v = beta2 v + (1-beta2) g^2; "
-          "w = w - eta m/(1-beta1^t) / (sqrt(v/(1-beta2^t)) + epsilon)",
-          {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}, "Kingma and Ba 2015", 0.001),
+          "w = w - eta m/(1-beta1^t) / (sqrt(v/(1-beta2^t)) + epsilon); "
+          "uncorrected: (sqrt v + epsilon) / sqrt(1-beta2^t)",
+          {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "uncorrected": 0.0},
+          "Kingma and Ba 2015; uncorrected: the form at the end of their section 2", 0.001),
     Entry("amsgrad", "Adam whose second moment never shrinks",
           "as adam, with u = max(u, v) in the place of v",
           {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}, "Reddi, Kale and Kumar 2018", 0.001),
@@ -243,7 +247,7 @@ def choose(kind: str, text: object) -> Choice:
     Examples
     --------
     >>> print(choose("rule", "adam(beta2=0.99)"))
-    adam(beta1=0.9, beta2=0.99, epsilon=1e-08)
+    adam(beta1=0.9, beta2=0.99, epsilon=1e-08, uncorrected=0)
     >>> choose("activation", "leaky_relu(0.2)").options["slope"]
     0.2
     """

@@ -78,6 +78,9 @@ class Epoch:
     seconds_left: float
 
 
+Order = Callable[[int], Rows]
+"""The training rows of an epoch, as they are to come."""
+
 Watcher = Callable[[Epoch], "bool | None"]
 """Called at each epoch's end; True ends the run."""
 
@@ -101,6 +104,14 @@ class Course:
         None takes the available cores.
     checkpoint
         None keeps nothing on disk.
+    order
+        Gives the training rows of an epoch, 0 for the first, as they are to come: it is called
+        once an epoch. None shuffles them by the descent's seed, or takes them as they lie.
+
+    Attributes
+    ----------
+    rate
+        The learning rate that the schedule starts from; a watcher may change it.
     """
 
     def __init__(
@@ -110,9 +121,10 @@ class Course:
         descent: Descent,
         threads: int | None = None,
         checkpoint: Checkpoint | None = None,
+        order: Order | None = None,
     ) -> None:
         self.network, self.data, self.descent = network, data, descent
-        self.checkpoint = checkpoint
+        self.checkpoint, self.rate = checkpoint, descent.rate
         self.history = History()
         self.reason = ""
         self.interrupted = False
@@ -131,7 +143,7 @@ class Course:
             network.parameters, data.features[: len(data.held_out)], data.targets, threads
         )
         self._predictor.job = self._predictor.job._replace(features=self._stepper.job.features)
-        self._order = data.training.copy()
+        self._order, self._given_order = data.training.copy(), order
         self._whole_rule = self._choose_whole_rule()
         self._position, self._loss_sum = 0, 0.0
         self._best: tuple[Array, Array] | None = None
@@ -163,6 +175,17 @@ class Course:
         copies = sum(array.nbytes for array in kept) + (theta if len(self.data.held_out) else 0)
         engines = self._stepper.memory + self._predictor.memory
         return theta + copies + self._order.nbytes + engines
+
+    @property
+    def state(self) -> Array:
+        """What the rule keeps from step to step, (vectors, parameters) in theta's type."""
+        return self._stepper.job.state
+
+    def go_on_from(self, state: Array, steps: int) -> None:
+        """Begin with the state that another descent's rule had after so many steps."""
+        self.state[:] = state
+        self.history.steps = steps
+        self._snapshot()
 
     def _total_steps(self) -> int | None:
         descent = self.descent
@@ -214,8 +237,13 @@ class Course:
             self.history.elapsed.append(self.history.seconds)
 
     def _shuffle(self) -> None:
-        """Put the epoch's rows in their order: a pure function of the seed and the epoch."""
-        if self.descent.shuffle and self.batch < len(self._order):
+        """Put the epoch's rows in their order: of no account where they make one batch."""
+        given = None if self._given_order is None else self._given_order(self.history.epochs)
+        if self.batch == len(self._order):
+            return
+        if given is not None:
+            self._order[:] = given
+        elif self.descent.shuffle:
             self._order[:] = self.data.training
             shuffle(self._order, self.descent.seed, self.history.epochs)
 
@@ -275,12 +303,13 @@ class Course:
 
     def _in_order(self) -> bool:
         """Say whether the rows are read one after another where they lie."""
-        whole = not self.descent.shuffle or self.batch == len(self._order)
+        kept = not self.descent.shuffle and self._given_order is None
+        whole = kept or self.batch == len(self._order)
         return whole and bool(self._order[-1] - self._order[0] == len(self._order) - 1)
 
     def _rates(self, steps: int) -> Array:
         """Give the learning rates of the next steps."""
-        rate, schedule = self.descent.rate, self._schedule
+        rate, schedule = self.rate, self._schedule
         if isinstance(schedule, Choice) and schedule.name == "plateau":
             rate = plateau_rate(schedule, rate, self.history.watched)
         numbers = np.arange(self.history.steps, self.history.steps + steps)
@@ -399,6 +428,7 @@ class Course:
             if targets.labels.size
             else targets.values.reshape(-1, outputs.shape[1])[held_out]
         )
+        outputs = self.network.expected(outputs)
         history.validation_scores.append(score(self.network.task, outputs, target))
         if history.best_epoch == history.epochs:
             self._best = (self.network.theta.copy(), self.network.statistics.copy())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +199,8 @@ def prepare(
     assert read.target is not None
     training, held_out = split(read.target, task, descent.validation, generator)
     preparation = Preparation.fit(read, task, training, network.scaling)
+    if network.loss == "poisson":
+        preparation = _for_counts(preparation, read.target)
     target = preparation.encode_target(read.target, descent.dtype)
     columns = len(preparation.classes) or (target.shape[1] if target.ndim == 2 else 1)
     features = preparation.transform(read.features, descent.dtype)
@@ -206,6 +208,17 @@ def prepare(
     row_weights = None if weights is None else check_weights(weights, len(read), np.float64)
     targets = Targets.of(target, row_weights, built.outputs, built.theta.dtype)
     return Data(built.check_features(features), targets, training, held_out), preparation, built
+
+
+def _for_counts(preparation: Preparation, target: Array) -> Preparation:
+    """Give the preparation that leaves counts as they are, once none of them is negative."""
+    if preparation.task != "regression" or target.min() < 0:
+        raise InvalidValueError(
+            f"Network: the loss 'poisson' is for counts, numbers of at least 0; the target is "
+            f"{preparation.task!r} with the lowest value {float(target.min()):g}: take another loss"
+        )
+    outputs = len(preparation.target_mean)
+    return replace(preparation, target_mean=np.zeros(outputs), target_scale=np.ones(outputs))
 
 
 def identify(recipe: Recipe, data: Data) -> dict[str, Any]:
@@ -228,16 +241,18 @@ def _scores(course: Course, task: str) -> dict[str, dict[str, float]]:
         for name, rows in (("training", data.training), ("validation", data.held_out)):
             if len(rows):
                 scores[name] = {
-                    "score": _score_of(predictor, task, rows, whole),
+                    "score": _score_of(course.network, predictor, task, rows, whole),
                     "trivial": score(task, guess[None], whole[rows]),
                 }
     return scores
 
 
-def _score_of(predictor: Predictor, task: str, rows: Array, whole: Array) -> float:
+def _score_of(
+    network: BuiltNetwork, predictor: Predictor, task: str, rows: Array, whole: Array
+) -> float:
     """Score the network on some rows, for classes without all their outputs at a time."""
     if task == "regression":
-        return score(task, predictor.outputs(rows), whole[rows])
+        return score(task, network.expected(predictor.outputs(rows)), whole[rows])
     parts = [rows[begin : begin + SCORED_ROWS] for begin in range(0, len(rows), SCORED_ROWS)]
     right = [score(task, predictor.outputs(part), whole[part]) * len(part) for part in parts]
     return float(sum(right) / len(rows))

@@ -76,7 +76,7 @@ class Model:
             return self.preparation.decode(classes_of(outputs))
         if self.network.task == "multilabel":
             return np.asarray(outputs > 0.5).astype(np.int64)
-        return self.preparation.decode(outputs)
+        return self.preparation.decode(self.network.expected(outputs))
 
     def predict_proba(self, source: Any, threads: int | None = None) -> npt.NDArray[Any]:
         """Predict probabilities, (rows, classes), in the order of the classes.

@@ -197,6 +197,20 @@ class BuiltNetwork:
         with Predictor(self.parameters, features, threads=threads) as predictor:
             return predictor.outputs(np.arange(len(features)), in_order=True)
 
+    def expected(self, outputs: Array) -> Array:
+        """Give what outputs say of the target: exp of them for counts (poisson), else themselves.
+
+        A count beyond the number type is infinite.
+        """
+        if self.loss.name != "poisson":
+            return outputs
+        with np.errstate(over="ignore"):
+            return np.exp(outputs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Be pickled and copied as a file is written: theta then lies on its cache lines again."""
+        return type(self).from_arrays, (self.arrays(), self.describe(), "the pickle")
+
     def check_features(self, features: Array) -> Array:
         """Give features in theta's type, C-contiguous; the same array where they are so already."""
         features = np.asarray(features)

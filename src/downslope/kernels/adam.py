@@ -23,10 +23,11 @@ def betas(options: Options) -> tuple[float, float, float, float]:
 
 
 def adam_columns(options: Options, rates: Doubles, t: Doubles) -> Columns:
-    """a, b and c of `adam`, after the betas."""
+    """a, b and c of `adam`, after the betas; c is b epsilon where that is uncorrected."""
     step = rates / (1 - options["beta1"] ** t)
     scale = 1 / np.sqrt(1 - options["beta2"] ** t)
-    return *betas(options), step, scale, options["epsilon"]
+    epsilon = options["epsilon"]
+    return *betas(options), step, scale, scale * epsilon if options.get("uncorrected") else epsilon
 
 
 @inner

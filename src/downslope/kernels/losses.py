@@ -20,6 +20,7 @@ BINARY_CROSS_ENTROPY = code("loss", "binary_cross_entropy")
 SQUARED_ERROR = code("loss", "squared_error")
 ABSOLUTE_ERROR = code("loss", "absolute_error")
 HUBER = code("loss", "huber")
+POISSON = code("loss", "poisson")
 
 EPSILON = 1e-7
 """How near to 0 and 1 an unfused cross-entropy lets a probability come; Keras's value."""
@@ -82,6 +83,20 @@ def huber_term(y, t, delta):
 
 
 @exact
+def expected_count(y):
+    """exp(y), its derivative too; infinity where that is no number of its type."""
+    e = exp(-math.fabs(y))
+    return like(y, 1.0) / e if y > like(y, 0.0) else e
+
+
+@exact
+def poisson_term(y, t):
+    """exp(y) - t y + t log t - t, the last two 0 for t = 0; its derivative is exp(y) - t."""
+    constant = t * log(t) - t if t > like(t, 0.0) else like(t, 0.0)
+    return expected_count(y) - t * y + constant
+
+
+@exact
 def sign(r):
     """-1, 0 or 1, the derivative of |r|; NaN stays."""
     below = like(r, -1.0) if r < like(r, 0.0) else r
@@ -104,6 +119,9 @@ def each_term(loss, parameter, y, target, terms):
     elif loss == ABSOLUTE_ERROR:
         for i in range(size):
             terms[i] = math.fabs(y[i] - target[i])
+    elif loss == POISSON:
+        for i in range(size):
+            terms[i] = poisson_term(y[i], target[i])
     else:
         for i in range(size):
             terms[i] = huber_term(y[i], target[i], parameter)
@@ -125,6 +143,9 @@ def each_derivative(loss, parameter, y, target, d):
     elif loss == ABSOLUTE_ERROR:
         for i in range(size):
             d[i] = sign(y[i] - target[i])
+    elif loss == POISSON:
+        for i in range(size):
+            d[i] = expected_count(y[i]) - target[i]
     else:
         for i in range(size):
             d[i] = clamp(y[i] - target[i], -parameter, parameter)

@@ -329,6 +329,7 @@ _LIMITS: Final[Mapping[str, tuple[str, Callable[[float], bool]]]] = MappingProxy
         # 0 would make 0 / 0 of a gradient that is 0, as a dead unit's.
         "epsilon": _POSITIVE,
         "centered": ("be 0 or 1", lambda value: value in (0, 1)),
+        "uncorrected": ("be 0 or 1", lambda value: value in (0, 1)),
         "nadam decay": _NOT_NEGATIVE, "weight_decay": _NOT_NEGATIVE, "adam_rate": _NOT_NEGATIVE,
         "minus": ("lie in (0, 1)", lambda value: 0 < value < 1),
         "plus": ("be above 1", lambda value: value > 1),

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from downslope import Descent, Network, Recipe, descend
+from downslope.errors import InvalidValueError
+
+COUNTS = Recipe(
+    Network([], loss="poisson"), Descent(batch="full", rule="adam", learning_rate=0.3, epochs=200)
+)
+
+
+def test_counts_are_predicted_and_scored_as_counts() -> None:
+    generator = np.random.default_rng(0)
+    features = generator.uniform(-1, 1, (4000, 2))
+    expected = np.exp(1 + features @ [0.8, -0.5])
+    counts = generator.poisson(expected).astype(float)
+    run = descend(COUNTS.edit(task="regression"), features, counts)
+    assert abs(run.predict(features) / expected - 1).max() < 0.15
+    best_possible = 1 - ((counts - expected) ** 2).sum() / ((counts - counts.mean()) ** 2).sum()
+    assert abs(run.scores["training"]["score"] - best_possible) < 0.05
+    held_out, last = run.scores["validation"]["score"], run.history.validation_scores
+    assert held_out == pytest.approx(last[run.history.best_epoch - 1], abs=1e-6)
+
+
+def test_a_negative_count_is_refused() -> None:
+    with pytest.raises(InvalidValueError, match=r"at least 0; the target .* lowest value -1:"):
+        descend(COUNTS.edit(validation=0.0), np.ones((4, 1)), np.array([0.5, 2.5, 3.0, -1.0]))
