@@ -181,7 +181,7 @@ def test_bad_input() -> None:
     built, features, target = case.built, case.features, case.target
     with pytest.raises(InvalidValueError, match="features must have 3 columns"):
         measure(built, features[:, :2], target)
-    with pytest.raises(InvalidValueError, match="an entry for each of 6 rows; got 5"):
+    with pytest.raises(InvalidValueError, match="got 6 rows of features and 5 targets"):
         measure(built, features, target[:5])
     with pytest.raises(InvalidValueError, match="row weights must be finite"):
         measure(built, features, target, -np.ones(6))

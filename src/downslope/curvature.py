@@ -19,6 +19,7 @@ from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from downslope.errors import InvalidTypeError, InvalidValueError
 from downslope.hessian import KEPT_FLOATS, Hessian, floats_a_row
 from downslope.network import BuiltNetwork
+from downslope.surface import RowSet, Surface
 
 Array = npt.NDArray[Any]
 
@@ -39,8 +40,8 @@ reach within `RESTARTS`."""
 RESTARTS = 10
 
 BASIS = 60
-"""Vectors that Lanczos keeps at a time, where they fit in `BASIS_FLOATS`: with ARPACK's usual 20 the
-smallest eigenvalue of a network on digits took 540 products, with 60 it took 90."""
+"""Vectors that Lanczos keeps at a time, where they fit in `BASIS_FLOATS`: with ARPACK's usual 20
+the smallest eigenvalue of a network on digits took 540 products, with 60 it took 90."""
 
 BASIS_FLOATS = 1 << 25
 
@@ -191,41 +192,26 @@ def measure(
             raise InvalidTypeError(f"curvature: {name} takes a whole number; got {count!r}")
         if count < 2:
             raise InvalidValueError(f"curvature: {name} must be at least 2; got {count}")
-    features = network.check_features(features)
-    generator = np.random.default_rng([seed, 5])
-    chosen = _chosen_rows(network, len(features), rows, generator)
-    target = np.asarray(target)
-    if len(target) != len(features):
-        raise InvalidValueError(
-            f"the target must have an entry for each of {len(features)} rows; got {len(target)}"
-        )
-    some = (
-        features[chosen],
-        target[chosen],
-        None if weights is None else np.asarray(weights)[chosen],
-        penalties,
-    )
-    hessian = Hessian(network, *some)
+    whole = RowSet(network.check_features(features), np.asarray(target), weights, penalties)
+    some = whole.draw(_most_rows(network, rows), seed)
+    hessian = Hessian(network, some.features, some.target, some.weights, some.penalties)
     norm = float(np.linalg.norm(hessian.gradient))
     if not math.isfinite(norm):
         raise InvalidValueError(
             f"curvature: the gradient must be finite; its norm is {norm}: theta or the features "
             f"hold values that are not finite or too large"
         )
-    loss = network.loss_and_gradient(*some)[0]
-    largest, smallest, trace, error = _spectrum(hessian, vectors, generator)
-    return Curvature(loss, norm, largest, smallest, trace, error, len(some[0]), len(features))
+    with Surface(network, some, threads=1) as surface:
+        loss = surface.at(network.theta)
+    spectrum = _spectrum(hessian, vectors, np.random.default_rng([seed, 6]))
+    return Curvature(loss, norm, *spectrum, len(some), len(whole))
 
 
-def _chosen_rows(
-    network: BuiltNetwork, all_rows: int, most: int, generator: np.random.Generator
-) -> Any:
-    """Draw the rows to use; all of them, in place, where they are few enough."""
-    if network.layout.batchwise:
-        most = max(2, min(most, KEPT_FLOATS // floats_a_row(network.layout)))
-    if all_rows <= most:
-        return slice(None)
-    return np.sort(generator.choice(all_rows, most, replace=False))
+def _most_rows(network: BuiltNetwork, most: int) -> int:
+    """Bound the rows by memory where batch normalization needs all of them at once."""
+    if not network.layout.batchwise:
+        return most
+    return max(2, min(most, KEPT_FLOATS // floats_a_row(network.layout)))
 
 
 def _spectrum(
