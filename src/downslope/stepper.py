@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from downslope.catalogue import Choice
 from downslope.errors import InvalidTypeError, InvalidValueError
-from downslope.kernels import loop, rules
+from downslope.kernels import gauges, loop, rules
 from downslope.kernels import plan as kinds
 from downslope.kernels.product import CACHED_BYTES, TRANSPOSED_BYTES
 from downslope.kernels.threads import BARRIER_WORDS
@@ -32,6 +32,10 @@ from downslope.workers import FastestCount, Workers, check_threads, one_blas_thr
 Array = npt.NDArray[Any]
 
 _NO_LABELS = np.empty(0, np.int64)
+
+COUNTED = 4096
+"""Entries of z, and of dL/dW, that a histogram of a layer counts: a share of each is known to a
+hundredth, and counting costs some microseconds."""
 
 _LENT = {"theta", "statistics", "reading", "features", "labels", "targets", "weights"}
 """Arrays of a job that belong to the network or the data, or are a view of another one."""
@@ -143,7 +147,8 @@ class _Engine:
     def memory(self) -> int:
         """Bytes of the arrays made for these kernels; what they are lent does not count."""
         own = {name: each for name, each in self.job._asdict().items() if name not in _LENT}
-        return sum(int(array.nbytes) for array in own.values())
+        arrays = [*own.pop("gauges"), *own.values()]
+        return sum(int(array.nbytes) for array in arrays)
 
     def __enter__(self) -> Self:
         return self
@@ -196,7 +201,34 @@ class Stepper(_Engine):
             sums=np.zeros((3, max(len(blocks), -(-rows // block)))),
         )
         super().__init__(job, workers, _needs_blas(parameters, rows))
-        self._fastest = FastestCount(workers.count)
+        self._fastest, self._batch = FastestCount(workers.count), batch
+
+    def watch(self, flat: npt.NDArray[np.float64]) -> None:
+        """Make room for the gauges; flat (layers,): |phi'| below which a unit counts as flat."""
+        if self.job.gauges.rows.size:
+            return
+        job, dtype = self.job, self.job.theta.dtype
+        plan, rows = job.plan, int(job.frame[0]["rows"])
+        units, layers = plan["units"], len(plan)
+        by_row = -(-self._batch // np.maximum(COUNTED // units, 1))
+        by_entry = -(-plan["inputs"] * units // COUNTED)
+        room = int((job.blocks["stop"] - job.blocks["start"]).max())
+        self.job = job._replace(
+            gauges=gauges.Gauges(
+                gradient=allocate(job.theta.size, dtype),
+                move=allocate(job.theta.size, dtype),
+                before=allocate(self.threads * aligned(room), dtype),
+                room=allocate((self.threads, aligned(max(gauges.ROOM, int(units.max())))), dtype),
+                limits=np.asarray(flat, np.float64),
+                strides=np.stack([by_row, by_entry], 1),
+                rows=np.zeros((-(-rows // int(job.frame[0]["block"])), layers), gauges.ROWS),
+                terms=np.zeros((layers, rows)),
+                alive=allocate((self.threads, aligned(int(units.sum()))), dtype),
+                pieces=np.zeros(len(job.pieces), gauges.PIECE_SUMS),
+                norms=np.zeros(len(job.blocks)),
+                counts=np.zeros((self.threads, layers, 2, gauges.BINS + 2), np.int64),
+            )
+        )
 
     def run(self, chunk: loop.Chunk) -> int:
         """Run the steps of a chunk; give how many were done before one was not finite."""
@@ -295,4 +327,5 @@ def _job(parameters: Parameters, space: Workspace, features: Array, targets: Tar
         weights=_read_only(targets.weights),
         sums=np.empty((3, 0)),
         barrier=np.zeros(BARRIER_WORDS, np.int64),
+        gauges=gauges.empty_gauges(dtype),
     )

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from downslope.kernels import normalize
+from downslope.kernels import dropout, gauges, normalize
 from downslope.kernels.denormals import flush_denormals, restore_denormals
 from downslope.kernels.gradients import (
     all_finite,
@@ -29,6 +29,7 @@ from downslope.kernels.passes import (
     gather,
     gather_targets,
     hidden_dy,
+    hidden_du,
     hidden_dz,
     loss_and_dz,
     output,
@@ -63,6 +64,7 @@ class Job(NamedTuple):
     weights: Floats  # (rows,), or empty
     sums: Doubles  # (3, most blocks): loss of a block of rows, square sum, penalty of one of theta
     barrier: Integers
+    gauges: gauges.Gauges
 
 
 class Chunk(NamedTuple):
@@ -81,6 +83,7 @@ class Chunk(NamedTuple):
     penalties: Doubles  # l1, l2, clip_norm, clip_value (0: none)
     losses: Doubles  # (steps,), written: nats or squared units, with the penalty
     norms: Doubles  # (steps,), written: norm of the gradient before clipping; or empty
+    record: gauges.Record = gauges.empty_record()  # written: what the X-ray measures
 
 
 @inner
@@ -91,7 +94,7 @@ def borrowed_job(job):
         borrowed(job.theta), borrowed(job.gradient), borrowed(job.state), borrowed(job.statistics),
         borrowed(job.workspace), borrowed(job.reading), borrowed(job.features),
         borrowed(job.labels), borrowed(job.targets), borrowed(job.weights), borrowed(job.sums),
-        borrowed(job.barrier),
+        borrowed(job.barrier), gauges.borrowed_gauges(job.gauges),
     )  # fmt: skip
 
 
@@ -102,6 +105,7 @@ def borrowed_chunk(chunk):
         borrowed(chunk.order), chunk.in_order, chunk.first, chunk.batch, chunk.steps, chunk.step,
         chunk.seed, chunk.rule, borrowed(chunk.coefficients), borrowed(chunk.decays),
         borrowed(chunk.penalties), borrowed(chunk.losses), borrowed(chunk.norms),
+        gauges.borrowed_record(chunk.record),
     )  # fmt: skip
 
 
@@ -123,11 +127,14 @@ def prepare_rows(job, chunk, begin, first, last):
 
 
 @inner
-def losses_and_dz(job, chunk, source, x, begin, row, rows, scale, step, thread, threads):
+def losses_and_dz(
+    job, chunk, source, x, begin, row, rows, scale, step, place, thread, threads
+):
     """Forward, loss and backward over a micro-batch, each thread with its blocks of rows.
 
     Threads meet only where batch normalization needs the statistics of all rows. begin: position
-    in the order of the micro-batch's first row; row: its number in the batch.
+    in the order of the micro-batch's first row; row: its number in the batch; place: of the step's
+    record, or that there is none.
     """
     frame = job.frame[0]
     plan, theta, workspace = job.plan, job.theta, job.workspace
@@ -160,15 +167,28 @@ def losses_and_dz(job, chunk, source, x, begin, row, rows, scale, step, thread, 
         top = plan[layers - 1]
         job.sums[0, b] = loss_and_dz(top, frame, theta, workspace, first, last, scale,
                                      sums + top.sums)  # fmt: skip
+        if place >= 0:
+            gauges.note_output_dy(job, b, first, last, scale, thread)
     for number in range(layers - 2, -1, -1):
         layer, above = plan[number], plan[number + 1]
         for b in range(mine, end):
             first, last = b * frame.block, min((b + 1) * frame.block, rows)
             hidden_dy(layer, above, theta, workspace, first, last, scratch)
+            if place >= 0:
+                key = dropout.stream(chunk.seed, step, number)
+                gauges.note_dy(job, layer, number, b, first, last, key,
+                               (row + first) * layer.units, thread)  # fmt: skip
             hidden_dz(layer, number, theta, workspace, first, last, row, chunk.seed, step,
                       frame.sums + b * frame.sums_size + layer.sums)  # fmt: skip
+            if place >= 0 and layer.gamma >= 0:
+                gauges.note_dz(job, layer, number, b, first, last)
+            hidden_du(layer, theta, workspace, first, last)
         if layer.normalization == BATCH_NORMALIZATION:
             normalize_batch_backward(job, layer, rows, mine, end, scratch, threads)
+    if place >= 0:
+        for b in range(mine, end):
+            first, last = b * frame.block, min((b + 1) * frame.block, rows)
+            gauges.note_rows(job, chunk.record, place, source, x, row, b, first, last, thread)
 
 
 @inner
@@ -225,7 +245,7 @@ def next_block(job, thread, threads, previous):
 
 
 @inner
-def finish_gradient(job, chunk, b, out, out_at, scale):
+def finish_gradient(job, chunk, b, out, out_at, scale, recorded):
     """Add the penalties to a block's gradient, bound its entries; note its sum of squares."""
     block = job.blocks[b]
     limits = chunk.penalties
@@ -233,6 +253,8 @@ def finish_gradient(job, chunk, b, out, out_at, scale):
     if l1 > 0 or l2 > 0:
         job.sums[2, b] = penalize(job, block, out, out_at, l1 * scale, l2 * scale)
     gradient = out[out_at : out_at + block.stop - block.start]
+    if recorded:
+        job.gauges.norms[b] = gauges.sum_of_squares(gradient)
     if clip_value > 0:
         clip_values(gradient, clip_value)
     if clip_norm > 0 or chunk.norms.shape[0] > 0:
@@ -240,11 +262,11 @@ def finish_gradient(job, chunk, b, out, out_at, scale):
 
 
 @inner
-def share_theta(job, chunk, k, source, x, rows, task, factor, scale, thread, threads):
+def share_theta(job, chunk, k, source, x, rows, task, factor, scale, place, thread, threads):
     """Compute the gradient of the blocks that this thread takes, or move them, or both.
 
     task: the sum of BEGIN, ADD (to the gradient of earlier micro-batches), FINISH and MOVE;
-    factor: on the whole gradient, for clipping. A block that is moved at once has its gradient in
+    factor: on the whole gradient, for clipping; place: of the step's record. A block that is moved at once has its gradient in
     the thread's own room, which stays in its cache.
     """
     own = (job.theta.shape[0] + 15) // 16 * 16
@@ -257,13 +279,19 @@ def share_theta(job, chunk, k, source, x, rows, task, factor, scale, thread, thr
         if computes:
             block_gradient(job, block, job.gradient, at, source, x, rows, (task & ADD) != 0)
         if (task & FINISH) != 0:
-            finish_gradient(job, chunk, b, job.gradient, at, scale)
+            if place >= 0:
+                gauges.note_gradient(job, block, at, thread)
+            finish_gradient(job, chunk, b, job.gradient, at, scale, place >= 0)
         if moves:
             gradient = job.gradient[at : at + block.stop - block.start]
             if factor != 1.0:
                 scale_values(gradient, factor)
             if all_finite(gradient):
+                if place != gauges.NOT:
+                    gauges.keep_theta(job, block, thread)
                 move_block(job, block, gradient, chunk.rule, chunk.coefficients[k], chunk.decays[k])
+                if place != gauges.NOT:
+                    gauges.note_move(job, block, at, thread)
             else:
                 raise_flag(job.barrier)
         b = next_block(job, thread, threads, b)
@@ -289,6 +317,16 @@ def row_scale(job, chunk, begin, count):
     return 1.0 / total if total > 0 else 0.0
 
 
+@inner
+def record_rows(job, chunk, place, row, rows, count, thread, threads):
+    """Put what was noted of a micro-batch into the step's record, when the threads have met."""
+    gauges.begin_gradient(job, thread)
+    if thread == 0:
+        gauges.merge_rows(job, chunk.record, place, row, rows)
+        if row + rows >= count:
+            gauges.finish_rows(job, chunk.record, place, threads)
+
+
 @kernel
 def descend(job, chunk, thread, threads):
     """Run some steps of one epoch; give how many were done before something was not finite."""
@@ -309,15 +347,19 @@ def steps(job, chunk, thread, threads):
         count = min(chunk.batch, chunk.order.shape[0] - begin)
         scale = row_scale(job, chunk, begin, count)
         at_once = count <= frame.rows and not watched and chunk.rule >= 0
-        loss = 0.0
+        loss, place = 0.0, gauges.place_of(chunk.record, k)
+        if place >= 0:
+            gauges.begin_record(job, thread)
         for row in range(0, count, frame.rows):
             rows = min(frame.rows, count - row)
             source, x = job.reading, job.plan[0].x
             if chunk.in_order:
                 source, x = job.features, chunk.order[begin + row] * inputs
             losses_and_dz(job, chunk, source, x, begin + row, row, rows, scale, chunk.step + k,
-                          thread, threads)  # fmt: skip
+                          place, thread, threads)  # fmt: skip
             wait(job.barrier, threads)
+            if place >= 0:
+                record_rows(job, chunk, place, row, rows, count, thread, threads)
             for b in range((rows + frame.block - 1) // frame.block):
                 loss += job.sums[0, b]
             if not math.isfinite(loss):
@@ -325,7 +367,7 @@ def steps(job, chunk, thread, threads):
                 return k
             task = (BEGIN if row == 0 else ADD) + (FINISH if row + rows >= count else 0)
             task += MOVE if at_once else 0
-            share_theta(job, chunk, k, source, x, rows, task, 1.0, scale, thread, threads)
+            share_theta(job, chunk, k, source, x, rows, task, 1.0, scale, place, thread, threads)
             wait(job.barrier, threads)
         if not at_once:
             norm = gradient_norm(job) if watched else 0.0
@@ -334,8 +376,10 @@ def steps(job, chunk, thread, threads):
             if chunk.rule >= 0:
                 factor = clip_norm / norm if 0 < clip_norm < norm else 1.0
                 share_theta(job, chunk, k, job.reading, np.int64(0), np.int64(0), MOVE + 0, factor,
-                            scale, thread, threads)  # fmt: skip
+                            scale, place, thread, threads)  # fmt: skip
                 wait(job.barrier, threads)
+        if place >= 0 and thread == 0:
+            gauges.merge_pieces(job, chunk.record, place, chunk.rule >= 0, threads)
         if thread == 0:
             chunk.losses[k] = loss * scale
             if penalized:

@@ -173,8 +173,7 @@ def hidden_dy(layer, above, theta, workspace, first, last, scratch):
 def hidden_dz(layer, number, theta, workspace, first, last, row, seed, step, sums):
     """dL/dz of a hidden layer from its dL/dy, with the sums for gamma, beta and the slopes.
 
-    sums: where this block's sums of this layer lie in the workspace. With batch normalization
-    dL/dz is left as it is: dL/du needs the sums of all blocks.
+    sums: where this block's sums of this layer lie in the workspace.
     """
     units = layer.units
     begin, end = layer.dz + first * units, layer.dz + last * units
@@ -199,6 +198,13 @@ def hidden_dz(layer, number, theta, workspace, first, last, row, seed, step, sum
             workspace[sums + units : sums + 2 * units],
         )
         normalize.affine_sums(v, dz, gamma_sum, beta_sum)
-        if layer.normalization == LAYER_NORMALIZATION:
-            deviation = workspace[layer.deviation + first : layer.deviation + last]
-            normalize.normalize_rows_backward(v, deviation, theta, layer.gamma, dz)
+
+
+@inner
+def hidden_du(layer, theta, workspace, first, last):
+    """dL/du from dL/dz; with batch normalization that needs the sums of all blocks first."""
+    if layer.normalization == LAYER_NORMALIZATION:
+        v = rows_of(workspace, layer.affine, first, last, layer.units)
+        dz = rows_of(workspace, layer.dz, first, last, layer.units)
+        deviation = workspace[layer.deviation + first : layer.deviation + last]
+        normalize.normalize_rows_backward(v, deviation, theta, layer.gamma, dz)

@@ -1,0 +1,284 @@
+"""What is recorded of a descent while it goes on: which steps, and their sums as they come.
+
+By default the first ten steps are recorded and then every fiftieth; whenever 200 of those have come
+together, every second is left out and only every second is recorded from then on. So a run of any
+length has up to 200 of them, evenly spread; which ones hangs on nothing but their numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from downslope.errors import InvalidTypeError, InvalidValueError, nearest
+from downslope.kernels import gauges
+from downslope.kernels.gauges import KEPT, NOT, Record
+from downslope.kernels.plan import WEIGHT
+from downslope.layout import Layout
+
+Array = npt.NDArray[Any]
+
+FIRST, EVERY, MOST = 10, 50, 200
+"""Steps recorded at the start; the distance of the others; how many of them at most."""
+
+CHOICES = ("default", "all", "none")
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+"""Of the norms of the rows' gradients."""
+
+CAPACITY, SAMPLES = 256, 1 << 18
+"""Records that are let come together, unless their rows are more: 2 MiB of squared norms."""
+
+NO_PLACES = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Which steps of a descent are recorded; steps count from 1.
+
+    Parameters
+    ----------
+    steps
+        "default" (see above), "all", "none", or the numbers of the steps. "all" keeps some 1.5 kB
+        a step and layer.
+    curvature
+        Steps before which the curvature of the loss is measured.
+
+    Raises
+    ------
+    InvalidValueError, InvalidTypeError
+        For anything outside these rules.
+
+    Examples
+    --------
+    >>> Recording([3, 1, 2]).steps
+    (1, 2, 3)
+    >>> Recording().chosen(0, 60)
+    [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 50]
+    """
+
+    steps: str | Sequence[int] = "default"
+    curvature: Sequence[int] = ()
+
+    def __post_init__(self) -> None:
+        if isinstance(self.steps, str):
+            if self.steps not in CHOICES:
+                raise InvalidValueError(
+                    f"record takes step numbers or a choice; got {self.steps!r}: "
+                    f"{nearest(self.steps, CHOICES)}"
+                )
+        else:
+            object.__setattr__(self, "steps", _numbers("record", self.steps))
+        object.__setattr__(self, "curvature", _numbers("curvature", self.curvature))
+
+    def chosen(self, first: int, last: int) -> Sequence[int]:
+        """Give the numbers of the recorded steps after `first` steps, up to number `last`."""
+        if self.steps == "all":
+            return range(first + 1, last + 1)
+        if self.steps != "default":
+            return [step for step in self.steps if isinstance(step, int) and first < step <= last]
+        chosen, step = list(range(first + 1, min(last, FIRST) + 1)), max(first, FIRST)
+        while True:
+            spacing = distance(step + 1)
+            step += spacing - step % spacing
+            if step > last:
+                return chosen
+            chosen.append(step)
+
+
+def _numbers(name: str, steps: Any) -> tuple[int, ...]:
+    """Check step numbers; give them in order, each once."""
+    if not isinstance(steps, (Sequence, range, np.ndarray)) or isinstance(steps, str):
+        raise InvalidTypeError(f"{name} takes step numbers, as [1, 2, 100]; got {steps!r}")
+    for step in steps:
+        if isinstance(step, bool) or not isinstance(step, (int, np.integer)):
+            raise InvalidTypeError(f"{name} takes whole numbers of steps; got {step!r}")
+        if step < 1:
+            raise InvalidValueError(f"{name}: steps count from 1; got {step}")
+    return tuple(sorted({int(step) for step in steps}))
+
+
+def as_recording(record: Any) -> Recording:
+    """Read what `descend` takes: a `Recording`, or what its steps may be.
+
+    >>> as_recording("none")
+    Recording(steps='none', curvature=())
+    """
+    return record if isinstance(record, Recording) else Recording(record)
+
+
+def distance(step: int) -> int:
+    """Give the distance of recorded steps around a step, by default.
+
+    >>> [distance(step) for step in (10_000, 10_001, 20_001)]
+    [50, 100, 200]
+    """
+    spacing = EVERY
+    while step > MOST * spacing:
+        spacing *= 2
+    return spacing
+
+
+class Recorder:
+    """The records of a descent as they come, as sums; `trace.Trace` makes figures of them.
+
+    The compiled loop writes into one `Record` chunk after chunk; it is emptied when it is full.
+
+    Parameters
+    ----------
+    recording
+    layout
+    rows
+        Of an epoch.
+    batch
+        Rows of a step.
+    """
+
+    def __init__(self, recording: Recording, layout: Layout, rows: int, batch: int) -> None:
+        self.recording, self.layout = recording, layout
+        self._rows, self._batch = rows, batch
+        self.steps_per_epoch = -(-rows // batch)
+        self._kept: dict[str, list[Array]] = {}
+        self._pending: list[tuple[int, int, Record, Array, Array]] = []
+        self._used = 0
+        self._record = gauges.empty_record()
+        self.dead_units: list[tuple[int, int, float]] = []
+        self.curvature: list[dict[str, float]] = []
+
+    def begin(self, first: int, steps: int) -> Record:
+        """Give the record for a chunk of steps, `first` steps having been done."""
+        chosen = self.recording.chosen(first, first + steps + 1)
+        if not len(chosen):
+            return self._record._replace(places=NO_PLACES)
+        at = np.asarray(chosen) - (first + 1)
+        inside = at[at < steps]
+        self._make_room(len(inside))
+        places = np.full(steps, NOT, np.int64)
+        places[at[at > 0] - 1] = KEPT
+        places[inside] = np.arange(self._used, self._used + len(inside))
+        self._used += len(inside)
+        return self._record._replace(places=places)
+
+    def _make_room(self, count: int) -> None:
+        """See to it that there is room for so many records more."""
+        if self._used + count > len(self._record.norms):
+            self._flush()
+            capacity = max(count, min(CAPACITY, SAMPLES // self._batch))
+            if capacity > len(self._record.norms):
+                self._record = gauges.new_record(capacity, len(self.layout.plan), self._batch)
+
+    def note(self, record: Record, first: int, done: int, losses: Array, rates: Array) -> None:
+        """Keep the records of a chunk of which `done` steps were done, `first` before it.
+
+        A step that failed is kept as far as it came.
+        """
+        if len(record.places):
+            self._pending.append((first, done, record, losses, rates))
+
+    def _flush(self) -> None:
+        """Take what has come together out of the room that the compiled loop writes to."""
+        for first, done, record, losses, rates in self._pending:
+            at = np.flatnonzero(record.places[: done + 1] >= 0)
+            if not at.size:
+                continue
+            place, failed = record.places[at], at >= done
+            step = first + 1 + at
+            last_rows = self._rows - (self.steps_per_epoch - 1) * self._batch
+            rows = np.where(step % self.steps_per_epoch == 0, last_rows, self._batch)
+            moves = plain(record.moves[place])
+            moves[failed] = np.nan
+            arrays = {
+                "step": step,
+                "loss": losses[at],
+                "learning_rate": rates[at],
+                "rows": rows,
+                "norm": np.where(failed, np.nan, record.norms[place]),
+                "samples": describe(record.samples[place], rows),
+                "forward": plain(record.rows[place]),
+                "moves": moves,
+                "counts": record.counts[place],
+            }
+            for name, array in arrays.items():
+                self._kept.setdefault(name, []).append(array)
+        self._pending.clear()
+        for array in self._record[1:]:
+            array[: self._used] = np.zeros((), array.dtype)
+        self._used = 0
+
+    def arrays(self) -> dict[str, Array]:
+        """Give the records so far by step, each step once, without those left out again."""
+        self._flush()
+        if not self._kept:
+            return {}
+        arrays = {name: np.concatenate(parts) for name, parts in self._kept.items()}
+        step, places = np.unique(arrays["step"], return_index=True)
+        if self.recording.steps == "default":
+            spacing = distance(int(step[-1]))
+            usual = np.array([each <= FIRST or each % distance(int(each)) == 0 for each in step])
+            # What is not there by default is there for having come before a failure.
+            places = places[(step <= FIRST) | (step % spacing == 0) | ~usual]
+        return {name: array[places] for name, array in arrays.items()}
+
+    def restore(self, arrays: Mapping[str, Array]) -> None:
+        """Take up the records of a run that was interrupted."""
+        self._kept = {name: [array] for name, array in arrays.items()}
+
+
+def plain(sums: Array) -> Array:
+    """View structured sums (records, layers) as numbers (records, layers, fields), copied."""
+    return sums.copy().view(np.float64).reshape(*sums.shape, -1)
+
+
+def describe(squares: Array, rows: Array) -> Array:
+    """Give mean, standard deviation and quantiles of the rows' gradient norms.
+
+    squares (records, batch): squared norms of the rows' shares in the gradient, which is a mean:
+    a row's own gradient is as many times that as there are rows; rows (records,): how many.
+    """
+    described = np.empty((len(squares), 2 + len(QUANTILES)))
+    for count in np.unique(rows):
+        which = rows == count
+        norms = np.sort(count * np.sqrt(squares[which, :count]), axis=1)
+        described[which, 0], described[which, 1] = norms.mean(1), norms.std(1)
+        place = np.array(QUANTILES) * (count - 1)
+        below, above = norms[:, np.floor(place).astype(int)], norms[:, np.ceil(place).astype(int)]
+        described[which, 2:] = below + (above - below) * (place % 1)
+    return described
+
+
+def note_move(
+    record: Record,
+    room: gauges.Gauges,
+    layout: Layout,
+    before: Array,
+    theta: Array,
+    gradient: Array,
+) -> None:
+    """Note a move of theta that was made outside of the compiled loop; all (parameters,)."""
+    place = int(record.places[0])
+    if place == NOT:
+        return
+    move = theta - before
+    for part in layout.parts if place >= 0 else ():
+        span = slice(part.start, part.stop)
+        total = record.moves[place, part.layer]
+        sums = (
+            ("final", gradient, gradient), ("along", gradient, room.gradient),
+            ("before", room.gradient, room.gradient), ("move", move, move),
+            ("move_along", move, room.move), ("move_before", room.move, room.move),
+        )  # fmt: skip
+        for name, one, other in sums:
+            total[name] += np.dot(one[span].astype(np.float64), other[span].astype(np.float64))
+        if part.kind == WEIGHT:
+            total["w"] += np.square(before[span], dtype=np.float64).sum()
+            total["move_w"] += np.square(move[span], dtype=np.float64).sum()
+    room.gradient[:], room.move[:] = gradient, move
+
+
+def limits(activations: Iterable[Any]) -> Array:
+    """Give |phi'| below which each layer's activation is flat."""
+    return np.array([gauges.FLAT * gauges.steepest(each) for each in activations])

@@ -1,0 +1,407 @@
+"""The trace of a descent: what every recorded step measured, as data frames.
+
+Steps, layers and epochs count from 1. L is the loss of the step's batch, a mean over its rows n, so
+dL/dy and dL/dz hold a row's share of it. Sums over a layer run over its rows and units; a standard
+deviation has the count under it, not the count less 1. Where a quantity does not exist, as a spread
+over one row, there is null.
+
+Forward (`layers`): x_mean, x_std, z_mean, z_std, y_mean, y_std of the layer's input, pre-activation
+and output; dead: share of units whose phi(z) was 0 for every row of the batch; flat: share of
+entries with |phi'| below a thousandth of its maximum.
+
+Backward: dy_rms, slope_rms, dz_rms, x_rms, dw_rms: root mean squares of dL/dy, dy/dz = phi'(z),
+dL/dz, dz/dw = x and dL/dW, penalties left out. The error shrinks from layer to layer by
+
+    log rms dL/dy_(l-1) - log rms dL/dy_l = shrink_slope_l + shrink_weights_l,
+    shrink_slope_l = log rms dL/dz_l - log rms dL/dy_l,
+    shrink_weights_l = log rms dL/dy_(l-1) - log rms dL/dz_l,
+
+exactly. Dropout, between y and phi(z), counts with the slope; normalization and the shortcut of a
+residual layer, between z and x, with the weights. The first layer has no layer before it, so no
+shrink_weights. With softmax dy/dz is a matrix: slope_rms is that of its diagonal; dL/dy of an
+output is that of the unfused loss, 0 where a probability lies within 1e-7 of 0 or 1.
+
+Rows: g_n, a row's own gradient, is what it adds to the batch's gradient G times the number of rows,
+so G is the mean of g_n. Its squared norm for W is |x_n|^2 |dL/du_n|^2 (times the rows, squared),
+and likewise for the other parameters: exact for dense layers, layer normalization, dropout and
+residual layers. Under batch normalization a row moves the loss of the others through their shared
+statistics; g_n is then what passes through row n's own values: the g_n still add up to G exactly,
+but g_n is not the gradient of row n's own loss. sample_norm_mean, _std and quantiles are of |g_n|.
+
+    tr(S) = (mean |g_n|^2 - |G|^2) B / (B - 1),    |G|^2 - tr(S) / B the true gradient's,
+    noise_scale = tr(S) / (|G|^2 - tr(S) / B),    signal_to_noise = sqrt(B / noise_scale),
+
+both unbiased, from B rows (McCandlish et al. 2018, appendix A.1, with batches of 1 and of B); the
+noise scale is infinite where the batch's gradient is not longer than its noise alone would make it.
+suggested_batch is the noise scale of the last ten records together, numerator and denominator
+averaged apart as they advise: with fewer rows steps waste data, with more they waste time.
+
+Update: gradient_norm is the norm of the gradient, penalties included, before clipping, clipped_norm
+that of what the rule got; w_norm = |W| before the step, update_ratio = |dW| / |W|; gradient_cosine
+and update_cosine compare with the step just before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from downslope import storage
+from downslope.errors import InvalidValueError, MissingFileError, ModelFileError, nearest
+from downslope.kernels import gauges
+from downslope.kernels.gauges import MOVES, ROWS
+from downslope.recording import QUANTILES, Recorder
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+
+Array = npt.NDArray[Any]
+
+FRAMES = ("steps", "layers", "histograms", "dead_units", "curvature")
+
+SAMPLES = ("sample_norm_mean", "sample_norm_std") + tuple(
+    f"sample_norm_q{round(100 * q):02d}" for q in QUANTILES
+)
+
+COLUMNS = {
+    "steps": (
+        "step", "epoch", "loss", "learning_rate", "rows", "gradient_norm", "clipped_norm",
+        "signal_to_noise", "noise_scale", "suggested_batch", "gradient_cosine", "update_cosine",
+        *SAMPLES,
+    ),
+    "layers": (
+        "step", "layer", "x_mean", "x_std", "z_mean", "z_std", "y_mean", "y_std", "dead", "flat",
+        "dy_rms", "slope_rms", "dz_rms", "x_rms", "dw_rms", "shrink_weights", "shrink_slope",
+        "sample_norm_mean", "sample_norm_std", "signal_to_noise", "noise_scale", "w_norm",
+        "update_ratio", "gradient_cosine", "update_cosine",
+    ),
+    "histograms": ("step", "layer", "quantity", "low", "high", "count"),
+    "dead_units": ("epoch", "layer", "dead"),
+    "curvature": ("step", "largest", "smallest", "trace", "stable_rate"),
+}  # fmt: skip
+"""The columns of every frame."""
+
+AVERAGED = 10
+"""Records over which the suggested batch is averaged: about the first ones, or 500 steps."""
+
+
+class Trace:
+    """The record of a descent (see this module's text for every quantity).
+
+    Parameters
+    ----------
+    frames
+        The data frames by name, or a function that makes them when they are first looked at.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from downslope import Descent, Network, Recipe, descend
+    >>> recipe = Recipe(Network([4]), Descent(epochs=3, batch="full", validation=0.0))
+    >>> rows = np.random.default_rng(0).normal(size=(20, 2))
+    >>> trace = descend(recipe, rows, rows[:, 0] > 0).trace
+    >>> trace.select(layer=1, quantity="dead").shape
+    (3, 3)
+    """
+
+    def __init__(
+        self, frames: Mapping[str, pl.DataFrame] | Callable[[], Mapping[str, pl.DataFrame]]
+    ) -> None:
+        self._source = frames
+
+    @classmethod
+    def of(cls, recorder: Recorder) -> Trace:
+        """Give the trace of what was recorded so far; the frames are made when looked at."""
+        arrays, rest = recorder.arrays(), (list(recorder.dead_units), list(recorder.curvature))
+        return cls(lambda: make_frames(arrays, recorder, *rest))
+
+    @cached_property
+    def frames(self) -> Mapping[str, pl.DataFrame]:
+        """All data frames by name."""
+        return self._source() if callable(self._source) else self._source
+
+    @property
+    def steps(self) -> pl.DataFrame:
+        """A row a recorded step."""
+        return self.frames["steps"]
+
+    @property
+    def layers(self) -> pl.DataFrame:
+        """A row a recorded step and layer."""
+        return self.frames["layers"]
+
+    @property
+    def histograms(self) -> pl.DataFrame:
+        """A row a recorded step, layer, quantity ("z", "gradient") and bin that is not empty.
+
+        low <= z < high or low <= |dL/dw| < high; count: of 4,096 entries or somewhat fewer,
+        evenly spread, where there are more.
+        """
+        return self.frames["histograms"]
+
+    @property
+    def dead_units(self) -> pl.DataFrame:
+        """Share of units that give 0 for every one of up to 10,000 training rows; by epoch."""
+        return self.frames["dead_units"]
+
+    @property
+    def curvature(self) -> pl.DataFrame:
+        """Eigenvalues and trace of the Hessian before chosen steps; stable_rate = 2 / largest."""
+        return self.frames["curvature"]
+
+    def __repr__(self) -> str:
+        return f"Trace({len(self.steps)} steps, {self.layers['layer'].n_unique()} layers)"
+
+    def select(
+        self,
+        layer: int | Sequence[int] | None = None,
+        step: int | Sequence[int] | None = None,
+        quantity: str | Sequence[str] | None = None,
+    ) -> pl.DataFrame:
+        """Select by layers, steps and quantities; None takes all.
+
+        Parameters
+        ----------
+        layer, step
+            Numbers from 1: one, several, or a range.
+        quantity
+            Names of columns. Those of `steps` where no layer is named and all are among them,
+            else those of `layers`.
+
+        Raises
+        ------
+        InvalidValueError
+            For a quantity that there is not.
+        """
+        import polars as pl
+
+        names = [quantity] if isinstance(quantity, str) else list(quantity or ())
+        whole = layer is None and bool(names) and set(names) <= set(COLUMNS["steps"])
+        frame = self.steps if whole else self.layers
+        for name in names:
+            if name not in frame.columns:
+                known = sorted({*COLUMNS["layers"], *(COLUMNS["steps"] if layer is None else ())})
+                raise InvalidValueError(f"trace: no quantity {name!r}: {nearest(name, known)}")
+        for column, wanted in (("layer", layer), ("step", step)):
+            if wanted is not None:
+                numbers = [wanted] if isinstance(wanted, (int, np.integer)) else list(wanted)
+                frame = frame.filter(pl.col(column).is_in(numbers))
+        keys = ["step"] if whole else ["step", "layer"]
+        return frame.select([*keys, *(each for each in names if each not in keys)]) if names else frame
+
+    def to_pandas(self, frame: str = "layers") -> pd.DataFrame:
+        """Give one of the data frames as pandas has it.
+
+        Raises
+        ------
+        InvalidValueError
+            For a frame that there is not.
+        """
+        if frame not in FRAMES:
+            raise InvalidValueError(f"trace: no frame {frame!r}: {nearest(frame, FRAMES)}")
+        return self.frames[frame].to_pandas()
+
+    def save(self, path: str | Path) -> Path:
+        """Write the trace to one Parquet file, atomically; give its path.
+
+        All frames stand below one another in it, each under its name in the column "frame".
+        """
+        import io
+
+        import polars as pl
+
+        parts = [self.frames[name].with_columns(frame=pl.lit(name)) for name in FRAMES]
+        buffer = io.BytesIO()
+        pl.concat(parts, how="diagonal").write_parquet(buffer)
+        storage.write_atomically(Path(path), buffer.getvalue())
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Trace:
+        """Read a trace that `save` has written.
+
+        Raises
+        ------
+        MissingFileError
+            If there is no such file.
+        ModelFileError
+            If it is damaged or no trace.
+        """
+        import polars as pl
+        from polars.exceptions import PanicException, PolarsError
+
+        if not Path(path).is_file():
+            raise MissingFileError(f"there is no trace {str(path)!r}; check its name and folder")
+        try:
+            whole = pl.read_parquet(path)
+            frames = {
+                name: whole.filter(pl.col("frame") == name).select(COLUMNS[name])
+                for name in FRAMES
+            }
+        except (PolarsError, PanicException, OSError) as error:
+            raise ModelFileError(
+                f"{str(path)!r} is damaged, or no trace of this version: {error}"
+            ) from error
+        return cls(frames)
+
+
+def make_frames(
+    arrays: Mapping[str, Array],
+    recorder: Recorder,
+    dead_units: Sequence[tuple[int, int, float]],
+    curvature: Sequence[Mapping[str, float]],
+) -> dict[str, pl.DataFrame]:
+    """Make the data frames of what was recorded."""
+    import polars as pl
+
+    if not arrays:
+        arrays = recorder.nothing()
+    layers = len(recorder.layout.plan)
+    step = np.asarray(arrays["step"], np.int64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        by_layer = _layers(arrays, recorder)
+        by_step = _steps(arrays, recorder)
+    number = np.tile(np.arange(1, layers + 1), len(step))
+    keys = {"step": np.repeat(step, layers), "layer": number}
+    flat = {name: values.reshape(-1) for name, values in by_layer.items()}
+    frames = {
+        "steps": by_step,
+        "layers": {**keys, **flat},
+        "histograms": _histograms(step, arrays["counts"]),
+        "dead_units": dict(zip(COLUMNS["dead_units"], zip(*dead_units), strict=True))
+        if dead_units else {},
+        "curvature": {name: [each[name] for each in curvature] for name in COLUMNS["curvature"]},
+    }  # fmt: skip
+    whole = {"step", "epoch", "layer", "rows", "count"}
+    made = {}
+    for name, columns in frames.items():
+        schema: dict[str, Any] = {
+            column: pl.Int64 if column in whole else pl.Float64 for column in COLUMNS[name]
+        }
+        if name == "histograms":
+            schema["quantity"] = pl.String
+        made[name] = pl.DataFrame(
+            {column: columns.get(column, []) for column in schema}, schema, nan_to_null=True
+        )
+    return made
+
+
+def _ratio(one: Array, other: Array) -> Array:
+    return np.asarray(one / other)
+
+
+def _noise(rows: Array, squares: Array, gradient: Array) -> tuple[Array, Array]:
+    """Give unbiased tr(S) and |G|^2 of the true gradient.
+
+    rows: B; squares: the mean of |g_n|^2; gradient: the batch's |G|^2.
+    """
+    noise = np.where(rows > 1, (squares - gradient) * rows / (rows - 1.0), np.nan)
+    return noise, gradient - noise / rows
+
+
+def _noise_scale(noise: Array, signal: Array) -> Array:
+    return np.where(signal > 0, noise / signal, np.where(np.isnan(signal), np.nan, np.inf))
+
+
+def _moves(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    return {name: arrays["moves"][..., k] for k, name in enumerate(MOVES.names or ())}
+
+
+def _layers(arrays: Mapping[str, Array], recorder: Recorder) -> dict[str, Array]:
+    """Make the quantities of every step and layer, (steps, layers) each."""
+    sums = {name: arrays["forward"][..., k] for k, name in enumerate(ROWS.names or ())}
+    moves, plan = _moves(arrays), recorder.layout.plan
+    rows = np.asarray(arrays["rows"], np.float64)[:, None]
+    inputs, units = rows * plan["inputs"], rows * plan["units"]
+    y_std = np.sqrt(sums["y_spread"] / units)
+    first_std = np.sqrt(sums["x_spread"][:, :1] / inputs[:, :1])
+    found = {
+        "x_mean": np.concatenate([sums["x_mean"][:, :1], sums["y_mean"][:, :-1]], 1),
+        "x_std": np.concatenate([first_std, y_std[:, :-1]], 1),
+        "z_mean": sums["z_mean"],
+        "z_std": np.sqrt(sums["z_spread"] / units),
+        "y_mean": sums["y_mean"],
+        "y_std": y_std,
+        "dead": sums["dead"] / plan["units"],
+        "flat": sums["flat"] / units,
+        "dy_rms": np.sqrt(sums["dy"] / units),
+        "slope_rms": np.sqrt(sums["slope"] / units),
+        "dz_rms": np.sqrt(sums["dz"] / units),
+        "x_rms": np.sqrt(sums["x"] / inputs),
+        "dw_rms": np.sqrt(moves["dw"] / (plan["inputs"] * plan["units"])),
+    }
+    found["shrink_slope"] = np.log(found["dz_rms"] / found["dy_rms"])
+    shrink = np.log(found["dy_rms"][:, :-1] / found["dz_rms"][:, 1:])
+    found["shrink_weights"] = np.concatenate([np.full((len(rows), 1), np.nan), shrink], 1)
+    squares = rows * sums["sample"]
+    noise, signal = _noise(rows, squares, moves["gradient"])
+    scale = _noise_scale(noise, signal)
+    return {
+        **found,
+        "sample_norm_mean": sums["sample_norm"],
+        "sample_norm_std": np.sqrt(np.maximum(squares - sums["sample_norm"] ** 2, 0)),
+        "signal_to_noise": np.sqrt(rows / scale),
+        "noise_scale": scale,
+        "w_norm": np.sqrt(moves["w"]),
+        "update_ratio": np.sqrt(_ratio(moves["move_w"], moves["w"])),
+        **_cosines(moves),
+    }
+
+
+def _cosines(moves: Mapping[str, Array]) -> dict[str, Array]:
+    """Compare gradient and update with those of the step before; NaN where one of them is 0."""
+    return {
+        "gradient_cosine": moves["along"] / np.sqrt(moves["final"] * moves["before"]),
+        "update_cosine": moves["move_along"] / np.sqrt(moves["move"] * moves["move_before"]),
+    }
+
+
+def _steps(arrays: Mapping[str, Array], recorder: Recorder) -> dict[str, Array]:
+    """Make the quantities of every step, (steps,) each."""
+    moves = {name: values.sum(1) for name, values in _moves(arrays).items()}
+    step, rows = arrays["step"], np.asarray(arrays["rows"], np.float64)
+    sample = arrays["forward"][..., (ROWS.names or ()).index("sample")].sum(1)
+    noise, signal = _noise(rows, rows * sample, moves["gradient"])
+    scale = _noise_scale(noise, signal)
+    return {
+        "step": step,
+        "epoch": 1 + (step - 1) // recorder.steps_per_epoch,
+        "loss": arrays["loss"],
+        "learning_rate": arrays["learning_rate"],
+        "rows": arrays["rows"],
+        "gradient_norm": np.sqrt(arrays["norm"]),
+        "clipped_norm": np.sqrt(moves["final"]),
+        "signal_to_noise": np.sqrt(rows / scale),
+        "noise_scale": scale,
+        "suggested_batch": _noise_scale(_average(noise), _average(signal)),
+        **_cosines(moves),
+        **{name: arrays["samples"][:, k] for k, name in enumerate(SAMPLES)},
+    }
+
+
+def _average(values: Array) -> Array:
+    """Average each value with up to `AVERAGED` - 1 before it."""
+    return np.array(
+        [values[max(k + 1 - AVERAGED, 0) : k + 1].mean() for k in range(len(values))]
+    )
+
+
+def _histograms(step: Array, counts: Array) -> dict[str, Any]:
+    """Make a row of every bin that is not empty."""
+    at, layer, which, place = np.nonzero(counts)
+    names = np.array(["z", "gradient"])
+    edges = np.stack([gauges.bin_edges(name) for name in names])
+    return {
+        "step": step[at],
+        "layer": layer + 1,
+        "quantity": names[which],
+        "low": edges[which, place],
+        "high": edges[which, place + 1],
+        "count": counts[at, layer, which, place],
+    }
