@@ -15,12 +15,14 @@ from downslope.catalogue import Choice, choose
 from downslope.checkpoint import Checkpoint
 from downslope.errors import NonFiniteError
 from downslope.history import LAST_STEPS, History, bound_reached, reason_to_stop
+from downslope.kernels import gauges, rules
 from downslope.kernels import plan as kinds
-from downslope.kernels import rules
 from downslope.kernels.loop import Chunk
 from downslope.kernels.shuffle import shuffle
 from downslope.network import BuiltNetwork
+from downslope.nonfinite import first_non_finite
 from downslope.recipe import Descent
+from downslope.recording import DEAD_EPOCHS, Recorder, Recording, limits, note_move
 from downslope.schedules import Span, plateau_rate, rates
 from downslope.score import score
 from downslope.stepper import Predictor, Stepper, Targets
@@ -31,6 +33,9 @@ Rows = npt.NDArray[np.int64]
 
 CHUNK_SECONDS = 0.05
 """How long the compiled loop runs before Python looks at progress, time and Ctrl-C."""
+
+STRETCH = 20
+"""Steps before a failure that are recorded one and all."""
 
 SAVE_SECONDS = 1.0
 """How often a checkpoint is written, at most."""
@@ -91,6 +96,9 @@ def _is_finite(values: Array) -> bool:
         return bool(np.isfinite(values.sum()) or np.isfinite(values).all())
 
 
+UNRECORDED = Recording("none")
+
+
 class Course:
     """A descent under way.
 
@@ -107,6 +115,8 @@ class Course:
     order
         Gives the training rows of an epoch, 0 for the first, as they are to come: it is called
         once an epoch. None shuffles them by the descent's seed, or takes them as they lie.
+    recording
+        Which steps are recorded.
 
     Attributes
     ----------
@@ -122,6 +132,7 @@ class Course:
         threads: int | None = None,
         checkpoint: Checkpoint | None = None,
         order: Order | None = None,
+        recording: Recording = UNRECORDED,
     ) -> None:
         self.network, self.data, self.descent = network, data, descent
         self.checkpoint, self.rate = checkpoint, descent.rate
@@ -143,6 +154,9 @@ class Course:
             network.parameters, data.features[: len(data.held_out)], data.targets, threads
         )
         self._predictor.job = self._predictor.job._replace(features=self._stepper.job.features)
+        self.recorder = Recorder(recording, network.layout, rows, self.batch)
+        if recording.steps != "none":
+            self._stepper.watch(limits(network))
         self._order, self._given_order = data.training.copy(), order
         self._whole_rule = self._choose_whole_rule()
         self._position, self._loss_sum = 0, 0.0
@@ -212,6 +226,7 @@ class Course:
                     self.reason = reason_to_stop(self.descent, self.history) or ""
                     self._show(watchers)
                 self._save(at_end=bool(self.reason))
+            self._look_for_dead_units()
         if self._best is not None:
             self.network.theta[:], self.network.statistics[:] = self._best
 
@@ -284,10 +299,11 @@ class Course:
             ),
             losses=np.empty(steps),
             norms=np.empty(steps if watches or self._whole_rule is not None else 0),
+            record=self.recorder.begin(first, steps),
         )
-        self._run_chunk(chunk)
+        self._run_chunk(chunk, rate)
         if self._whole_rule is not None:
-            self._move(self._whole_rule, float(rate[0]), float(chunk.norms[0]), chunk.losses[0])
+            self._move(self._whole_rule, float(rate[0]), chunk)
         if watches:
             history.gradient_norm = float(chunk.norms[-1])
         counts = np.full(steps, float(self.batch))
@@ -320,19 +336,24 @@ class Course:
             return float(self._rule.options["weight_decay"])
         return self.descent.weight_decay
 
-    def _move(self, rule: WholeRule, rate: float, norm: float, loss: float) -> None:
+    def _move(self, rule: WholeRule, rate: float, chunk: Chunk) -> None:
         """Move theta by a rule that wants the whole gradient."""
         gradient, theta = self._stepper.gradient(), self.network.theta
+        norm = float(chunk.norms[0])
         if self.descent.clip_norm is not None and norm > self.descent.clip_norm:
             gradient *= theta.dtype.type(self.descent.clip_norm / norm)
+        recorded = len(chunk.record.places) > 0
+        before, seen = (theta.copy(), gradient.copy()) if recorded else (theta, gradient)
         decay = 1 - rate * self._weight_decay()
         for part in self.network.layout.parts:
             if decay != 1 and part.kind in (kinds.WEIGHT, kinds.PROJECTION):
                 theta[part.start : part.stop] *= theta.dtype.type(decay)
         rule.move(theta, gradient, rate, self.history.steps + 1)
+        if recorded:
+            note_move(chunk.record, self._stepper.job, self.network.layout, before, seen)
         if not _is_finite(theta):
             theta[:] = self._kept[0]
-            self._leave(self.history.steps + 1, "theta", loss)
+            self._leave(self.history.steps + 1, "theta", chunk.losses[0])
         self._snapshot()
 
     def _snapshot(self) -> None:
@@ -343,25 +364,52 @@ class Course:
             self.network.statistics.copy(),
             self._stepper.job.state.copy(),
         )
-        self._since: list[Chunk] = []
+        self._since: list[tuple[Chunk, Array]] = []
         self._snapshot_cost = time.perf_counter() - begun
         self._snapshot_taken = time.perf_counter()
 
-    def _run_chunk(self, chunk: Chunk) -> None:
+    def _run_chunk(self, chunk: Chunk, rate: Array) -> None:
         """Run a chunk; if something is not finite, go back to the last finite theta and say so."""
         order = chunk.order if chunk.in_order else chunk.order.copy()
         done = self._stepper.run(chunk)
-        self._since.append(chunk._replace(order=order, steps=done))
-        if done < chunk.steps:
-            place = self._first_non_finite(float(chunk.losses[done]))
-            undone = self._rewind()
-            place = "theta" if undone else place
-            self._leave(self.history.steps + done + 1 - undone, place, float(chunk.losses[done]))
-        if not _is_finite(self.network.theta):
-            undone = self._rewind()
-            self._leave(self.history.steps + done + 1 - undone, "theta", float(chunk.losses[-1]))
+        self.recorder.note(chunk.record, chunk.step, done, chunk.losses, rate)
+        self._since.append((chunk._replace(order=order), rate))
+        if done < chunk.steps or not _is_finite(self.network.theta):
+            self._fail(chunk.step + done, float(chunk.losses[min(done, chunk.steps - 1)]))
         if time.perf_counter() - self._snapshot_taken > 50 * self._snapshot_cost:
             self._snapshot()
+
+    def _fail(self, last: int, loss: float) -> None:
+        """Go back to the last finite theta, find where the first value not finite arose, say so.
+
+        last: how many steps may be good; theta itself may have overflown before any loss shows it.
+        """
+        while not self._run_to(last):
+            last -= 1
+        self._stepper.watch(limits(self.network))
+        stretch = Recording(range(max(last + 2 - STRETCH, 1), last + 2))
+        recorder = Recorder(stretch, self.network.layout, len(self._order), self.batch)
+        self._run_to(last + 1, recorder)
+        place = first_non_finite(self._stepper.job, loss)
+        if self.recorder.recording.steps != "none":
+            self.recorder.add(recorder)
+        self._run_to(last)
+        self._leave(last + 1, place, loss)
+
+    def _run_to(self, last: int, recorder: Recorder | None = None) -> bool:
+        """Run again from the snapshot to step `last`, bit for bit; say whether theta is finite."""
+        self.network.theta[:], self.network.statistics[:] = self._kept[:2]
+        self._stepper.job.state[:] = self._kept[2]
+        for each in self._stepper.job.gauges[:2]:
+            each[:] = 0  # gradient and move of the step before the snapshot are not known
+        for chunk, rate in self._since:
+            steps = min(chunk.steps, last - chunk.step)
+            if steps > 0:
+                record = recorder.begin(chunk.step, steps) if recorder else gauges.empty_record()
+                done = self._stepper.run(chunk._replace(steps=steps, record=record))
+                if recorder:
+                    recorder.note(record, chunk.step, done, chunk.losses, rate)
+        return _is_finite(self.network.theta)
 
     def _leave(self, step: int, place: str, loss: float) -> None:
         """End the run for what is not finite; theta is the one before the step."""
@@ -374,50 +422,14 @@ class Course:
             f"clip the gradient (clip_norm=1), or normalize"
         )
 
-    def _rewind(self) -> int:
-        """Run again from the snapshot: the same bits, up to the last finite theta.
-
-        Gives how many of the steps done are not taken again, since theta itself had overflown
-        before any loss showed it.
-        """
-        past, undone = list(self._since), 0
-        while True:
-            self.network.theta[:], self.network.statistics[:] = self._kept[:2]
-            self._stepper.job.state[:] = self._kept[2]
-            for chunk in past:
-                self._stepper.run(chunk)
-            if _is_finite(self.network.theta):
-                return undone
-            past[-1] = past[-1]._replace(steps=past[-1].steps - 1)
-            undone += 1
-            while past and past[-1].steps == 0:
-                past.pop()
-
-    def _first_non_finite(self, loss: float) -> str:
-        """Name the first value of the failed step that is not finite, in the order of computing."""
-        job, rows = self._stepper.job, min(self.batch, int(self._stepper.job.frame[0]["rows"]))
-        if not np.isfinite(self.data.features).all():
-            return "the features"
-        for kind in ("forward", "backward"):
-            if kind == "backward" and not math.isfinite(loss):
-                return "the loss"
-            names = ("affine", "z", "y") if kind == "forward" else ("dy", "dz")
-            layers = range(len(job.plan))
-            for number in layers if kind == "forward" else reversed(layers):
-                layer = job.plan[number]
-                for name in names:
-                    at, size = int(layer[name]), rows * int(layer["units"])
-                    if not np.isfinite(job.workspace[at : at + size]).all():
-                        shown = {"affine": "x W + b", "dy": "dL/dy", "dz": "dL/dz"}.get(name, name)
-                        return f"{shown} of layer {number + 1}, {kind} pass"
-        return "the gradient of theta"
-
     def _finish_epoch(self) -> None:
         """Write down the epoch's losses and score; keep theta if it is the best so far."""
         history, held_out = self.history, self.data.held_out
         history.losses.append(self._loss_sum / len(self._order))
         history.learning_rates.append(self._last_rate)
         self._position, self._loss_sum = 0, 0.0
+        if history.epochs in DEAD_EPOCHS:
+            self._look_for_dead_units()
         if not len(held_out):
             return
         outputs, loss = self._predictor.outputs_and_loss(held_out)
@@ -432,6 +444,15 @@ class Course:
         history.validation_scores.append(score(self.network.task, outputs, target))
         if history.best_epoch == history.epochs:
             self._best = (self.network.theta.copy(), self.network.statistics.copy())
+
+    def _look_for_dead_units(self) -> None:
+        """Note which share of units is dead for all rows, once an epoch."""
+        recorder, epoch = self.recorder, self.history.epochs
+        noted = recorder.dead_units
+        if recorder.recording.steps == "none" or (noted and noted[-1][0] == epoch):
+            return
+        with Predictor(self.network.parameters, self.data.features, threads=1) as predictor:
+            recorder.note_dead_units(epoch, predictor, self.data.training)
 
     def _show(self, watchers: tuple[Watcher, ...]) -> None:
         """Tell the watchers of the epoch; one of them may end the run."""

@@ -21,11 +21,13 @@ from downslope.model import Model
 from downslope.network import BuiltNetwork
 from downslope.preparation import Preparation
 from downslope.recipe import Recipe
+from downslope.recording import Recording, as_recording
 from downslope.score import score, trivial_outputs
 from downslope.snapshots import Snapshots
 from downslope.stepper import Predictor, Targets, check_weights
 from downslope.storage import digest
 from downslope.task import infer_task, split
+from downslope.trace import Trace
 
 Array = npt.NDArray[Any]
 
@@ -57,6 +59,8 @@ class Run:
         The same as numbers, with the rows trained on and held out.
     snapshots
         Some epochs' thetas, of networks with two inputs: for the picture of their boundary.
+    trace
+        What every recorded step measured.
     """
 
     recipe: Recipe
@@ -68,6 +72,7 @@ class Run:
     table: tables.Table
     data: Data
     snapshots: Snapshots | None
+    trace: Trace
 
     @property
     def network(self) -> BuiltNetwork:
@@ -112,6 +117,7 @@ def descend(
     watchers: Sequence[Watcher] = (),
     checkpoint: str | Path | None = None,
     resume: bool = False,
+    record: str | Sequence[int] | Recording = "default",
 ) -> Run:
     """Train a network by gradient descent.
 
@@ -134,6 +140,9 @@ def descend(
     resume
         Go on from the state in `checkpoint`, if there is one: the result is the same, bit for bit,
         as if the run had not been interrupted.
+    record
+        Which steps are recorded: "default" (the first ten, then up to 200 evenly spread), "all",
+        "none", their numbers from 1, or a `Recording`. It changes no bit of theta.
 
     Returns
     -------
@@ -160,6 +169,7 @@ def descend(
     >>> run.predict(corners)
     array([0, 1, 1, 0])
     """
+    recording = as_recording(record)
     read = source if isinstance(source, tables.Table) else tables.read(source, target)
     if read.target is None:
         raise InvalidValueError("descend needs a target: the values, or the name of a column")
@@ -167,7 +177,7 @@ def descend(
     data, preparation, network = prepare(recipe, read, task, weights)
     identity = None if checkpoint is None else identify(recipe, data)
     kept = None if checkpoint is None else Checkpoint(Path(checkpoint), identity or {})
-    course = Course(network, data, recipe.descent, threads, kept)
+    course = Course(network, data, recipe.descent, threads, kept, recording)
     if resume:
         course.resume()
     snapshots = Snapshots(network) if network.inputs == 2 else None
@@ -182,8 +192,9 @@ def descend(
     with_file = not callable(recipe.descent.rule) and not callable(recipe.descent.schedule)
     model = Model(network, preparation, recipe if with_file else None, {"reason": course.reason})
     run = Run(
-        recipe, model, course.history, course.reason, scores, course.threads, read, data, snapshots
-    )
+        recipe, model, course.history, course.reason, scores, course.threads, read, data,
+        snapshots, Trace.of(course.recorder),
+    )  # fmt: skip
     if failure is not None:
         failure.run = run
         raise failure

@@ -7,7 +7,7 @@ length has up to 200 of them, evenly spread; which ones hangs on nothing but the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +17,11 @@ import numpy.typing as npt
 from downslope.errors import InvalidTypeError, InvalidValueError, nearest
 from downslope.kernels import gauges
 from downslope.kernels.gauges import KEPT, NOT, Record
+from downslope.kernels.loop import Job
 from downslope.kernels.plan import WEIGHT
-from downslope.layout import Layout
+from downslope.layout import BLOCK_ROWS, Layout
+from downslope.network import BuiltNetwork
+from downslope.stepper import Predictor
 
 Array = npt.NDArray[Any]
 
@@ -30,8 +33,14 @@ CHOICES = ("default", "all", "none")
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Of the norms of the rows' gradients."""
 
-CAPACITY, SAMPLES = 256, 1 << 18
+CAPACITY, SQUARES = 256, 1 << 18
 """Records that are let come together, unless their rows are more: 2 MiB of squared norms."""
+
+DEAD_ROWS = 10_000
+"""Training rows that are looked at for dead units, at most."""
+
+DEAD_EPOCHS = tuple(digit * 10**power for power in range(7) for digit in (1, 2, 5))
+"""Epochs at whose ends dead units are looked for: 1, 2, 5, 10, 20, 50, ...; and the run's last."""
 
 NO_PLACES = np.empty(0, np.int64)
 
@@ -167,7 +176,7 @@ class Recorder:
         """See to it that there is room for so many records more."""
         if self._used + count > len(self._record.norms):
             self._flush()
-            capacity = max(count, min(CAPACITY, SAMPLES // self._batch))
+            capacity = max(count, min(CAPACITY, SQUARES // self._batch))
             if capacity > len(self._record.norms):
                 self._record = gauges.new_record(capacity, len(self.layout.plan), self._batch)
 
@@ -197,7 +206,7 @@ class Recorder:
                 "learning_rate": rates[at],
                 "rows": rows,
                 "norm": np.where(failed, np.nan, record.norms[place]),
-                "samples": describe(record.samples[place], rows),
+                "row_norms": describe(record.row_squares[place], rows),
                 "forward": plain(record.rows[place]),
                 "moves": moves,
                 "counts": record.counts[place],
@@ -213,7 +222,7 @@ class Recorder:
         """Give the records so far by step, each step once, without those left out again."""
         self._flush()
         if not self._kept:
-            return {}
+            return self.nothing()
         arrays = {name: np.concatenate(parts) for name, parts in self._kept.items()}
         step, places = np.unique(arrays["step"], return_index=True)
         if self.recording.steps == "default":
@@ -223,9 +232,50 @@ class Recorder:
             places = places[(step <= FIRST) | (step % spacing == 0) | ~usual]
         return {name: array[places] for name, array in arrays.items()}
 
+    def nothing(self) -> dict[str, Array]:
+        """Give the arrays of no records at all."""
+        layers = len(self.layout.plan)
+        return {
+            **{name: np.empty(0, np.int64) for name in ("step", "rows")},
+            **{name: np.empty(0) for name in ("loss", "learning_rate", "norm")},
+            "row_norms": np.empty((0, 2 + len(QUANTILES))),
+            "forward": np.empty((0, layers, len(gauges.ROWS.names or ()))),
+            "moves": np.empty((0, layers, len(gauges.MOVES.names or ()))),
+            "counts": np.empty((0, layers, 2, gauges.BINS + 2), np.int32),
+        }
+
+    def add(self, other: Recorder) -> None:
+        """Take over the records of another recorder; those there already stay."""
+        self._flush()
+        for name, array in other.arrays().items():
+            self._kept.setdefault(name, []).append(array)
+
+    def note_dead_units(self, epoch: int, predictor: Predictor, rows: Array) -> None:
+        """Note the share of units that give 0 for every one of some rows, by layer."""
+        shares = dead_shares(predictor, rows[:: -(-len(rows) // DEAD_ROWS)])
+        self.dead_units += [(epoch, layer, share) for layer, share in enumerate(shares, start=1)]
+
     def restore(self, arrays: Mapping[str, Array]) -> None:
         """Take up the records of a run that was interrupted."""
         self._kept = {name: [array] for name, array in arrays.items()}
+
+
+def dead_shares(predictor: Predictor, rows: Array) -> list[float]:
+    """Give the share of units that give 0 for every one of some rows, by layer.
+
+    It ends with the first rows for which every unit has given something else.
+    """
+    plan = predictor.job.plan
+    alive = [np.zeros(units, bool) for units in plan["units"]]
+    for begin in range(0, len(rows), BLOCK_ROWS):
+        part = rows[begin : begin + BLOCK_ROWS]
+        predictor.outputs(part)
+        for layer, seen in zip(plan, alive, strict=True):
+            at, size = int(layer["phi"]), len(part) * len(seen)
+            seen |= predictor.job.workspace[at : at + size].reshape(len(part), -1).any(axis=0)
+        if all(seen.all() for seen in alive):
+            break
+    return [float(1 - seen.mean()) for seen in alive]
 
 
 def plain(sums: Array) -> Array:
@@ -250,28 +300,21 @@ def describe(squares: Array, rows: Array) -> Array:
     return described
 
 
-def note_move(
-    record: Record,
-    room: gauges.Gauges,
-    layout: Layout,
-    before: Array,
-    theta: Array,
-    gradient: Array,
-) -> None:
+def note_move(record: Record, job: Job, layout: Layout, before: Array, gradient: Array) -> None:
     """Note a move of theta that was made outside of the compiled loop; all (parameters,)."""
     place = int(record.places[0])
     if place == NOT:
         return
-    move = theta - before
+    move, room = job.theta - before, job.gauges
+    vectors = {
+        "final": (gradient, gradient), "along": (gradient, room.gradient),
+        "before": (room.gradient, room.gradient), "move": (move, move),
+        "move_along": (move, room.move), "move_before": (room.move, room.move),
+    }  # fmt: skip
     for part in layout.parts if place >= 0 else ():
         span = slice(part.start, part.stop)
         total = record.moves[place, part.layer]
-        sums = (
-            ("final", gradient, gradient), ("along", gradient, room.gradient),
-            ("before", room.gradient, room.gradient), ("move", move, move),
-            ("move_along", move, room.move), ("move_before", room.move, room.move),
-        )  # fmt: skip
-        for name, one, other in sums:
+        for name, (one, other) in vectors.items():
             total[name] += np.dot(one[span].astype(np.float64), other[span].astype(np.float64))
         if part.kind == WEIGHT:
             total["w"] += np.square(before[span], dtype=np.float64).sum()
@@ -279,6 +322,7 @@ def note_move(
     room.gradient[:], room.move[:] = gradient, move
 
 
-def limits(activations: Iterable[Any]) -> Array:
+def limits(network: BuiltNetwork) -> Array:
     """Give |phi'| below which each layer's activation is flat."""
+    activations = [*network.network.activations(), network.output_activation]
     return np.array([gauges.FLAT * gauges.steepest(each) for each in activations])

@@ -65,15 +65,16 @@ Array = npt.NDArray[Any]
 
 FRAMES = ("steps", "layers", "histograms", "dead_units", "curvature")
 
-SAMPLES = ("sample_norm_mean", "sample_norm_std") + tuple(
-    f"sample_norm_q{round(100 * q):02d}" for q in QUANTILES
-)
+ROW_NORMS = (
+    "sample_norm_mean", "sample_norm_std",
+    *(f"sample_norm_q{round(100 * share):02d}" for share in QUANTILES),
+)  # fmt: skip
 
 COLUMNS = {
     "steps": (
         "step", "epoch", "loss", "learning_rate", "rows", "gradient_norm", "clipped_norm",
         "signal_to_noise", "noise_scale", "suggested_batch", "gradient_cosine", "update_cosine",
-        *SAMPLES,
+        *ROW_NORMS,
     ),
     "layers": (
         "step", "layer", "x_mean", "x_std", "z_mean", "z_std", "y_mean", "y_std", "dead", "flat",
@@ -193,7 +194,9 @@ class Trace:
                 numbers = [wanted] if isinstance(wanted, (int, np.integer)) else list(wanted)
                 frame = frame.filter(pl.col(column).is_in(numbers))
         keys = ["step"] if whole else ["step", "layer"]
-        return frame.select([*keys, *(each for each in names if each not in keys)]) if names else frame
+        return (
+            frame.select([*keys, *(each for each in names if each not in keys)]) if names else frame
+        )
 
     def to_pandas(self, frame: str = "layers") -> pd.DataFrame:
         """Give one of the data frames as pandas has it.
@@ -241,8 +244,7 @@ class Trace:
         try:
             whole = pl.read_parquet(path)
             frames = {
-                name: whole.filter(pl.col("frame") == name).select(COLUMNS[name])
-                for name in FRAMES
+                name: whole.filter(pl.col("frame") == name).select(COLUMNS[name]) for name in FRAMES
             }
         except (PolarsError, PanicException, OSError) as error:
             raise ModelFileError(
@@ -260,8 +262,6 @@ def make_frames(
     """Make the data frames of what was recorded."""
     import polars as pl
 
-    if not arrays:
-        arrays = recorder.nothing()
     layers = len(recorder.layout.plan)
     step = np.asarray(arrays["step"], np.int64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -274,10 +274,11 @@ def make_frames(
         "steps": by_step,
         "layers": {**keys, **flat},
         "histograms": _histograms(step, arrays["counts"]),
-        "dead_units": dict(zip(COLUMNS["dead_units"], zip(*dead_units), strict=True))
-        if dead_units else {},
+        "dead_units": {
+            name: [row[k] for row in dead_units] for k, name in enumerate(COLUMNS["dead_units"])
+        },
         "curvature": {name: [each[name] for each in curvature] for name in COLUMNS["curvature"]},
-    }  # fmt: skip
+    }
     whole = {"step", "epoch", "layer", "rows", "count"}
     made = {}
     for name, columns in frames.items():
@@ -339,13 +340,13 @@ def _layers(arrays: Mapping[str, Array], recorder: Recorder) -> dict[str, Array]
     found["shrink_slope"] = np.log(found["dz_rms"] / found["dy_rms"])
     shrink = np.log(found["dy_rms"][:, :-1] / found["dz_rms"][:, 1:])
     found["shrink_weights"] = np.concatenate([np.full((len(rows), 1), np.nan), shrink], 1)
-    squares = rows * sums["sample"]
+    squares = rows * sums["row_square"]
     noise, signal = _noise(rows, squares, moves["gradient"])
     scale = _noise_scale(noise, signal)
     return {
         **found,
-        "sample_norm_mean": sums["sample_norm"],
-        "sample_norm_std": np.sqrt(np.maximum(squares - sums["sample_norm"] ** 2, 0)),
+        "sample_norm_mean": sums["row_norm"],
+        "sample_norm_std": np.sqrt(np.maximum(squares - sums["row_norm"] ** 2, 0)),
         "signal_to_noise": np.sqrt(rows / scale),
         "noise_scale": scale,
         "w_norm": np.sqrt(moves["w"]),
@@ -366,8 +367,8 @@ def _steps(arrays: Mapping[str, Array], recorder: Recorder) -> dict[str, Array]:
     """Make the quantities of every step, (steps,) each."""
     moves = {name: values.sum(1) for name, values in _moves(arrays).items()}
     step, rows = arrays["step"], np.asarray(arrays["rows"], np.float64)
-    sample = arrays["forward"][..., (ROWS.names or ()).index("sample")].sum(1)
-    noise, signal = _noise(rows, rows * sample, moves["gradient"])
+    squares = arrays["forward"][..., (ROWS.names or ()).index("row_square")].sum(1)
+    noise, signal = _noise(rows, rows * squares, moves["gradient"])
     scale = _noise_scale(noise, signal)
     return {
         "step": step,
@@ -381,15 +382,13 @@ def _steps(arrays: Mapping[str, Array], recorder: Recorder) -> dict[str, Array]:
         "noise_scale": scale,
         "suggested_batch": _noise_scale(_average(noise), _average(signal)),
         **_cosines(moves),
-        **{name: arrays["samples"][:, k] for k, name in enumerate(SAMPLES)},
+        **{name: arrays["row_norms"][:, k] for k, name in enumerate(ROW_NORMS)},
     }
 
 
 def _average(values: Array) -> Array:
     """Average each value with up to `AVERAGED` - 1 before it."""
-    return np.array(
-        [values[max(k + 1 - AVERAGED, 0) : k + 1].mean() for k in range(len(values))]
-    )
+    return np.array([values[max(k + 1 - AVERAGED, 0) : k + 1].mean() for k in range(len(values))])
 
 
 def _histograms(step: Array, counts: Array) -> dict[str, Any]:

@@ -52,7 +52,7 @@ ROWS = np.dtype(
             "y_mean", "y_spread",
             "flat",  # entries with |phi'| below FLAT of its most
             "slope", "dy", "dz", "x",  # sums of squares
-            "sample", "sample_norm",  # of the rows' gradients: sum of squares of norms, of norms
+            "row_square", "row_norm",  # of the rows' gradients: sum of squares of norms, of norms
             "dead",  # units that gave 0 for every row
         )
     ]
@@ -100,7 +100,7 @@ class Record(NamedTuple):
     moves: np.ndarray  # (records, layers) of MOVES
     norms: Doubles  # (records,): sum of squares of the gradient before clipping
     counts: npt.NDArray[np.int32]  # (records, layers, 2, BINS + 2)
-    samples: Doubles  # (records, batch): squared norm of each row's share of the gradient
+    row_squares: Doubles  # (records, batch): squared norm of each row's share of the gradient
 
 
 def empty_record() -> Record:
@@ -155,7 +155,7 @@ def bin_edges(quantity: str) -> Doubles:
     if quantity == "z":
         inside = np.linspace(-Z_EDGE, Z_EDGE, BINS + 1)
         return np.concatenate([[-np.inf], inside, [np.inf]])
-    inside = 2.0 ** np.arange(LOWEST_POWER, LOWEST_POWER + BINS + 1)
+    inside = np.ldexp(1.0, np.arange(LOWEST_POWER, LOWEST_POWER + BINS + 1))
     return np.concatenate([[0.0], inside, [np.inf]])
 
 
@@ -175,7 +175,7 @@ def borrowed_record(record):
     """Give the record with borrowed arrays."""
     return Record(
         borrowed(record.places), borrowed(record.rows), borrowed(record.moves),
-        borrowed(record.norms), borrowed(record.counts), borrowed(record.samples),
+        borrowed(record.norms), borrowed(record.counts), borrowed(record.row_squares),
     )  # fmt: skip
 
 
@@ -315,7 +315,9 @@ def note_dy(job, layer, number, b, first, last, key, position, thread):
                 d[j] = job.workspace[layer.dy + r * units + j]
             if layer.dropout > 0:
                 dropout.drop(d, layer.dropout, key, position + (r - first) * units)
-            gauges.terms[number, r] = slope_term(piece(job.workspace, layer.z + r * units, units), d)
+            gauges.terms[number, r] = slope_term(
+                piece(job.workspace, layer.z + r * units, units), d
+            )
 
 
 @inner
@@ -407,11 +409,11 @@ def note_alive(job, layer, unit, first, last, thread):
 
 
 @inner
-def note_samples(job, layer, number, b, samples, reads, at, first, last):
+def note_row_squares(job, layer, number, b, row_squares, reads, at, first, last):
     """Note the squared norm of what each row adds to the layer's gradient.
 
     Of W that is |x_n|^2 |dL/du_n|^2, of b |dL/du_n|^2, of P |x_n|^2 |dL/dy_n|^2: exact where rows
-    do not share statistics. samples (rows of the block,) sum up all layers.
+    do not share statistics. row_squares (rows of the block,) sum up all layers.
     """
     gauges, units = job.gauges, layer.units
     x_total = d_total = total = norms = 0.0
@@ -427,9 +429,9 @@ def note_samples(job, layer, number, b, samples, reads, at, first, last):
         d_total += d
         total += term
         norms += np.sqrt(term)
-        samples[r - first] += term
+        row_squares[r - first] += term
     sums = gauges.rows[b, number]
-    sums.x, sums.sample, sums.sample_norm = x_total, total, norms
+    sums.x, sums.row_square, sums.row_norm = x_total, total, norms
     if layer.gamma < 0:
         sums.dz = d_total
 
@@ -441,7 +443,9 @@ def note_rows(job, record, place, source, x, row, b, first, last, thread):
     source, x: where the first layer's input is; row: the number of the workspace's first row.
     """
     gauges, workspace, unit = job.gauges, job.workspace, 0
-    samples = piece(record.samples, place * record.samples.shape[1] + row + first, last - first)
+    row_squares = piece(
+        record.row_squares, place * record.row_squares.shape[1] + row + first, last - first
+    )
     for number in range(job.plan.shape[0]):
         layer = job.plan[number]
         units, sums = layer.units, gauges.rows[b, number]
@@ -458,7 +462,7 @@ def note_rows(job, record, place, source, x, row, b, first, last, thread):
         stride = gauges.strides[number, 0]
         for r in range(first + (-(row + first)) % stride, last, stride):
             count_z(piece(workspace, layer.z + r * units, units), gauges.counts[thread, number, 0])
-        note_samples(job, layer, number, b, samples, reads, at, first, last)
+        note_row_squares(job, layer, number, b, row_squares, reads, at, first, last)
 
 
 @inner
@@ -489,8 +493,8 @@ def merge_rows(job, record, place, row, rows):
             total.dy += sums.dy
             total.dz += sums.dz
             total.x += sums.x
-            total.sample += sums.sample
-            total.sample_norm += sums.sample_norm
+            total.row_square += sums.row_square
+            total.row_norm += sums.row_norm
             seen += n
 
 

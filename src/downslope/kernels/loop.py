@@ -28,8 +28,8 @@ from downslope.kernels.jit import Doubles, Floats, Integers, inner, kernel
 from downslope.kernels.passes import (
     gather,
     gather_targets,
-    hidden_dy,
     hidden_du,
+    hidden_dy,
     hidden_dz,
     loss_and_dz,
     output,
@@ -127,9 +127,7 @@ def prepare_rows(job, chunk, begin, first, last):
 
 
 @inner
-def losses_and_dz(
-    job, chunk, source, x, begin, row, rows, scale, step, place, thread, threads
-):
+def losses_and_dz(job, chunk, source, x, begin, row, rows, scale, step, place, thread, threads):
     """Forward, loss and backward over a micro-batch, each thread with its blocks of rows.
 
     Threads meet only where batch normalization needs the statistics of all rows. begin: position
@@ -266,8 +264,8 @@ def share_theta(job, chunk, k, source, x, rows, task, factor, scale, place, thre
     """Compute the gradient of the blocks that this thread takes, or move them, or both.
 
     task: the sum of BEGIN, ADD (to the gradient of earlier micro-batches), FINISH and MOVE;
-    factor: on the whole gradient, for clipping; place: of the step's record. A block that is moved at once has its gradient in
-    the thread's own room, which stays in its cache.
+    factor: on the whole gradient, for clipping; place: of the step's record. A block that is moved
+    at once has its gradient in the thread's own room, which stays in its cache.
     """
     own = (job.theta.shape[0] + 15) // 16 * 16
     room = (job.gradient.shape[0] - own) // threads // 16 * 16
