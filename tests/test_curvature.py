@@ -124,11 +124,12 @@ def test_batch_normalization_keeps_to_the_memory(monkeypatch: pytest.MonkeyPatch
         (0.1, -1e-4, 1e-4, "not converged"),
         (0.1, 0.5, 2.0, "not converged"),
         (math.nan, 0.5, 2.0, "not converged"),
+        (1e-5, math.nan, 2.0, "not converged"),
+        (1e-5, math.nan, math.nan, "not converged"),
     ],
 )
 def test_verdicts(norm: float, smallest: float, largest: float, verdict: str) -> None:
     assert judge(norm, smallest, largest) == verdict
-    assert judge(1e6 * norm, 1e6 * smallest, 1e6 * largest, natural=1e6) == verdict
     found = Curvature(0.3, norm, largest, smallest, 1.0, 0.1, 9, 9)
     assert found.verdict == verdict
     assert verdict.split()[-1] in found.sentence()

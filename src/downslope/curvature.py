@@ -105,6 +105,9 @@ class Curvature:
             "plateau": "on a plateau: it hardly slopes and hardly bends in any direction",
             "not converged": "still on a slope: it had not converged",
         }[self.verdict]
+        if self.verdict == "not converged" and self.largest > 0:
+            left = self.gradient_norm**2 / (2 * self.largest)
+            what += f", and one full step at rate {1 / self.largest:.2g} would take off {left:.2g}"
         where = "" if self.rows == self.of_rows else f", on {self.rows:,} of {self.of_rows:,} rows"
         return (
             f"The descent ended {what} (loss {self.loss:.3g}, gradient norm "
@@ -113,18 +116,13 @@ class Curvature:
         )
 
 
-def judge(gradient_norm: float, smallest: float, largest: float, natural: float = 1.0) -> Verdict:
-    """Say what a point is, by its gradient and by the ends of its Hessian's spectrum.
+def judge(gradient_norm: float, smallest: float, largest: float) -> Verdict:
+    """Say what a theta is, by its gradient and by the ends of its Hessian's spectrum.
 
-    Not converged where the gradient norm is above `STILL`; else a plateau where no eigenvalue is
+    Not converged where the gradient norm is above `STILL`, or where one of the three is not a
+    number and so nothing is proven; else a plateau where no eigenvalue is
     further from 0 than `FLAT`; else a saddle where the smallest lies below -`BENT` times the
     largest (or none is above 0); else a minimum.
-
-    Parameters
-    ----------
-    gradient_norm, smallest, largest
-    natural
-        Of what size the function's values are: `STILL` and `FLAT` are times this.
 
     Examples
     --------
@@ -133,9 +131,9 @@ def judge(gradient_norm: float, smallest: float, largest: float, natural: float 
     >>> judge(1e-5, smallest=-2.0, largest=3.0)
     'saddle'
     """
-    if not gradient_norm <= STILL * natural:
+    if not gradient_norm <= STILL or math.isnan(smallest) or math.isnan(largest):
         return "not converged"
-    if max(abs(smallest), abs(largest)) <= FLAT * natural:
+    if max(abs(smallest), abs(largest)) <= FLAT:
         return "plateau"
     return "saddle" if smallest < -BENT * abs(largest) else "minimum"
 

@@ -151,6 +151,10 @@ def loss_derivatives(loss: Choice, y: Array, target: Array) -> tuple[Array, Arra
     if loss.name == "huber":
         delta = loss.options["delta"]
         return np.clip(r, -delta, delta), np.where(abs(r) <= delta, 1.0, 0.0)
+    if loss.name == "poisson":
+        with np.errstate(over="ignore"):
+            expected = np.exp(y)
+        return expected - target, expected
     inside = (y >= EPSILON) & (y <= 1 - EPSILON)
     p = np.where(inside, y, 0.5)
     if loss.name == "cross_entropy":
