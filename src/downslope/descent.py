@@ -177,7 +177,7 @@ def descend(
     data, preparation, network = prepare(recipe, read, task, weights)
     identity = None if checkpoint is None else identify(recipe, data)
     kept = None if checkpoint is None else Checkpoint(Path(checkpoint), identity or {})
-    course = Course(network, data, recipe.descent, threads, kept, recording)
+    course = Course(network, data, recipe.descent, threads, kept, recording=recording)
     if resume:
         course.resume()
     snapshots = Snapshots(network) if network.inputs == 2 else None
