@@ -6,6 +6,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from downslope.comparison import Comparison as Comparison
+    from downslope.contest import compare as compare
     from downslope.course import Epoch as Epoch
     from downslope.curvature import Curvature as Curvature
     from downslope.descent import Run as Run
@@ -26,6 +28,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "BuiltNetwork": "network",
+    "Comparison": "comparison",
     "Curvature": "curvature",
     "Descent": "recipe",
     "DownslopeError": "errors",
@@ -37,6 +40,7 @@ _HOMES = {
     "Recipe": "recipe",
     "Run": "descent",
     "Table": "table",
+    "compare": "contest",
     "descend": "descent",
     "minimize": "minimization",
     "minimize_from": "minimization",
@@ -44,6 +48,7 @@ _HOMES = {
 
 __all__ = [
     "BuiltNetwork",
+    "Comparison",
     "Curvature",
     "Descent",
     "DownslopeError",
@@ -55,6 +60,7 @@ __all__ = [
     "Recipe",
     "Run",
     "Table",
+    "compare",
     "descend",
     "minimize",
     "minimize_from",

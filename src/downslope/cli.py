@@ -7,6 +7,7 @@ import sys
 import cyclopts
 
 from downslope.commands import lists
+from downslope.commands.compare import compare
 from downslope.commands.descend import descend
 from downslope.commands.fit import fit
 from downslope.commands.predict import predict
@@ -20,6 +21,7 @@ app = cyclopts.App(
 app.command(fit)
 app.command(predict)
 app.command(descend)
+app.command(compare)
 app.command(lists.list_datasets, name="datasets")
 app.command(lists.list_functions, name="functions")
 for listing in (lists.rules, lists.activations, lists.initializers, lists.losses, lists.schedules):

@@ -1,0 +1,91 @@
+"""`downslope compare`: variants of a recipe side by side, over seeds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from downslope.commands.settings import UNCHANGED, Settings
+from downslope.commands.source import load
+from downslope.errors import InvalidValueError
+from downslope.recipe import Recipe
+from downslope.vary import read_vary
+
+
+def compare(
+    source: str,
+    *,
+    vary: Annotated[list[str] | None, Parameter(negative="")] = None,
+    target: str | None = None,
+    seeds: int = 5,
+    metric: str = "auto",
+    budget: str | None = None,
+    recipe: Path | None = None,
+    out: Path | None = None,
+    settings: Settings = UNCHANGED,
+    workers: int | None = None,
+) -> None:
+    """Compare variants of a recipe: which way down is best, here.
+
+    Parameters
+    ----------
+    source
+        As in `fit`; several with commas give a performance profile too.
+    vary
+        A field and its values, as batch=1,32,full; several times for all combinations. Ranges:
+        log:1e-4:1:9, lin:0:0.5:6. Layers: layers=64x64,128; one value for each:
+        activation=relu/tanh.
+    target
+        The column to predict; several with commas.
+    seeds
+        Runs of each variant, each with its own split and starting weights.
+    metric
+        What to rank by: score, validation_loss, final_loss, best_loss, epochs_to_target,
+        steps_to_target, seconds_to_target, epoch_seconds, memory or spread.
+    budget
+        Time for all runs, as 20s or 5min: few epochs for all, more for the better ones.
+    recipe
+        A recipe in TOML or JSON; options given beside it win.
+    out
+        A directory for the page, the tables, the winner, and the finished runs, from which another
+        start goes on. By default the source's name with -compare.
+    settings
+        The fields that do not vary.
+    workers
+        Runs at a time; by default a run on every core.
+    """
+    chosen = settings.edit(Recipe() if recipe is None else Recipe.read(recipe))
+    if not vary:
+        raise InvalidValueError("compare needs --vary FIELD=VALUES, as --vary batch=1,32,full")
+    varied = read_vary(vary)
+    read = {name: load(name, target) for name in _names(source)}
+    directory = (
+        Path("-".join(Path(name).stem for name in read) + "-compare") if out is None else out
+    )
+    from downslope.comparison_page import save
+    from downslope.comparison_terminal import ProgressBar, print_comparison
+    from downslope.contest import compare as run
+    from downslope.kernels.jit import is_cached
+    from downslope.kernels.loop import descend as loop
+
+    if not is_cached(loop):
+        print("compiling the kernels, once on this machine: some 20 seconds ...", flush=True)
+    with ProgressBar() as bar:
+        found = run(
+            chosen, read, vary=varied, seeds=seeds, metric=metric, budget=budget, workers=workers,
+            out=directory, watch=bar,
+        )  # fmt: skip
+    print_comparison(found, save(found, directory))
+
+
+def _names(source: str) -> list[str]:
+    """Split the names of several data sets; a file whose name has a comma is one."""
+    if Path(source).exists():
+        return [source]
+    names = [name.strip() for name in source.split(",")]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None or "" in names:
+        raise InvalidValueError(f"compare takes data sets with commas, each once; got {source!r}")
+    return names
