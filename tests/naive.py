@@ -264,3 +264,178 @@ def loss_naively(
         "poisson": np.exp(np.minimum(y, 700)) - t * y + xlogy(t * (t > 0), t) - t * (t > 0),
     }
     return np.asarray(terms[name].sum(axis=1))
+
+
+# A whole step of a network, row by row and factor by factor, for what kernels/gauges.py measures and
+# chainrule.py tells. Dropout's masks are drawn as kernels/dropout.py says, in whole numbers.
+
+_GOLDEN, _FIRST, _SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+_WORD = (1 << 64) - 1
+
+
+def _mix(value: int) -> int:
+    value = ((value ^ (value >> 30)) * _FIRST) & _WORD
+    value = ((value ^ (value >> 27)) * _SECOND) & _WORD
+    return value ^ (value >> 31)
+
+
+def dropout_mask(rate: float, seed: int, step: int, layer: int, shape: tuple[int, int]) -> Doubles:
+    """0 or 1 / (1 - rate) for every entry of a layer's outputs (rows, units); step, layer from 0."""
+    key = _mix((seed + _GOLDEN) & _WORD)
+    key = _mix(key ^ ((step * _GOLDEN) & _WORD))
+    key = _mix(key ^ (((layer + 1) * _FIRST) & _WORD))
+    least = int(rate * 18446744073709549568.0)
+    kept = [_mix((key + k * _GOLDEN) & _WORD) >= least for k in range(shape[0] * shape[1])]
+    return np.array(kept, np.float64).reshape(shape) / (1 - rate)
+
+
+class NaiveLayer:
+    """The values of one layer for all rows of a batch, (rows, units) each, and its gradients.
+
+    parts: W, P, b, gamma, beta, slope by their names in files, float64.
+    """
+
+    def __init__(self, parts: Mapping[str, Doubles], activation: str, parameter: float,
+                 normalize: str, residual: bool, mask: Doubles | float) -> None:  # fmt: skip
+        self.parts, self.activation, self.parameter = parts, activation, parameter
+        self.normalize, self.residual, self.mask = normalize, residual, mask
+
+    def forward(self, x: Doubles) -> Doubles:
+        self.x, parts = x, self.parts
+        self.u = x @ parts["weight"] + parts.get("bias", 0.0)
+        self.z = self.v = self.u
+        if self.normalize != "none":
+            axis = 0 if self.normalize == "batch" else 1
+            self.sigma = np.sqrt(self.u.var(axis=axis, keepdims=True) + 1e-5)
+            self.v = (self.u - self.u.mean(axis=axis, keepdims=True)) / self.sigma
+            self.z = parts["gamma"] * self.v + parts["beta"]
+        slopes = parts.get("slope", self.parameter)
+        if self.activation == "softmax":
+            self.phi = activate_naively("softmax", self.z)
+            self.slope = self.phi * (1 - self.phi)
+        else:
+            phi, slope = NAIVE_ACTIVATIONS[self.activation]
+            self.phi, self.slope = phi(self.z, slopes), slope(self.z, slopes)
+        self.y = self.phi * self.mask
+        if self.residual:
+            self.y = self.y + (x @ parts["projection"] if "projection" in parts else x)
+        return self.y
+
+    def backward(self, dy: Doubles) -> Doubles:
+        """Give dL/dx; dL/dz, dL/du and every row's gradients are kept."""
+        self.dy, parts = dy, self.parts
+        dphi = dy * self.mask
+        if self.activation == "softmax":
+            self.dz = self.phi * (dphi - (dphi * self.phi).sum(axis=1, keepdims=True))
+        else:
+            self.dz = dphi * self.slope
+        self.du = self.dz
+        if self.normalize != "none":
+            axis = 0 if self.normalize == "batch" else 1
+            h = parts["gamma"] * self.dz
+            means = h.mean(axis=axis, keepdims=True), (h * self.v).mean(axis=axis, keepdims=True)
+            self.du = (h - means[0] - self.v * means[1]) / self.sigma
+        shares = {
+            "weight": self.x[:, :, None] * self.du[:, None, :],
+            "projection": self.x[:, :, None] * dy[:, None, :],
+            "bias": self.du,
+            "gamma": self.dz * self.v,
+            "beta": self.dz,
+            "slope": dphi * np.minimum(self.z, 0),
+        }
+        # (rows, ...): what each row adds to the gradient of each part
+        self.shares = {name: shares[name] for name in parts}
+        dx = self.du @ parts["weight"].T
+        if self.residual:
+            dx = dx + (dy @ parts["projection"].T if "projection" in parts else dy)
+        return dx
+
+
+def step_naively(built: object, theta: Doubles, features: Doubles, target: Doubles, weights: Doubles,
+                 masks: list[Doubles | float]) -> tuple[float, list[NaiveLayer]]:  # fmt: skip
+    """Loss and layers of one batch; target (rows, outputs), weights (rows,): a share of 1 each."""
+    layout, network = built.layout, built.network  # type: ignore[attr-defined]
+    activations = [*network.activations(), built.output_activation]  # type: ignore[attr-defined]
+    layers, y = [], features
+    for number, activation in enumerate(activations):
+        parts = {
+            part.name.split(".")[1]: theta[part.start : part.stop].reshape(part.shape)
+            for part in layout.parts
+            if part.layer == number
+        }
+        hidden = number < len(activations) - 1
+        layer = NaiveLayer(
+            parts, activation.name, (*activation.values(), 0.0)[0],
+            network.normalize if hidden else "none", network.residual and hidden, masks[number],
+        )  # fmt: skip
+        y = layer.forward(y)
+        layers.append(layer)
+    name = built.loss.name  # type: ignore[attr-defined]
+    loss = float(weights @ loss_naively(name, y, target))
+    dy = {
+        "cross_entropy": -target / y,
+        "binary_cross_entropy": (y - target) / (y * (1 - y)),
+        "squared_error": y - target,
+    }[name] * weights[:, None]
+    for layer in reversed(layers):
+        dy = layer.backward(dy)
+    return loss, layers
+
+
+def _rms(values: Doubles) -> float:
+    return float(np.sqrt(np.mean(values**2)))
+
+
+def _noise(norms: Doubles, gradient: float) -> dict[str, float]:
+    """Noise scale from |g_n| (rows,) and |G|^2, by McCandlish et al. 2018, equations A.2 and A.3."""
+    rows = len(norms)
+    small, big = float(np.mean(norms**2)), gradient
+    signal = (rows * big - 1 * small) / (rows - 1)
+    trace = (small - big) / (1 / 1 - 1 / rows)
+    scale = trace / signal if signal > 0 else np.inf
+    return {"noise_scale": scale, "signal_to_noise": np.sqrt(rows / scale)}
+
+
+def steepest_naively(activation: str, parameter: float) -> float:
+    """Find the maximum of |phi'| by looking everywhere; of softmax that of y (1 - y)."""
+    if activation == "softmax":
+        return 0.25
+    slope = NAIVE_ACTIVATIONS[activation][1]
+    return float(abs(slope(np.linspace(-20, 20, 400_001), parameter)).max())
+
+
+def measure_layer_naively(layers: list[NaiveLayer], number: int) -> dict[str, float]:
+    """Measure what the trace has of one layer but for its move, number from 0."""
+    layer = layers[number]
+    gradient = np.concatenate([each.sum(0).ravel() for each in layer.shares.values()])
+    own = [each.reshape(len(layer.x), -1) * len(layer.x) for each in layer.shares.values()]
+    norms = np.linalg.norm(np.concatenate(own, axis=1), axis=1)
+    steepest = steepest_naively(layer.activation, layer.parameter)
+    found = {
+        "x_mean": layer.x.mean(), "x_std": layer.x.std(),
+        "z_mean": layer.z.mean(), "z_std": layer.z.std(),
+        "y_mean": layer.y.mean(), "y_std": layer.y.std(),
+        "dead": (layer.phi == 0).all(axis=0).mean(),
+        "flat": (abs(layer.slope) < 1e-3 * steepest).mean(),
+        "dy_rms": _rms(layer.dy), "slope_rms": _rms(layer.slope), "dz_rms": _rms(layer.dz),
+        "x_rms": _rms(layer.x), "dw_rms": _rms(layer.shares["weight"].sum(0)),
+        "shrink_slope": np.log(_rms(layer.dz) / _rms(layer.dy)),
+        "sample_norm_mean": norms.mean(), "sample_norm_std": norms.std(),
+        **_noise(norms, float(gradient @ gradient)),
+    }  # fmt: skip
+    if number:
+        found["shrink_weights"] = np.log(_rms(layers[number - 1].dy) / _rms(layer.dz))
+    return found
+
+
+def measure_step_naively(layers: list[NaiveLayer]) -> dict[str, float]:
+    """Measure what the trace has of the rows' gradients of the whole network."""
+    rows = len(layers[0].x)
+    shares = [each.reshape(rows, -1) for layer in layers for each in layer.shares.values()]
+    whole = np.concatenate(shares, axis=1)
+    norms, gradient = rows * np.linalg.norm(whole, axis=1), whole.sum(0)
+    quantiles = {f"sample_norm_q{q:02d}": np.quantile(norms, q / 100) for q in (5, 25, 50, 75, 95)}
+    return {
+        "sample_norm_mean": norms.mean(), "sample_norm_std": norms.std(), **quantiles,
+        **_noise(norms, float(gradient @ gradient)),
+    }  # fmt: skip

@@ -1,0 +1,350 @@
+"""What the X-ray measures inside a step, against naive float64; and that it changes no bit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import naive
+from downslope import layout
+from downslope.catalogue import choose
+from downslope.course import Course, Data
+from downslope.kernels.gauges import bin_edges, steepest
+from downslope.network import BuiltNetwork
+from downslope.recipe import Descent, Network
+from downslope.recording import Recording
+from downslope.stepper import Targets
+from downslope.trace import Trace
+from downslope.workers import FastestCount
+
+Array = npt.NDArray[Any]
+
+STEPS = 3
+
+NETWORKS = {
+    "plain": Network([9, 7], "tanh", "glorot_normal"),
+    "relu": Network([9, 7, 7], "relu", "he_normal"),
+    "sigmoid": Network([9, 7], "sigmoid", "glorot_normal"),
+    "batch-normalized": Network([9, 7], "relu", "he_normal", normalize="batch"),
+    "layer-normalized": Network([9, 7], "gelu", "he_normal", normalize="layer"),
+    "residual": Network([9, 9, 7], "silu", "normal(std=0.2)", residual=True),
+    "dropout": Network([9, 7], "elu", "he_normal", dropout=(0.3, 0.5)),
+    "all": Network([9, 9, 7], "prelu", "he_normal", "batch", residual=True, dropout=0.2),
+    "linear": Network([], initializer="glorot_normal"),
+}
+
+
+def rows(task: str, count: int = 331) -> tuple[Array, Array]:
+    generator = np.random.default_rng(3)
+    features = generator.normal(0.5, 1.0, (count, 5))
+    if task == "regression":
+        return features, generator.normal(size=(count, 3))
+    return features, generator.integers(0, 2 if task == "binary" else 3, count)
+
+
+def course(
+    network: Network, descent: Descent, task: str = "multiclass", record: Any = "none",
+    threads: int = 1, weights: Array | None = None,
+) -> Course:  # fmt: skip
+    features, target = rows(task)
+    columns = {"regression": 3, "binary": 2}.get(task, 3)
+    built = BuiltNetwork(network, 5, columns, task, descent.dtype, 1)
+    targets = Targets.of(target, weights, built.outputs, built.theta.dtype)
+    everything = np.arange(len(features))
+    data = Data(built.check_features(features), targets, everything, everything[:0])
+    return Course(built, data, descent, threads, recording=Recording(record))
+
+
+def descent(**changes: Any) -> Descent:
+    usual: dict[str, Any] = {
+        "batch": 120, "rule": "adam", "learning_rate": 0.02, "validation": 0.0, "epochs": None,
+        "steps": STEPS, "shuffle": False, "dtype": "float64", "seed": 4, "schedule": "constant",
+    }  # fmt: skip
+    return Descent(**{**usual, **changes})
+
+
+def thetas(*arguments: Any, **options: Any) -> list[Array]:
+    """Give theta before every step and after the last, from runs that record nothing."""
+    network, settings, *rest = arguments
+    found = [course(network, settings, *rest, **options).network.theta.copy()]
+    for steps in range(1, STEPS + 1):
+        running = course(network, descent(**{**vars(settings), "steps": steps}), *rest, **options)
+        running.run()
+        found.append(running.network.theta.copy())
+    return found
+
+
+def batch_of(step: int, batch: int, count: int) -> slice:
+    per_epoch = -(-count // batch)
+    begin = step % per_epoch * batch
+    return slice(begin, min(begin + batch, count))
+
+
+def layers_of(
+    running: Course, theta: Array, step: int, task: str, weights: Array | None = None
+) -> tuple[float, list[naive.NaiveLayer]]:
+    """Compute a step naively, in float64; step from 0."""
+    features, target = rows(task)
+    part = batch_of(step, running.batch, len(features))
+    if task == "multiclass":
+        target = np.eye(3)[target]
+    shares = np.ones(len(features)) if weights is None else weights
+    network, count = running.network.network, part.stop - part.start
+    masks: list[Any] = [
+        naive.dropout_mask(rate, running.descent.seed, step, number, (count, units))
+        if rate else 1.0
+        for number, (rate, units) in enumerate(
+            zip(network.dropouts(), network.layers, strict=True)
+        )
+    ]  # fmt: skip
+    return naive.step_naively(
+        running.network, theta.astype(np.float64), features[part].astype(np.float64),
+        target[part].reshape(count, -1), shares[part] / shares[part].sum(), [*masks, 1.0],
+    )  # fmt: skip
+
+
+def check(
+    trace: Trace, expected: dict[str, float], step: int, layer: int | None, tol: float
+) -> None:
+    found = trace.select(layer=layer, step=step, quantity=list(expected))
+    assert len(found) == 1
+    for name, value in expected.items():
+        assert found[name][0] == pytest.approx(value, rel=tol, abs=1e-12), (name, step, layer)
+
+
+def check_run(
+    network: Network, settings: Descent, task: str = "multiclass", threads: int = 1,
+    weights: Array | None = None, tol: float = 1e-5,
+) -> None:  # fmt: skip
+    """Hold every quantity of every step to its naive recomputation."""
+    running = course(network, settings, task, "all", threads, weights)
+    running.run()
+    trace, trail = Trace.of(running.recorder), thetas(network, settings, task, weights=weights)
+    np.testing.assert_array_equal(running.network.theta, trail[-1])
+    before = None
+    for step in range(STEPS):
+        loss, layers = layers_of(running, trail[step], step, task, weights)
+        check(trace, {"loss": loss, **naive.measure_step_naively(layers)}, step + 1, None, tol)
+        for number in range(len(layers)):
+            expected = naive.measure_layer_naively(layers, number)
+            check(trace, expected, step + 1, number + 1, tol)
+        gradient = np.concatenate(
+            [each.sum(0).ravel() for layer in layers for each in layer.shares.values()]
+        )
+        move = trail[step + 1].astype(np.float64) - trail[step]
+        check_moves(running, trace, trail[step], gradient, move, before, step)
+        before = gradient, move
+
+
+def cosine(one: Array, other: Array) -> float:
+    return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
+
+
+def check_moves(
+    running: Course, trace: Trace, theta: Array, gradient: Array, move: Array,
+    before: tuple[Array, Array] | None, step: int,
+) -> None:  # fmt: skip
+    tol = 1e-5
+    expected = {"gradient_norm": float(np.linalg.norm(gradient)),
+                "clipped_norm": float(np.linalg.norm(gradient))}  # fmt: skip
+    if before:
+        expected["gradient_cosine"] = cosine(gradient, before[0])
+        expected["update_cosine"] = cosine(move, before[1])
+    check(trace, expected, step + 1, None, tol)
+    for number in range(len(running.network.layout.plan)):
+        parts = [part for part in running.network.layout.parts if part.layer == number]
+        whole = slice(parts[0].start, parts[-1].stop)
+        weight = slice(parts[0].start, parts[0].stop)
+        norm = float(np.linalg.norm(theta[weight].astype(np.float64)))
+        moved = float(np.linalg.norm(move[weight]))
+        expected = {"w_norm": norm, "update_ratio": moved / norm}
+        if before:
+            expected["gradient_cosine"] = cosine(gradient[whole], before[0][whole])
+            expected["update_cosine"] = cosine(move[whole], before[1][whole])
+        check(trace, expected, step + 1, number + 1, tol)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_quantity_is_what_a_naive_step_gives(name: str) -> None:
+    check_run(NETWORKS[name], descent())
+
+
+@pytest.mark.parametrize("name", ["plain", "batch-normalized", "residual", "dropout"])
+def test_single_precision_gives_them_to_its_rounding(name: str) -> None:
+    network, settings = NETWORKS[name], descent(dtype="float32", rule="gd", learning_rate=0.05)
+    running = course(network, settings, record="all")
+    running.run()
+    trace, trail = Trace.of(running.recorder), thetas(network, settings)
+    layers = layers_of(running, trail[1], 1, "multiclass")[1]
+    for number in range(len(layers)):
+        expected = naive.measure_layer_naively(layers, number)
+        # a difference of nearly equal numbers
+        del expected["noise_scale"], expected["signal_to_noise"]
+        for name in ("x_mean", "z_mean", "y_mean"):  # may be near 0 beside the spread
+            found = trace.select(layer=number + 1, step=2, quantity=name)[name][0]
+            assert found == pytest.approx(expected.pop(name), abs=1e-5)
+        check(trace, expected, 2, number + 1, 1e-4)
+
+
+@pytest.mark.parametrize("task", ["regression", "binary"])
+def test_other_tasks(task: str) -> None:
+    check_run(NETWORKS["plain"], descent(), task)
+
+
+def test_row_weights() -> None:
+    """A row's own gradient is what it adds to the batch's, times the rows: its weight counts."""
+    weights = np.random.default_rng(0).uniform(0.5, 2, 331)
+    check_run(NETWORKS["relu"], descent(), weights=weights)
+
+
+@pytest.mark.parametrize("name", ["residual", "dropout", "layer-normalized"])
+def test_several_micro_batches(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "MICRO_BATCH", 128)
+    settings = descent(batch="full")
+    running = course(NETWORKS[name], settings)
+    assert int(running._stepper.job.frame[0]["rows"]) == 128
+    check_run(NETWORKS[name], settings)
+
+
+@pytest.mark.parametrize("rule", ["muon", "own"])
+def test_rules_that_want_the_whole_gradient(rule: str) -> None:
+    def own(theta: Array, gradient: Array, state: dict[str, Any], rate: float, step: int) -> None:
+        theta -= rate * gradient
+        gradient[:] = 0  # as it may
+
+    check_run(NETWORKS["plain"], descent(rule=own if rule == "own" else rule))
+
+
+def test_a_batch_of_one_row_has_no_noise_to_tell() -> None:
+    running = course(NETWORKS["plain"], descent(batch=1), record="all")
+    running.run()
+    trace = Trace.of(running.recorder)
+    assert trace.steps["noise_scale"].null_count() == STEPS
+    assert trace.steps["sample_norm_std"].to_list() == [0.0] * STEPS
+    np.testing.assert_allclose(trace.steps["sample_norm_mean"], trace.steps["gradient_norm"])
+    np.testing.assert_allclose(trace.steps["sample_norm_q05"], trace.steps["gradient_norm"])
+
+
+@pytest.mark.parametrize("penalized", [False, True])
+@pytest.mark.parametrize("value", [None, 1e-3])
+@pytest.mark.parametrize("norm", [None, 5e-3])
+def test_clipping_shows_before_and_after(
+    norm: float | None, value: float | None, penalized: bool
+) -> None:
+    """Penalties count before clipping; by value first, then by the norm of what that leaves."""
+    network = NETWORKS["plain"]
+    settings = descent(clip_norm=norm, clip_value=value, l2=3.0 if penalized else 0.0)
+    running = course(network, settings, record="all")
+    theta = running.network.theta.copy()
+    running.run()
+    layers = layers_of(running, theta, 0, "multiclass")[1]
+    data = [each.sum(0).ravel() for layer in layers for each in layer.shares.values()]
+    weights = [part.kind == 0 for part in running.network.layout.parts]
+    gradient = np.concatenate([
+        each + (3.0 / 120 * theta[part.start : part.stop] if penalized and weight else 0.0)
+        for each, part, weight in zip(data, running.network.layout.parts, weights, strict=True)
+    ])  # fmt: skip
+    steps = Trace.of(running.recorder).steps
+    assert steps["gradient_norm"][0] == pytest.approx(np.linalg.norm(gradient), rel=1e-9)
+    if value is not None:
+        gradient = np.clip(gradient, -value, value)
+    if norm is not None:
+        gradient *= min(1.0, norm / float(np.linalg.norm(gradient)))
+    assert steps["clipped_norm"][0] == pytest.approx(np.linalg.norm(gradient), rel=1e-9)
+    dw = Trace.of(running.recorder).select(layer=1, step=1, quantity="dw_rms")["dw_rms"][0]
+    assert dw == pytest.approx(np.sqrt(np.mean(data[0] ** 2)), rel=1e-9)
+
+
+def test_histograms_count_every_entry_of_small_layers() -> None:
+    running = course(NETWORKS["relu"], descent(learning_rate=0.3), record="all")
+    trail = thetas(NETWORKS["relu"], descent(learning_rate=0.3))
+    running.run()
+    trace = Trace.of(running.recorder)
+    layers = layers_of(running, trail[2], 2, "multiclass")[1]
+    for number, layer in enumerate(layers, start=1):
+        values = {"z": layer.z, "gradient": abs(layer.shares["weight"].sum(0))}
+        for quantity, entries in values.items():
+            found = trace.histograms.filter(step=3, layer=number, quantity=quantity)
+            counts = np.histogram(entries, bin_edges(quantity))[0]
+            places = np.searchsorted(bin_edges(quantity), found["low"])
+            assert found["count"].to_list() == counts[places].tolist()
+            assert found["count"].sum() == entries.size
+
+
+@pytest.mark.parametrize("in_micro_batches", [False, True])
+def test_histograms_of_large_layers_count_a_share_evenly_spread(
+    in_micro_batches: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if in_micro_batches:
+        monkeypatch.setattr(layout, "MICRO_BATCH", 128)
+    network, settings = Network([700, 5], "tanh", "glorot_normal"), descent(steps=1, batch="full")
+    running = course(network, settings, record="all")
+    theta = running.network.theta.copy()
+    running.run()
+    trace = Trace.of(running.recorder)
+    layers = layers_of(running, theta, 0, "multiclass")[1]
+    # 4,096 entries are 5 rows of 700 units: every 67th of 331; 3,500 weights are all counted
+    z = trace.histograms.filter(layer=1, quantity="z")
+    counts = np.histogram(layers[0].z[::67], bin_edges("z"))[0]
+    assert z["count"].to_list() == counts[counts > 0].tolist()
+    gradient = trace.histograms.filter(layer=1, quantity="gradient")
+    entries = abs(layers[0].shares["weight"].sum(0))
+    counts = np.histogram(entries, bin_edges("gradient"))[0]
+    assert gradient["count"].to_list() == counts[counts > 0].tolist()
+
+
+def test_every_how_manyth_weight_is_counted() -> None:
+    network, settings = Network([1000, 9], "tanh", "glorot_normal"), descent(steps=1)
+    running = course(network, settings, record="all")
+    theta = running.network.theta.copy()
+    running.run()
+    found = Trace.of(running.recorder).histograms.filter(layer=2, quantity="gradient")
+    entries = layers_of(running, theta, 0, "multiclass")[1][1].shares["weight"].sum(0).ravel()
+    counts = np.histogram(abs(entries[::3]), bin_edges("gradient"))[0]  # 9,000 of them
+    assert found["count"].to_list() == counts[counts > 0].tolist()
+
+
+@pytest.mark.parametrize("activation", naive.NAIVE_ACTIVATIONS)
+def test_the_steepest_slopes(activation: str) -> None:
+    choice = choose("activation", activation)
+    expected = naive.steepest_naively(activation, (*choice.values(), 0.0)[0])
+    assert steepest(choice) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("network", "batch"),
+    [
+        (Network([64, 64]), 128),
+        (Network([64, 48], activation="gelu", normalize="batch", residual=True), 150),
+        (Network([64, 64], activation="prelu", normalize="layer", residual=True), 128),
+        (Network([64, 64], activation="tanh", dropout=0.3), 100),
+        (Network([512, 400], normalize="batch"), 200),
+    ],
+    ids=["plain", "batchnorm", "layernorm", "dropout", "blas"],
+)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_recording_changes_no_bit_and_threads_no_figure(
+    network: Network, batch: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FastestCount, "choose", lambda self: max(self._seconds))
+    settings = descent(batch=batch, dtype="float32", steps=8, shuffle=True, clip_value=0.1)
+    runs = {}
+    for record, count in (("none", 1), ("all", threads), ([2, 5], 1)):
+        runs[str(record)] = course(network, settings, "multiclass", record, count)
+        runs[str(record)].run()
+    plain, recorded, some = runs.values()
+    for other in (recorded, some):
+        np.testing.assert_array_equal(plain.network.theta, other.network.theta)
+        np.testing.assert_array_equal(plain.network.statistics, other.network.statistics)
+        assert plain.history.losses == other.history.losses
+    assert recorded.threads == threads
+    traces = [Trace.of(each.recorder) for each in (recorded, some)]
+    for name in ("steps", "layers", "histograms"):
+        every = traces[0].frames[name]
+        if name == "steps":  # an average over records
+            every = every.drop("suggested_batch")
+        few = traces[1].frames[name].select(every.columns)
+        assert few.equals(every.filter(every["step"].is_in([2, 5])))
