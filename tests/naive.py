@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -266,8 +267,8 @@ def loss_naively(
     return np.asarray(terms[name].sum(axis=1))
 
 
-# A whole step of a network, row by row and factor by factor, for what kernels/gauges.py measures and
-# chainrule.py tells. Dropout's masks are drawn as kernels/dropout.py says, in whole numbers.
+# A whole step of a network, row by row and factor by factor, for what kernels/gauges.py measures
+# and chainrule.py tells. Dropout's masks are drawn as kernels/dropout.py says, in whole numbers.
 
 _GOLDEN, _FIRST, _SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _WORD = (1 << 64) - 1
@@ -280,7 +281,7 @@ def _mix(value: int) -> int:
 
 
 def dropout_mask(rate: float, seed: int, step: int, layer: int, shape: tuple[int, int]) -> Doubles:
-    """0 or 1 / (1 - rate) for every entry of a layer's outputs (rows, units); step, layer from 0."""
+    """0 or 1 / (1 - rate) for all outputs of a layer (rows, units); step and layer from 0."""
     key = _mix((seed + _GOLDEN) & _WORD)
     key = _mix(key ^ ((step * _GOLDEN) & _WORD))
     key = _mix(key ^ (((layer + 1) * _FIRST) & _WORD))
@@ -309,7 +310,7 @@ class NaiveLayer:
             self.sigma = np.sqrt(self.u.var(axis=axis, keepdims=True) + 1e-5)
             self.v = (self.u - self.u.mean(axis=axis, keepdims=True)) / self.sigma
             self.z = parts["gamma"] * self.v + parts["beta"]
-        slopes = parts.get("slope", self.parameter)
+        slopes: Any = parts.get("slope", self.parameter)
         if self.activation == "softmax":
             self.phi = activate_naively("softmax", self.z)
             self.slope = self.phi * (1 - self.phi)
@@ -319,7 +320,7 @@ class NaiveLayer:
         self.y = self.phi * self.mask
         if self.residual:
             self.y = self.y + (x @ parts["projection"] if "projection" in parts else x)
-        return self.y
+        return np.asarray(self.y)
 
     def backward(self, dy: Doubles) -> Doubles:
         """Give dL/dx; dL/dz, dL/du and every row's gradients are kept."""
@@ -348,11 +349,17 @@ class NaiveLayer:
         dx = self.du @ parts["weight"].T
         if self.residual:
             dx = dx + (dy @ parts["projection"].T if "projection" in parts else dy)
-        return dx
+        return np.asarray(dx)
 
 
-def step_naively(built: object, theta: Doubles, features: Doubles, target: Doubles, weights: Doubles,
-                 masks: list[Doubles | float]) -> tuple[float, list[NaiveLayer]]:  # fmt: skip
+def step_naively(
+    built: object,
+    theta: Doubles,
+    features: Doubles,
+    target: Doubles,
+    weights: Doubles,
+    masks: list[Doubles | float],
+) -> tuple[float, list[NaiveLayer]]:
     """Loss and layers of one batch; target (rows, outputs), weights (rows,): a share of 1 each."""
     layout, network = built.layout, built.network  # type: ignore[attr-defined]
     activations = [*network.activations(), built.output_activation]  # type: ignore[attr-defined]
@@ -387,7 +394,7 @@ def _rms(values: Doubles) -> float:
 
 
 def _noise(norms: Doubles, gradient: float) -> dict[str, float]:
-    """Noise scale from |g_n| (rows,) and |G|^2, by McCandlish et al. 2018, equations A.2 and A.3."""
+    """Noise scale from |g_n| (rows,) and |G|^2, by McCandlish et al. 2018, (A.2) and (A.3)."""
     rows = len(norms)
     small, big = float(np.mean(norms**2)), gradient
     signal = (rows * big - 1 * small) / (rows - 1)
