@@ -13,8 +13,10 @@ from downslope.curvature import Curvature, judge, measure
 from downslope.errors import InvalidTypeError, InvalidValueError
 from downslope.network import BuiltNetwork
 from downslope.recipe import Network
+from downslope.surface import RowSet
 from test_gradients import Case, draw
 from test_hessian import difference
+from test_surface import rows_of
 
 Array = npt.NDArray[Any]
 
@@ -42,7 +44,7 @@ def eigenvalues_naively(case: Case) -> Array:
 def test_eigenvalues_and_trace_by_lanczos_and_hutchinson(name: str) -> None:
     case = draw(NETWORKS[name], 3, "multiclass", 40, 2)
     case.penalties = (0.0, 0.4)
-    found = measure(case.built, case.features, case.target, penalties=case.penalties, vectors=400)
+    found = measure(case.built, rows_of(case), vectors=400)
     expected = eigenvalues_naively(case)
     assert case.built.theta.size > 100
     assert found.largest == pytest.approx(expected[-1], rel=1e-6)
@@ -55,7 +57,7 @@ def test_eigenvalues_and_trace_by_lanczos_and_hutchinson(name: str) -> None:
 
 def test_a_small_network_has_its_whole_spectrum() -> None:
     case = draw(Network([4], "tanh", "glorot_normal"), 2, "regression", 12, 0)
-    found, expected = measure(case.built, case.features, case.target), eigenvalues_naively(case)
+    found, expected = measure(case.built, rows_of(case)), eigenvalues_naively(case)
     assert found.largest == pytest.approx(expected[-1], rel=1e-7)
     assert found.smallest == pytest.approx(expected[0], rel=1e-6, abs=1e-8)
     assert found.trace == pytest.approx(expected.sum(), rel=1e-8)
@@ -69,7 +71,7 @@ def test_the_standard_error_is_right() -> None:
     """Over 60 seeds the estimates lie within two standard errors about as often as they should."""
     case = draw(NETWORKS["plain"], 3, "multiclass", 20, 2)
     exact = eigenvalues_naively(case).sum()
-    found = [measure(case.built, case.features, case.target, seed=seed) for seed in range(60)]
+    found = [measure(case.built, rows_of(case), seed=seed) for seed in range(60)]
     inside = sum(abs(each.trace - exact) < 2 * each.trace_error for each in found)
     assert 50 <= inside <= 60
     assert len({each.trace for each in found}) == 60
@@ -80,7 +82,7 @@ def test_gradient_descent_diverges_just_above_the_stable_rate() -> None:
     generator = np.random.default_rng(0)
     built = BuiltNetwork(Network([]), 30, 5, "regression", "float64")
     features, target = generator.normal(size=(60, 30)), generator.normal(size=(60, 5))
-    rate = measure(built, features, target).stable_rate
+    rate = measure(built, RowSet(features, target)).stable_rate
     assert built.theta.size > 100
     for factor, grows in ((0.99, False), (1.01, True)):
         built.theta[:] = generator.normal(size=built.theta.size)
@@ -95,21 +97,21 @@ def test_gradient_descent_diverges_just_above_the_stable_rate() -> None:
 def test_many_rows_are_drawn_from_and_that_is_said() -> None:
     case = draw(NETWORKS["batch-normalized"], 3, "multiclass", 300, 0)
     weights = np.ones(300)
-    some = measure(case.built, case.features, case.target, weights, rows=50)
-    again = measure(case.built, case.features, case.target, weights, rows=50)
+    some = measure(case.built, RowSet(case.features, case.target, weights), most=50)
+    again = measure(case.built, RowSet(case.features, case.target, weights), most=50)
     assert some == again
     assert (some.rows, some.of_rows) == (50, 300)
     assert "on 50 of 300 rows" in some.sentence()
-    other = measure(case.built, case.features, case.target, weights, rows=50, seed=1)
+    other = measure(case.built, RowSet(case.features, case.target, weights), most=50, seed=1)
     assert other.largest != some.largest
-    all_of_them = measure(case.built, case.features, case.target, rows=300)
+    all_of_them = measure(case.built, rows_of(case), most=300)
     assert "rows" not in all_of_them.sentence()
 
 
 def test_batch_normalization_keeps_to_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("downslope.curvature.KEPT_FLOATS", 10_000)
     case = draw(NETWORKS["batch-normalized"], 3, "multiclass", 300, 0)
-    found = measure(case.built, case.features, case.target)
+    found = measure(case.built, rows_of(case))
     assert 2 <= found.rows < 40
 
 
@@ -140,21 +142,21 @@ def test_where_networks_stand_that_are_known() -> None:
     features = generator.normal(size=(50, 2))
     target = (features @ [[1.0], [2.0]]).astype(float)
     linear = BuiltNetwork(Network([]), 2, 1, "regression", "float64")
-    assert measure(linear, features, target).verdict == "not converged"
+    assert measure(linear, RowSet(features, target)).verdict == "not converged"
     linear.parts()["layer1.weight"][:] = [[1.0], [2.0]]
-    assert measure(linear, features, target).verdict == "minimum"
+    assert measure(linear, RowSet(features, target)).verdict == "minimum"
     # all weights at 0: no gradient where the target has mean 0, and the layers' product bends both
     # ways (Baldi and Hornik 1989)
     deep = BuiltNetwork(Network([30], "identity", "zeros"), 2, 1, "regression", "float64")
     assert deep.theta.size > 100
     centered = target - target.mean()
-    found = measure(deep, features, centered)
+    found = measure(deep, RowSet(features, centered))
     assert found.verdict == "saddle"
     assert found.smallest == pytest.approx(-np.linalg.norm(features.T @ centered / 50), rel=1e-6)
     # sigmoids driven far out: nothing moves
     flat = BuiltNetwork(Network([30], "sigmoid", "zeros"), 2, 1, "regression", "float64")
     flat.parts()["layer1.bias"][:] = -40.0
-    found = measure(flat, features, centered)
+    found = measure(flat, RowSet(features, centered))
     assert found.smallest == pytest.approx(0.0, abs=1e-9)
     assert found.largest == pytest.approx(1.0)  # the output's bias alone
 
@@ -164,14 +166,14 @@ def test_dead_units_bend_nothing() -> None:
     built = BuiltNetwork(Network([40], "relu"), 3, 2, "multiclass", "float64")
     built.parts()["layer1.bias"][:] = -100.0
     features, target = np.random.default_rng(0).normal(size=(20, 3)), np.arange(20) % 2
-    found = measure(built, features, target)
+    found = measure(built, RowSet(features, target))
     assert (found.largest, found.smallest) == pytest.approx((0.5, 0.0), abs=1e-9)
     # one class of one: the softmax is 1 and nothing depends on theta at all
     single = BuiltNetwork(
         Network([40], "tanh", output_activation="softmax", loss="squared_error"), 3, 1,
         "regression", "float64",
     )  # fmt: skip
-    found = measure(single, features, np.ones(20))
+    found = measure(single, RowSet(features, np.ones(20)))
     assert (found.largest, found.smallest, found.trace) == (0.0, 0.0, 0.0)
     assert found.verdict == "plateau"
     assert found.stable_rate == math.inf
@@ -180,16 +182,15 @@ def test_dead_units_bend_nothing() -> None:
 def test_bad_input() -> None:
     case = draw(Network([3]), 2, "multiclass", 6, 0)
     built, features, target = case.built, case.features, case.target
+    rows = rows_of(case)
     with pytest.raises(InvalidValueError, match="features must have 3 columns"):
-        measure(built, features[:, :2], target)
-    with pytest.raises(InvalidValueError, match="got 6 rows of features and 5 targets"):
-        measure(built, features, target[:5])
+        measure(built, RowSet(features[:, :2], target))
     with pytest.raises(InvalidValueError, match="row weights must be finite"):
-        measure(built, features, target, -np.ones(6))
-    with pytest.raises(InvalidValueError, match="rows must be at least 2; got 1"):
-        measure(built, features, target, rows=1)
+        measure(built, RowSet(features, target, -np.ones(6)))
+    with pytest.raises(InvalidValueError, match="most must be at least 2; got 1"):
+        measure(built, rows, most=1)
     with pytest.raises(InvalidTypeError, match=r"vectors takes a whole number; got 2\.5"):
-        measure(built, features, target, vectors=2.5)  # type: ignore[arg-type]
+        measure(built, rows, vectors=2.5)  # type: ignore[arg-type]
     built.theta[0] = np.nan
     with pytest.raises(InvalidValueError, match="the gradient must be finite; its norm is nan"):
-        measure(built, features, target)
+        measure(built, RowSet(features, target))

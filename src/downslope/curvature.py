@@ -139,29 +139,18 @@ def judge(gradient_norm: float, smallest: float, largest: float) -> Verdict:
 
 
 def measure(
-    network: BuiltNetwork,
-    features: Array,
-    target: Array,
-    weights: Array | None = None,
-    penalties: tuple[float, float] = (0.0, 0.0),
-    *,
-    rows: int = ROWS,
-    vectors: int = 30,
-    seed: int = 0,
+    network: BuiltNetwork, rows: RowSet, *, most: int = ROWS, vectors: int = 30, seed: int = 0
 ) -> Curvature:
     """Measure how the training loss bends at a network's theta.
 
     Parameters
     ----------
     network
-    features : (rows, inputs)
-    target : (rows,) int64 class numbers, or (rows, outputs) numbers
-    weights : (rows,), or None
-    penalties
-        l1 and l2, as in `BuiltNetwork.loss_and_gradient`.
     rows
-        Where there are more, so many are drawn, fewer still where batch normalization needs all of
-        them at once and they would take more than 256 MiB.
+        What the loss is taken over.
+    most
+        Where there are more rows, so many are drawn; fewer still where batch normalization needs
+        all of them at once and they would take more than 256 MiB.
     vectors
         Of Hutchinson's estimate of the trace.
     seed
@@ -174,24 +163,23 @@ def measure(
     Raises
     ------
     InvalidValueError
-        For features, target, or weights that do not fit, or a theta or rows that give a gradient
-        which is not finite.
+        For rows that do not fit the network, or a theta or rows that give a gradient which is not
+        finite.
 
     Examples
     --------
     >>> from downslope import Network
     >>> linear = BuiltNetwork(Network([]), inputs=1, columns=1, task="regression")
-    >>> bent = measure(linear, np.array([[1.0], [3.0]]), np.array([0.0, 1.0]))
+    >>> bent = measure(linear, RowSet(np.array([[1.0], [3.0]]), np.array([0.0, 1.0])))
     >>> round(bent.largest, 6), round(bent.smallest, 6), round(bent.trace, 6), bent.verdict
     (5.828427, 0.171573, 6.0, 'not converged')
     """
-    for name, count in (("rows", rows), ("vectors", vectors)):
+    for name, count in (("most", most), ("vectors", vectors)):
         if isinstance(count, bool) or not isinstance(count, (int, np.integer)):
             raise InvalidTypeError(f"curvature: {name} takes a whole number; got {count!r}")
         if count < 2:
             raise InvalidValueError(f"curvature: {name} must be at least 2; got {count}")
-    whole = RowSet(network.check_features(features), np.asarray(target), weights, penalties)
-    some = whole.draw(_most_rows(network, rows), seed)
+    some = rows.draw(_most_rows(network, most), seed).gather()
     hessian = Hessian(network, some.features, some.target, some.weights, some.penalties)
     norm = float(np.linalg.norm(hessian.gradient))
     if not math.isfinite(norm):
@@ -202,7 +190,7 @@ def measure(
     with Surface(network, some, threads=1) as surface:
         loss = surface.at(network.theta)
     spectrum = _spectrum(hessian, vectors, np.random.default_rng([seed, 6]))
-    return Curvature(loss, norm, *spectrum, len(some), len(whole))
+    return Curvature(loss, norm, *spectrum, len(some), len(rows))
 
 
 def _most_rows(network: BuiltNetwork, most: int) -> int:

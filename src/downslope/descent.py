@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,22 +14,28 @@ import numpy.typing as npt
 from downslope import table as tables
 from downslope.checkpoint import Checkpoint
 from downslope.course import Course, Data, Watcher
+from downslope.curvature import Curvature, measure
 from downslope.errors import InvalidValueError, NonFiniteError
 from downslope.history import History
 from downslope.interrupt import interruptible
+from downslope.landscape import Line, Plane, line, path_plane, plane
 from downslope.model import Model
 from downslope.network import BuiltNetwork
 from downslope.preparation import Preparation
 from downslope.recipe import Recipe
 from downslope.recording import Recording, as_recording
 from downslope.score import score, trivial_outputs
-from downslope.snapshots import Snapshots
+from downslope.snapshots import MOST, Snapshots
 from downslope.stepper import Predictor, Targets, check_weights
 from downslope.storage import digest
+from downslope.surface import RowSet
 from downslope.task import infer_task, split
 from downslope.trace import Trace
 
 Array = npt.NDArray[Any]
+
+PATH_FLOATS = 1 << 20
+"""Numbers up to which some epochs' thetas are kept unasked: networks of some 40,000 parameters."""
 
 SCORED_ROWS = 1 << 14
 """Rows whose outputs are held at a time when a network is scored: a few MiB."""
@@ -58,7 +64,8 @@ class Run:
     data
         The same as numbers, with the rows trained on and held out.
     snapshots
-        Some epochs' thetas, of networks with two inputs: for the picture of their boundary.
+        Some epochs' thetas, for the pictures of the boundary of a network of two inputs and of the
+        path; None where they would take much memory.
     trace
         What every recorded step measured.
     """
@@ -106,6 +113,79 @@ class Run:
         """Write the model to a file."""
         return self.model.save(path)
 
+    def training_rows(self) -> RowSet:
+        """Give what the loss was descended on: the rows trained on, their weights, the penalties.
+
+        Each step adds its penalties over its batch, so over all rows they weigh rows / batch as
+        much.
+        """
+        data, descent = self.data, self.recipe.descent
+        rows, targets = data.training, data.targets
+        labels, values = targets.labels, targets.values.reshape(-1, self.network.outputs)
+        batch = len(rows) if descent.batch == "full" else min(descent.batch, len(rows))
+        share = len(rows) / batch
+        return RowSet(
+            data.features,
+            labels if labels.size else values,
+            targets.weights if targets.weights.size else None,
+            (descent.l1 * share, descent.l2 * share),
+            rows,
+        )
+
+    def curvature(self, **options: Any) -> Curvature:
+        """Measure how the training loss bends where the run ended (see `curvature.measure`)."""
+        return measure(self.network, self.training_rows(), **options)
+
+    def landscape(self, along: Literal["random", "path"] = "random", **options: Any) -> Plane:
+        """Take the training loss over a plane through the network.
+
+        Parameters
+        ----------
+        along
+            "random": directions normalized filter by filter (see `landscape.plane`); "path": the
+            two in which theta moved most, with the path drawn on them (see `landscape.path_plane`).
+        options
+            As those functions take them.
+
+        Raises
+        ------
+        InvalidValueError
+            For a path that was not kept: see `path` of `descend`.
+        """
+        if along == "random":
+            return plane(self.network, self.training_rows(), **options)
+        if along != "path":
+            raise InvalidValueError(f"landscape: along takes 'random' or 'path'; got {along!r}")
+        return path_plane(self.network, self.path()[1], self.training_rows(), **options)
+
+    def line_to(self, other: Run, **options: Any) -> Line:
+        """Take this run's training loss along the line to another's network (see `landscape.line`).
+
+        Both networks must be of the same layers, and their columns the same in the same order.
+        """
+        return line(self.network, other.network, self.training_rows(), **options)
+
+    def path(self) -> tuple[list[int], list[Array]]:
+        """Give thetas from along the descent, to the one that was kept, and the epoch of each.
+
+        Raises
+        ------
+        InvalidValueError
+            For a path that was not kept: see `path` of `descend`.
+        """
+        if self.snapshots is None:
+            raise InvalidValueError(
+                "the path of this run was not kept, as its thetas would take much memory; pass "
+                "path=True to descend"
+            )
+        last = self.history.epochs
+        if self.history.validation_losses:
+            last = self.history.best_epoch
+        taken = zip(self.snapshots.epochs, self.snapshots.states, strict=True)
+        before = [(epoch, state[0]) for epoch, state in taken if epoch < last]
+        epochs = [*(epoch for epoch, _theta in before), last]
+        return epochs, [*(theta for _epoch, theta in before), self.network.theta.copy()]
+
 
 def descend(
     recipe: Recipe,
@@ -118,6 +198,7 @@ def descend(
     checkpoint: str | Path | None = None,
     resume: bool = False,
     record: str | Sequence[int] | Recording = "default",
+    path: bool = False,
 ) -> Run:
     """Train a network by gradient descent.
 
@@ -143,6 +224,8 @@ def descend(
     record
         Which steps are recorded: "default" (the first ten, then up to 200 evenly spread), "all",
         "none", their numbers from 1, or a `Recording`. It changes no bit of theta.
+    path
+        Keep some epochs' thetas, for `Run.landscape`; of small networks they are kept anyway.
 
     Returns
     -------
@@ -180,7 +263,8 @@ def descend(
     course = Course(network, data, recipe.descent, threads, kept, recording=recording)
     if resume:
         course.resume()
-    snapshots = Snapshots(network) if network.inputs == 2 else None
+    kept_path = path or network.inputs == 2 or MOST * network.theta.size <= PATH_FLOATS
+    snapshots = Snapshots(network) if kept_path else None
     failure: NonFiniteError | None = None
     with interruptible(course):
         try:

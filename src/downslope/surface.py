@@ -35,6 +35,8 @@ class RowSet:
     weights : (rows,), or None
     penalties
         l1 and l2, as in `BuiltNetwork.loss_and_gradient`.
+    chosen : (chosen rows,) int64, or None
+        Which of these rows; None takes all.
 
     Raises
     ------
@@ -46,37 +48,42 @@ class RowSet:
     target: Array
     weights: Array | None = None
     penalties: tuple[float, float] = (0.0, 0.0)
+    chosen: npt.NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
-        if not len(self.features) or len(self.target) != len(self.features):
+        if not len(self) or len(self.target) != len(self.features):
             raise InvalidValueError(
-                f"a loss takes one row or more, with as many targets; got {len(self)} rows of "
-                f"features and {len(self.target)} targets"
+                f"a loss takes one row or more, with as many targets; got {len(self.features)} "
+                f"rows of features and {len(self.target)} targets"
             )
 
     def __len__(self) -> int:
-        """Count the rows."""
-        return len(self.features)
+        """Count the rows that are chosen."""
+        return len(self.features if self.chosen is None else self.chosen)
 
     def draw(self, count: int, seed: int) -> RowSet:
-        """Draw `count` of the rows, in their order; all of them where there are no more.
+        """Choose `count` of the rows at random; all of them where there are no more.
 
-        Penalties keep their size beside the mean loss.
+        Penalties keep their size beside the mean loss. Nothing is copied yet.
         """
         if len(self) <= count:
             return self
-        chosen = np.sort(np.random.default_rng([seed, 5]).choice(len(self), count, replace=False))
-        weights, share = None, count / len(self)
+        among = np.arange(len(self)) if self.chosen is None else self.chosen
+        drawn = np.sort(np.random.default_rng([seed, 5]).choice(among, count, replace=False))
+        share = count / len(self)
         if self.weights is not None:
-            weights = np.asarray(self.weights)[chosen]
-            share = float(weights.sum() / np.sum(self.weights))
+            weights = np.asarray(self.weights)
+            share = float(weights[drawn].sum() / weights[among].sum())
         l1, l2 = self.penalties
-        return RowSet(
-            np.asarray(self.features)[chosen],
-            np.asarray(self.target)[chosen],
-            weights,
-            (l1 * share, l2 * share),
-        )
+        return replace(self, chosen=drawn, penalties=(l1 * share, l2 * share))
+
+    def gather(self) -> RowSet:
+        """Give the chosen rows alone, copied where they are not all."""
+        if self.chosen is None:
+            return self
+        features, target = (np.asarray(each)[self.chosen] for each in (self.features, self.target))
+        weights = None if self.weights is None else np.asarray(self.weights)[self.chosen]
+        return RowSet(features, target, weights, self.penalties)
 
 
 class Surface:
@@ -106,6 +113,7 @@ class Surface:
     """
 
     def __init__(self, network: BuiltNetwork, rows: RowSet, threads: int | None = None) -> None:
+        rows = rows.gather()
         features = network.check_features(rows.features)
         targets = Targets.of(rows.target, rows.weights, network.outputs, network.theta.dtype)
         share = targets.weights.sum(dtype=np.float64) if targets.weights.size else len(rows)

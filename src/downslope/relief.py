@@ -1,0 +1,276 @@
+"""Pictures of landscapes: a line, a plane as contours or as a surface with the path, the ending.
+
+Each function gives a `Section`: the figure as plain data for Plotly, and what to look for in it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from downslope import look
+from downslope.curvature import Curvature
+from downslope.landscape import Line, Plane
+from downslope.page import Grid, Section
+
+Array = npt.NDArray[Any]
+
+SPREAD = 30.0
+"""Ratio of largest to smallest loss above which losses are drawn by their logarithm."""
+
+LEVELS = 24
+"""Contours, about."""
+
+ENDS = "#ffffff"
+"""Color of the path: on Cividis white stands out everywhere but at the highest losses."""
+
+
+def along_line(line: Line, first: str = "first", second: str = "second") -> Section:
+    """Draw the loss along the line between two networks."""
+    at_ends = np.interp([0.0, 1.0], line.places, line.losses)
+    inside = (line.places[0] <= 0) and (line.places[-1] >= 1)
+    data = [
+        {
+            "type": "scatter", "mode": "lines", "x": line.places, "y": _finite(line.losses),
+            "name": "loss", "line": {"color": look.color(0), "width": 2},
+        },
+        *([{
+            "type": "scatter", "mode": "lines+markers", "x": [0, 1], "y": at_ends,
+            "name": "straight between the two",
+            "line": {"color": look.color(5), "width": 1.5, "dash": "dot"},
+            "marker": {"color": look.color(1), "size": 9},
+        }] if inside else []),
+    ]  # fmt: skip
+    layout = {
+        "title": {"text": "Loss between two networks"},
+        "xaxis": {"title": {"text": f"a: 0 is {look.plain(first)}, 1 is {look.plain(second)}"}},
+        "yaxis": {"title": {"text": "training loss"}, **_scale(line.losses)},
+    }
+    seen = (
+        f"The loss rises {line.barrier:.3g} above the dotted line: a barrier lies between the two."
+        if line.barrier > 0
+        else "The loss nowhere rises above the dotted line: no barrier lies between the two."
+    )
+    return Section(
+        "Loss between two networks",
+        {"data": data, "layout": layout},
+        "The networks theta = (1 - a) theta1 + a theta2. A hump between 0 and 1 parts two valleys; "
+        "networks that differ only in the order of their units have one too.",
+        seen + _of_rows(line.rows, line.of_rows),
+    )
+
+
+def contours(plane: Plane, epochs: Sequence[int] | None = None) -> Section:
+    """Draw the loss over a plane as contours, with the path where there is one.
+
+    epochs: when each point of the path was; None numbers them.
+    """
+    logarithmic, heights = _heights(plane)
+    data: list[dict[str, Any]] = [
+        {
+            "type": "contour", "x": plane.x, "y": plane.y, "z": heights,
+            "customdata": _finite(plane.losses), "ncontours": LEVELS, "name": "loss",
+            "colorscale": look.SEQUENTIAL, "line": {"width": 0.5},
+            "colorbar": {"title": {"text": "loss"}, **_ticks(logarithmic, heights)},
+            "hovertemplate": "x %{x:.3g}, y %{y:.3g}<br>loss %{customdata:.4g}<extra></extra>",
+        }
+    ]  # fmt: skip
+    if len(plane.path):
+        data.append(
+            {
+                "type": "scatter", "mode": "lines+markers", "x": plane.path[:, 0],
+                "y": plane.path[:, 1], "name": "path", "customdata": plane.path_losses,
+                "text": _when(plane, epochs),
+                "line": {"color": ENDS, "width": 2}, "marker": {"color": ENDS, "size": 6},
+                "hovertemplate": "%{text}<br>loss there %{customdata:.4g}<extra></extra>",
+            }
+        )  # fmt: skip
+    data.append(
+        {
+            "type": "scatter", "mode": "markers", "x": [0], "y": [0], "name": "the network",
+            "marker": {"color": look.color(1), "size": 12, "symbol": "diamond",
+                       "line": {"color": ENDS, "width": 1.5}},
+            "hovertemplate": "the network<extra></extra>",
+        }
+    )  # fmt: skip
+    across = _axes(plane)
+    if not len(plane.path):
+        across["yaxis"].update(scaleanchor="x", constrain="domain")
+        across["xaxis"].update(constrain="domain")
+    layout = {
+        "title": {"text": _title(plane)},
+        "showlegend": False,
+        "height": 520,
+        **across,
+    }
+    return Section(_title(plane), {"data": data, "layout": layout}, _words(plane), _seen(plane))
+
+
+def surface(plane: Plane, epochs: Sequence[int] | None = None) -> Section:
+    """Draw the loss over a plane as a surface in space, with the path where there is one."""
+    logarithmic, heights = _heights(plane)
+    data: list[dict[str, Any]] = [
+        {
+            "type": "surface", "x": plane.x, "y": plane.y, "z": heights, "name": "loss",
+            "customdata": _finite(plane.losses), "colorscale": look.SEQUENTIAL,
+            "colorbar": {"title": {"text": "loss"}, **_ticks(logarithmic, heights)},
+            "hovertemplate": "x %{x:.3g}, y %{y:.3g}<br>loss %{customdata:.4g}<extra></extra>",
+        }
+    ]  # fmt: skip
+    if len(plane.path):
+        losses = _finite(plane.path_losses)
+        data.append(
+            {
+                "type": "scatter3d", "mode": "lines+markers", "x": plane.path[:, 0],
+                "y": plane.path[:, 1], "z": np.log10(losses) if logarithmic else losses,
+                "name": "path", "customdata": losses, "text": _when(plane, epochs),
+                "line": {"color": look.color(1), "width": 5},
+                "marker": {"color": look.color(1), "size": 3},
+                "hovertemplate": "%{text}<br>loss %{customdata:.4g}<extra></extra>",
+            }
+        )  # fmt: skip
+    axes = _axes(plane)
+    upright = {"title": {"text": "loss"}, **_ticks(logarithmic, heights)}
+    layout = {
+        "title": {"text": f"{_title(plane)}, in space"},
+        "showlegend": False,
+        "height": 560,
+        "margin": {"l": 0, "r": 0, "t": 48, "b": 0},
+        "scene": {
+            **axes,
+            "zaxis": upright,
+            "aspectmode": "manual",
+            "aspectratio": {"x": 1, "y": 1, "z": 0.7},
+            "camera": {"eye": {"x": 1.3, "y": -1.5, "z": 0.9}},
+        },
+    }
+    words = "The same plane, to be turned by hand."
+    if len(plane.path):
+        words += (
+            " The path stands at its own losses: where it runs beside the surface, the descent was "
+            "off this plane."
+        )
+    return Section(f"{_title(plane)}, in space", {"data": data, "layout": layout}, words)
+
+
+def ending(found: Curvature, rate: float | None = None) -> Section:
+    """Say where a run ended, by curvature, with the numbers; rate: the run's highest."""
+    rows: list[list[object]] = [
+        ["loss", found.loss],
+        ["gradient norm", found.gradient_norm],
+        ["largest Hessian eigenvalue", found.largest],
+        ["smallest Hessian eigenvalue", found.smallest],
+        ["trace of the Hessian", f"{found.trace:.3g} ± {found.trace_error:.2g}"],
+        ["largest stable learning rate (2 / largest)", found.stable_rate],
+    ]
+    if rate is not None:
+        rows.append(["highest learning rate of the run", rate])
+    return Section(
+        "Where the run ended",
+        Grid(["of the training loss there", "value"], rows),
+        "A minimum bends up in all directions, a saddle down in some, a plateau in none; before "
+        "that the gradient must have come to rest. Above the stable rate plain gradient descent "
+        "moves away again.",
+        found.sentence(),
+    )
+
+
+def _finite(losses: Array) -> Array:
+    """Put NaN for infinite losses: no picture has room for them."""
+    return np.where(np.isfinite(losses), losses, np.nan)
+
+
+def _is_logarithmic(losses: Array) -> bool:
+    shown = losses[np.isfinite(losses)]
+    return bool(shown.size and shown.min() > 0 and shown.max() > SPREAD * shown.min())
+
+
+def _scale(losses: Array) -> dict[str, Any]:
+    return {"type": "log", "dtick": 1, "exponentformat": "power"} if _is_logarithmic(losses) else {}
+
+
+def _heights(plane: Plane) -> tuple[bool, Array]:
+    """Give what is drawn upright: losses, or their logarithms where they lie far apart."""
+    losses = _finite(plane.losses)
+    logarithmic = _is_logarithmic(np.concatenate([losses.ravel(), plane.path_losses]))
+    return logarithmic, np.log10(losses) if logarithmic else losses
+
+
+def _ticks(logarithmic: bool, heights: Array) -> dict[str, Any]:
+    """Label an axis of logarithms by the losses themselves: 1, 2 and 5 of each decade."""
+    shown = heights[np.isfinite(heights)]
+    if not logarithmic or not shown.size:
+        return {}
+    low, high = float(shown.min()), float(shown.max())
+    digits = (1, 2, 5) if high - low < 3 else (1,)
+    values = [
+        digit * 10.0**power
+        for power in range(math.floor(low), math.ceil(high) + 1)
+        for digit in digits
+    ]
+    values = [value for value in values if low <= math.log10(value) <= high]
+    return {
+        "tickvals": [math.log10(value) for value in values],
+        "ticktext": [f"{value:g}" for value in values],
+    }
+
+
+def _title(plane: Plane) -> str:
+    return "Loss over the path's plane" if len(plane.path) else "Loss around the network"
+
+
+def _axes(plane: Plane) -> dict[str, dict[str, Any]]:
+    """Name the two directions."""
+    names = ["first random direction", "second random direction"]
+    if len(plane.path):
+        names = [
+            f"{place} main component ({share:.0%} of the path)"
+            for place, share in zip(("first", "second"), plane.explained, strict=True)
+        ]
+    return {
+        axis: {"title": {"text": name}}
+        for axis, name in zip(("xaxis", "yaxis"), names, strict=True)
+    }
+
+
+def _when(plane: Plane, epochs: Sequence[int] | None) -> list[str]:
+    if epochs is None:
+        return [f"point {number + 1}" for number in range(len(plane.path))]
+    return [f"epoch {number}" for number in epochs]
+
+
+def _words(plane: Plane) -> str:
+    """Say what to look for."""
+    if len(plane.path):
+        return (
+            "The plane of the two directions in which theta moved most; the line is the path of "
+            "the descent, seen from above, and the diamond where it ended. A path across the "
+            "contours goes straight down; one that turns in a narrow valley goes by its walls."
+        )
+    return (
+        "Around the diamond, the network: at 1 each unit's weights are replaced by random ones of "
+        "the same length. Wide round contours are a wide minimum; long narrow ones a ravine, which "
+        "wants a small learning rate; contours that go through the diamond a slope."
+    )
+
+
+def _seen(plane: Plane) -> str:
+    losses = _finite(plane.losses)
+    if not np.isfinite(losses).any():
+        return "No loss on this plane is finite."
+    lowest = float(np.nanmin(losses))
+    seen = f"The lowest loss on this plane is {lowest:.3g}, the highest {np.nanmax(losses):.3g}"
+    missing = int(np.isnan(losses).sum())
+    if missing:
+        seen += f"; {missing:,} points have none that is finite"
+    if len(plane.path):
+        seen += f". The two directions hold {plane.explained.sum():.0%} of the path's variance"
+    return f"{seen}.{_of_rows(plane.rows, plane.of_rows)}"
+
+
+def _of_rows(rows: int, of_rows: int) -> str:
+    return "" if rows == of_rows else f" Drawn from {rows:,} of {of_rows:,} rows."

@@ -1,0 +1,125 @@
+"""Pictures of landscapes: what they hold, and that a page can show them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from downslope import datasets, relief
+from downslope.curvature import Curvature
+from downslope.descent import Run, descend
+from downslope.errors import InvalidValueError
+from downslope.landscape import Plane
+from downslope.page import Grid, page
+from downslope.recipe import Descent, Network, Recipe
+
+
+@pytest.fixture(scope="module")
+def run() -> Run:
+    recipe = Recipe(Network([8], "tanh"), Descent(epochs=12, l2=0.5, seed=3))
+    return descend(recipe, datasets.load("moons", rows=120))
+
+
+def test_the_loss_of_a_run_is_that_of_its_training_rows(run: Run) -> None:
+    rows = run.training_rows()
+    assert len(rows) == len(run.data.training) < len(run.table)
+    features, labels = (
+        np.asarray(each)[run.data.training] for each in (rows.features, rows.target)
+    )
+    # a step's penalty is over its batch of 32 rows
+    penalties = (0.0, 0.5 * len(rows) / 32)
+    loss, gradient = run.network.loss_and_gradient(features, labels, None, penalties)
+    found = run.landscape(points=3)
+    assert found.losses[1, 1] == pytest.approx(loss, rel=1e-5)
+    assert found.rows == found.of_rows == len(rows)
+    bent = run.curvature()
+    assert bent.loss == pytest.approx(loss, rel=1e-5)
+    assert bent.gradient_norm == pytest.approx(float(np.linalg.norm(gradient)), rel=1e-3)
+
+
+def test_the_path_ends_where_the_run_did(run: Run) -> None:
+    epochs, thetas = run.path()
+    assert epochs[0] == 0
+    assert epochs == sorted(set(epochs))
+    assert epochs[-1] == run.history.best_epoch
+    np.testing.assert_array_equal(thetas[-1], run.network.theta)
+    found = run.landscape("path", points=5)
+    assert len(found.path) == len(epochs)
+    assert found.path_losses[-1] == pytest.approx(run.curvature().loss, rel=1e-5)
+    assert found.path_losses[0] > found.path_losses[-1]
+
+
+def test_a_line_to_another_run(run: Run) -> None:
+    other = descend(replace(run.recipe, descent=Descent(epochs=3, seed=4)), run.table)
+    found = run.line_to(other, points=5, reach=(0, 1))
+    assert found.losses[0] == pytest.approx(run.curvature().loss, rel=1e-5)
+
+
+def test_the_path_of_a_large_network_is_kept_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("downslope.descent.PATH_FLOATS", 10)
+    recipe, table = Recipe(Network([4]), Descent(epochs=4)), datasets.load("iris")
+    with pytest.raises(InvalidValueError, match="pass path=True to descend"):
+        descend(recipe, table).landscape("path")
+    assert len(descend(recipe, table, path=True).path()[0]) > 2
+    with pytest.raises(InvalidValueError, match="along takes 'random' or 'path'; got 'up'"):
+        descend(recipe, table).landscape("up")  # type: ignore[arg-type]
+
+
+def test_the_pictures_of_a_run_make_a_page(run: Run) -> None:
+    epochs, _thetas = run.path()
+    random, path = run.landscape(points=5), run.landscape("path", points=5)
+    line = run.line_to(run, points=5)
+    sections = [
+        relief.along_line(line, "a<b>", "other"),
+        relief.contours(random),
+        relief.surface(random),
+        relief.contours(path, epochs),
+        relief.surface(path, epochs),
+        relief.ending(run.curvature(), rate=0.001),
+    ]
+    text = page("Landscapes", sections)
+    for section in sections:
+        assert section.heading in text
+    assert "a&lt;b&gt;" in str(sections[0].content)
+    contour, way, end = sections[3].content["data"]
+    np.testing.assert_array_equal(contour["x"], path.x)
+    np.testing.assert_array_equal(way["x"], path.path[:, 0])
+    assert way["text"][-1] == f"epoch {run.history.best_epoch}"
+    assert (end["x"], end["y"]) == ([0], [0])
+    assert "% of the path)" in sections[3].content["layout"]["xaxis"]["title"]["text"]
+    assert isinstance(sections[5].content, Grid)
+    assert sections[5].seen == run.curvature().sentence()
+
+
+def plane_of(losses: Any) -> Plane:
+    at, none = np.linspace(-1, 1, 3), np.empty(0)
+    return Plane(at, at, np.array(losses), np.empty((2, 1)), np.empty((0, 2)), none, none, 8, 100)
+
+
+def test_losses_far_apart_are_drawn_by_their_logarithm() -> None:
+    near = relief.contours(plane_of([[1.0, 2, 3], [1, 2, 3], [4, 5, 6]])).content["data"][0]
+    assert near["z"].max() == 6
+    far = relief.contours(plane_of([[0.01, 2, 3], [1, 2, 3], [4, 5, 1000]])).content["data"][0]
+    assert (far["z"].min(), far["z"].max()) == (-2.0, 3.0)
+    assert far["colorbar"]["ticktext"] == ["0.01", "0.1", "1", "10", "100", "1000"]
+    assert far["customdata"].max() == 1000
+
+
+def test_what_is_not_finite_is_left_white_and_counted() -> None:
+    found = relief.contours(plane_of([[1.0, np.nan, 3], [1, np.inf, 3], [4, 5, 6]]))
+    assert np.isnan(found.content["data"][0]["z"]).sum() == 2
+    assert "the highest 6; 2 points have none that is finite" in found.seen
+    assert "Drawn from 8 of 100 rows" in found.seen
+    nothing = relief.surface(plane_of(np.full((3, 3), np.nan)))
+    page("Nothing", [nothing, relief.contours(plane_of(np.full((3, 3), np.inf)))])
+
+
+def test_the_ending_says_what_it_is_by_which_numbers() -> None:
+    found = Curvature(0.25, 1e-4, 4.0, -1.0, 7.0, 0.5, 9, 9)
+    section = relief.ending(found)
+    assert "at a saddle" in section.seen
+    assert ["largest stable learning rate (2 / largest)", 0.5] in section.content.rows
+    assert "highest learning rate of the run" not in str(section.content.rows)
