@@ -122,4 +122,4 @@ def test_the_ending_says_what_it_is_by_which_numbers() -> None:
     section = relief.ending(found)
     assert "at a saddle" in section.seen
     assert ["largest stable learning rate (2 / largest)", 0.5] in section.content.rows
-    assert "highest learning rate of the run" not in str(section.content.rows)
+    assert "learning rate of the recipe" not in str(section.content.rows)

@@ -25,6 +25,12 @@ SPREAD = 30.0
 LEVELS = 24
 """Contours, about."""
 
+BETWEEN = 12
+"""Pieces of the path on a surface from one of its points to the next, so that it follows it."""
+
+LIFT = 0.015
+"""How far the path lies above the surface, as a share of its height: it would flicker within."""
+
 ENDS = "#ffffff"
 """Color of the path: on Cividis white stands out everywhere but at the highest losses."""
 
@@ -122,43 +128,46 @@ def surface(plane: Plane, epochs: Sequence[int] | None = None) -> Section:
         }
     ]  # fmt: skip
     if len(plane.path):
-        losses = _finite(plane.path_losses)
+        x, y, upright = _laid_on(plane, heights)
         data.append(
             {
-                "type": "scatter3d", "mode": "lines+markers", "x": plane.path[:, 0],
-                "y": plane.path[:, 1], "z": np.log10(losses) if logarithmic else losses,
-                "name": "path", "customdata": losses, "text": _when(plane, epochs),
-                "line": {"color": look.color(1), "width": 5},
-                "marker": {"color": look.color(1), "size": 3},
-                "hovertemplate": "%{text}<br>loss %{customdata:.4g}<extra></extra>",
+                "type": "scatter3d", "mode": "lines", "x": x, "y": y, "z": upright,
+                "name": "path", "line": {"color": look.color(1), "width": 6}, "hoverinfo": "skip",
             }
         )  # fmt: skip
-    axes = _axes(plane)
-    upright = {"title": {"text": "loss"}, **_ticks(logarithmic, heights)}
+        every = slice(None, None, BETWEEN)
+        data.append(
+            {
+                "type": "scatter3d", "mode": "markers", "x": x[every], "y": y[every],
+                "z": upright[every], "name": "path", "customdata": _finite(plane.path_losses),
+                "text": _when(plane, epochs), "marker": {"color": look.color(1), "size": 4},
+                "hovertemplate": "%{text}<br>loss there %{customdata:.4g}<extra></extra>",
+            }
+        )  # fmt: skip
     layout = {
         "title": {"text": f"{_title(plane)}, in space"},
         "showlegend": False,
         "height": 560,
         "margin": {"l": 0, "r": 0, "t": 48, "b": 0},
         "scene": {
-            **axes,
-            "zaxis": upright,
+            **_axes(plane, short=True),
+            "zaxis": {"title": {"text": "loss"}, **_ticks(logarithmic, heights)},
             "aspectmode": "manual",
             "aspectratio": {"x": 1, "y": 1, "z": 0.7},
-            "camera": {"eye": {"x": 1.3, "y": -1.5, "z": 0.9}},
+            "camera": {"eye": {"x": 1.45, "y": -1.65, "z": 0.95}, "center": {"z": -0.15}},
         },
     }
     words = "The same plane, to be turned by hand."
     if len(plane.path):
         words += (
-            " The path stands at its own losses: where it runs beside the surface, the descent was "
-            "off this plane."
+            " The path is laid onto the surface; the descent itself ran beside this plane, at the "
+            "losses that its points show when they are touched."
         )
     return Section(f"{_title(plane)}, in space", {"data": data, "layout": layout}, words)
 
 
 def ending(found: Curvature, rate: float | None = None) -> Section:
-    """Say where a run ended, by curvature, with the numbers; rate: the run's highest."""
+    """Say where a run ended, by curvature, with the numbers; rate: the recipe's learning rate."""
     rows: list[list[object]] = [
         ["loss", found.loss],
         ["gradient norm", found.gradient_norm],
@@ -168,7 +177,7 @@ def ending(found: Curvature, rate: float | None = None) -> Section:
         ["largest stable learning rate (2 / largest)", found.stable_rate],
     ]
     if rate is not None:
-        rows.append(["highest learning rate of the run", rate])
+        rows.append(["learning rate of the recipe", rate])
     return Section(
         "Where the run ended",
         Grid(["of the training loss there", "value"], rows),
@@ -223,13 +232,29 @@ def _title(plane: Plane) -> str:
     return "Loss over the path's plane" if len(plane.path) else "Loss around the network"
 
 
-def _axes(plane: Plane) -> dict[str, dict[str, Any]]:
-    """Name the two directions."""
-    names = ["first random direction", "second random direction"]
+def _laid_on(plane: Plane, heights: Array) -> tuple[Array, Array, Array]:
+    """Give the path laid onto the surface, `BETWEEN` pieces from one of its points to the next."""
+    from scipy.interpolate import RegularGridInterpolator
+
+    count = len(plane.path)
+    at = np.linspace(0, count - 1, BETWEEN * (count - 1) + 1)
+    x, y = (np.interp(at, np.arange(count), plane.path[:, axis]) for axis in (0, 1))
+    shown = heights[np.isfinite(heights)]
+    above = LIFT * float(np.ptp(shown)) if shown.size else 0.0
+    upright = RegularGridInterpolator((plane.y, plane.x), heights)(np.stack([y, x], -1))
+    return x, y, upright + above
+
+
+def _axes(plane: Plane, short: bool = False) -> dict[str, dict[str, Any]]:
+    """Name the two directions; short: as there is room for in space."""
+    words = ("x", "y") if short else ("first random direction", "second random direction")
+    names = list(words)
     if len(plane.path):
+        places = ("x", "y") if short else ("first main component", "second main component")
+        of = "" if short else " of the path"
         names = [
-            f"{place} main component ({share:.0%} of the path)"
-            for place, share in zip(("first", "second"), plane.explained, strict=True)
+            f"{place} ({share:.0%}{of})"
+            for place, share in zip(places, plane.explained, strict=True)
         ]
     return {
         axis: {"title": {"text": name}}
