@@ -1,7 +1,7 @@
 """Downslope against PyTorch, JAX and scikit-learn; run by ``make bench``.
 
     python benchmarks/peers.py [--rows REGEX] [--quick] [--rounds N] [--no-write]
-    python benchmarks/peers.py --memory | --startup
+    python benchmarks/peers.py --memory | --startup | --landscapes
 
 The full run takes some five minutes and writes RESULTS.md; part of the rows, or --quick, does not.
 """
@@ -21,6 +21,7 @@ from rich.live import Live
 from rich.text import Text
 
 from footprint import memory, startup
+from landscapes import landscapes
 from results import Results, markdown, show
 from rounds import Measurements, measure
 from rows import ROWS, Row
@@ -39,6 +40,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--no-write", action="store_true", help="leave RESULTS.md as it is")
     parser.add_argument("--memory", action="store_true", help="only memory of full-batch descent")
     parser.add_argument("--startup", action="store_true", help="only time to start")
+    parser.add_argument("--landscapes", action="store_true", help="only landscapes and curvature")
     arguments = parser.parse_args()
     if arguments.rounds < 1:
         parser.error(f"--rounds takes a number from 1; got {arguments.rounds}")
@@ -73,15 +75,16 @@ def _measure(rows: list[Row], rounds: int, budget: float, console: Console) -> M
 def main() -> None:
     arguments = _arguments()
     console = Console(width=None if sys.stdout.isatty() else 110)
-    only = [f for f in (memory, startup) if getattr(arguments, f.__name__)]
+    beside: list[Callable[[], object]] = [memory, startup, landscapes]
+    only = [f for f in beside if getattr(arguments, f.__name__)]
     if only:
-        console.print("\n".join(_footprint([*only])), markup=False)
+        console.print("\n".join(_footprint(only)), markup=False)
         return
     rows = _chosen(arguments.rows)
     rounds = 1 if arguments.quick else arguments.rounds
     found = _measure(rows, rounds, BUDGET / 3 if arguments.quick else BUDGET, console)
     full = not arguments.quick and arguments.rows is None
-    footprint = _footprint([memory, startup]) if full and "Downslope" not in found.absent else []
+    footprint = _footprint(beside) if full and "Downslope" not in found.absent else []
     results = Results(found, footprint)
     show(results, console)
     if full and not arguments.no_write:

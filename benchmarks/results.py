@@ -200,7 +200,7 @@ def _notes(results: Results) -> Iterator[tuple[str, list[str]]]:
     if compiled := list(_compiled(found)):
         yield "Compilation", compiled
     if results.footprint:
-        yield "Memory and start", list(results.footprint)
+        yield "Memory, start and landscapes", list(results.footprint)
     if found.absent:
         yield "Absent", [f"{name}: {why}" for name, why in found.absent.items()]
 
