@@ -11,6 +11,7 @@ from downslope.commands.compare import compare
 from downslope.commands.descend import descend
 from downslope.commands.fit import fit
 from downslope.commands.predict import predict
+from downslope.commands.report import report
 from downslope.errors import DownslopeError, NonFiniteError
 
 app = cyclopts.App(
@@ -22,6 +23,7 @@ app.command(fit)
 app.command(predict)
 app.command(descend)
 app.command(compare)
+app.command(report)
 app.command(lists.list_datasets, name="datasets")
 app.command(lists.list_functions, name="functions")
 for listing in (lists.rules, lists.activations, lists.initializers, lists.losses, lists.schedules):

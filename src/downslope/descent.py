@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from downslope import table as tables
+from downslope.account import Account
 from downslope.checkpoint import Checkpoint
 from downslope.course import Course, Data, Watcher
 from downslope.curvature import Curvature, measure
@@ -21,6 +22,7 @@ from downslope.interrupt import interruptible
 from downslope.landscape import Line, Plane, line, path_plane, plane
 from downslope.model import Model
 from downslope.network import BuiltNetwork
+from downslope.plots import Plots
 from downslope.preparation import Preparation
 from downslope.recipe import Recipe
 from downslope.recording import Recording, as_recording
@@ -100,6 +102,26 @@ class Run:
     def seconds(self) -> float:
         """Seconds spent in steps and in scoring held-out rows."""
         return self.history.seconds
+
+    @property
+    def plot(self) -> Plots:
+        """The run's pictures: `run.plot.loss()` and others (see `Plots`)."""
+        return Plots(self.account())
+
+    def account(self, name: str | None = None) -> Account:
+        """Give what the run's pictures and its page are made from, under a name."""
+        training, held_out = self.data.training, self.data.held_out
+        data = {
+            "name": self.table.name,
+            "rows": len(self.table),
+            "columns": len(self.table.feature_names),
+            "training": len(training),
+            "held_out": len(held_out),
+        }
+        return Account(
+            name or self.table.name, data, self.model, self.history, self.reason, self.scores,
+            self.trace, None, self.table, training, held_out, self.snapshots,
+        )  # fmt: skip
 
     def predict(self, source: Any) -> Array:
         """Predict the target of new rows (see `Model.predict`)."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from downslope.commands.settings import UNCHANGED, Settings
 from downslope.commands.source import load
@@ -19,11 +20,13 @@ def fit(
     recipe: Path | None = None,
     out: Path | None = None,
     settings: Settings = UNCHANGED,
+    page: bool = True,
+    record: Literal["default", "all", "none"] = "default",
     checkpoint: Path | None = None,
     resume: bool = False,
     threads: int | None = None,
 ) -> None:
-    """Train a network on a table; leave a model and a summary behind.
+    """Train a network on a table; leave a model, a summary and a page of pictures behind.
 
     Parameters
     ----------
@@ -34,9 +37,14 @@ def fit(
     recipe
         A recipe in TOML or JSON; options given beside it win.
     out
-        Where to write, without ending: OUT.downslope and OUT.json. By default the source's name.
+        Where to write, without ending: OUT.downslope, OUT.json, OUT.trace.parquet and OUT.html.
+        By default the source's name.
     settings
         The recipe's fields.
+    page
+        Write OUT.html: the run in pictures, in one file.
+    record
+        Which steps are recorded in OUT.trace.parquet: by default up to some 200 of them.
     checkpoint
         A directory for the state of the run, from which --resume goes on.
     resume
@@ -49,6 +57,8 @@ def fit(
     chosen = settings.edit(Recipe() if recipe is None else Recipe.read(recipe))
     read = load(source, target)
     out = Path(Path(source).stem) if out is None else out
+    from downslope import report
+    from downslope.account import TRACE
     from downslope.descent import descend
     from downslope.kernels.jit import is_cached
     from downslope.kernels.loop import descend as loop
@@ -61,32 +71,30 @@ def fit(
     failure: NonFiniteError | None = None
     try:
         run = descend(
-            chosen, read, threads=threads, watchers=[lines], checkpoint=checkpoint, resume=resume
-        )
+            chosen, read, threads=threads, watchers=[lines], checkpoint=checkpoint, resume=resume,
+            record=record,
+        )  # fmt: skip
     except NonFiniteError as error:
         if error.run is None:
             raise
         failure, run = error, error.run
     lines.close()
     files = {"model": run.save(out.with_name(out.name + ".downslope"))}
-    files["summary"] = _write_summary(run, read, out.with_name(out.name + ".json"))
+    account = run.account(out.name)
+    account = replace(account, predictions=account.predicted())
+    files["summary"] = _write_summary(account, out.with_name(out.name + ".json"))
+    if record != "none":
+        files["trace"] = run.trace.save(out.with_name(out.name + TRACE))
+    if page:
+        files["page"] = report.write(out.with_name(out.name + ".html"), [account])
     print_summary(run, f"{source}: {len(read):,} rows, {len(read.feature_names)} columns", files)
     if failure is not None:
         raise failure
 
 
-def _write_summary(run: Any, read: Any, path: Path) -> Path:
-    """Write what the summary says, and every epoch, as JSON."""
+def _write_summary(account: Any, path: Path) -> Path:
+    """Write what is known of the run, but for its trace, as JSON."""
     from downslope.storage import write_atomically
 
-    summary = {
-        "data": {"name": read.name, "rows": len(read), "columns": len(read.feature_names)},
-        "network": run.network.describe(),
-        "parameters": int(run.network.theta.size),
-        "stopped": run.reason,
-        "scores": run.scores,
-        "recipe": run.recipe.to_dict(),
-        "history": run.history.to_dict(),
-    }
-    write_atomically(path, json.dumps(summary, indent=1).encode())
+    write_atomically(path, json.dumps(account.summary(), indent=1).encode())
     return path

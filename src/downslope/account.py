@@ -1,0 +1,208 @@
+"""The account of a run: all that its pictures and its page are made from, in memory or on disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from downslope.errors import ModelFileError
+from downslope.history import History
+from downslope.model import Model
+from downslope.recipe import Recipe
+from downslope.snapshots import Snapshots
+from downslope.table import Table
+from downslope.trace import Trace
+
+Array = npt.NDArray[Any]
+
+TRACE = ".trace.parquet"
+"""Ending of the trace's file, beside the model's .downslope."""
+
+PAIRS = 1000
+"""Pairs of target and prediction that are kept of a regression: a cloud shows no more."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a network predicts for rows whose target is known.
+
+    Attributes
+    ----------
+    rows
+        Which: "held-out" or "training".
+    classes
+        Names of the classes; of the target's columns for several labels and for regressions.
+    counts
+        Of classes, (classes, classes): rows by target and by prediction. Of several labels,
+        (columns, 4): rightly 0, wrongly 1, wrongly 0, rightly 1. Of a regression empty.
+    pairs
+        Of a regression, (rows, columns, 2): target and prediction of at most `PAIRS` rows.
+    """
+
+    rows: str
+    classes: tuple[str, ...]
+    counts: Array
+    pairs: Array
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give it as plain data."""
+        return {
+            "rows": self.rows,
+            "classes": list(self.classes),
+            "counts": self.counts.tolist(),
+            "pairs": self.pairs.tolist(),
+        }
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Predictions:
+        """Read what `to_dict` gave."""
+        counts, pairs = np.asarray(plain["counts"], np.int64), np.asarray(plain["pairs"], float)
+        return cls(str(plain["rows"]), tuple(plain["classes"]), counts, pairs)
+
+    @classmethod
+    def of(cls, model: Model, table: Table, training: Array, held_out: Array) -> Predictions:
+        """Predict the rows held out, or those trained on where there are none."""
+        chosen, kind = (held_out, "held-out") if len(held_out) else (training, "training")
+        assert table.target is not None
+        target, task = np.asarray(table.target[chosen]), model.network.task
+        no_counts, no_pairs = np.zeros((0, 0), np.int64), np.zeros((0, 1, 2))
+        names = tuple(str(each) for each in table.target_names)
+        if task == "regression":
+            some = np.linspace(0, len(chosen) - 1, min(len(chosen), PAIRS)).astype(np.int64)
+            predicted = model.predict(table.features[chosen[some]])
+            pairs = np.stack([target[some].astype(float), predicted.astype(float)], -1)
+            return cls(kind, names, no_counts, pairs.reshape(len(some), -1, 2))
+        predicted = model.predict(table.features[chosen])
+        if task == "multilabel":
+            both = 2 * (target > 0.5) + predicted.reshape(target.shape)
+            counts = np.stack([np.sum(both == each, axis=0) for each in range(4)], -1)
+            return cls(kind, names, counts.astype(np.int64), no_pairs)
+        classes = model.preparation.classes
+        place = {each: k for k, each in enumerate(classes)}
+        counts = np.zeros((len(classes), len(classes)), np.int64)
+        rows = [[place[each] for each in values.tolist()] for values in (target, predicted)]
+        np.add.at(counts, tuple(rows), 1)
+        return cls(kind, tuple(str(each) for each in classes), counts, no_pairs)
+
+
+@dataclass(frozen=True)
+class Account:
+    """What is known of a run.
+
+    Attributes
+    ----------
+    name
+        What the page calls it.
+    data
+        "name", "rows", "columns" of the table.
+    model, history, reason, scores
+        As in `Run`.
+    trace
+        What was recorded of its steps; None if nothing was.
+    predictions
+        None where it is still to be predicted, or cannot be.
+    table, training, held_out, snapshots
+        As in `Run` and its data; None where the run was read from files.
+    """
+
+    name: str
+    data: Mapping[str, Any]
+    model: Model
+    history: History
+    reason: str
+    scores: Mapping[str, Mapping[str, float]]
+    trace: Trace | None = None
+    predictions: Predictions | None = None
+    table: Table | None = None
+    training: Array | None = None
+    held_out: Array | None = None
+    snapshots: Snapshots | None = None
+
+    @property
+    def recipe(self) -> Recipe | None:
+        """How it was trained; None where that held functions."""
+        return self.model.recipe
+
+    @property
+    def task(self) -> str:
+        """What kind of target it has."""
+        return self.model.network.task
+
+    @property
+    def score_name(self) -> str:
+        """What its score is called."""
+        return "R2" if self.task == "regression" else "accuracy"
+
+    @property
+    def failed(self) -> bool:
+        """Say whether it ended because something was not finite."""
+        return self.reason.startswith("not finite")
+
+    def predicted(self) -> Predictions | None:
+        """Give the predictions: the one that was read, or else predicted now; None without rows."""
+        if self.predictions is not None or self.table is None:
+            return self.predictions
+        assert self.training is not None
+        assert self.held_out is not None
+        return Predictions.of(self.model, self.table, self.training, self.held_out)
+
+    def summary(self) -> dict[str, Any]:
+        """Give what a summary file holds, as plain data; `read` makes an account of it again."""
+        network, predictions = self.model.network, self.predicted()
+        return {
+            "data": dict(self.data),
+            "network": network.describe(),
+            "parameters": int(network.theta.size),
+            "stopped": self.reason,
+            "scores": {rows: dict(values) for rows, values in self.scores.items()},
+            "recipe": None if self.recipe is None else self.recipe.to_dict(),
+            "history": self.history.to_dict(),
+            "predictions": None if predictions is None else predictions.to_dict(),
+        }
+
+    @classmethod
+    def read(cls, path: str | Path) -> Account:
+        """Read the account of a model from its file, the summary and the trace beside it.
+
+        Without the summary there is no history, without the trace no X-ray.
+
+        Raises
+        ------
+        MissingFileError
+            If there is no model of that name.
+        ModelFileError
+            If the model, its summary or its trace is damaged, or no file of Downslope.
+        """
+        path = Path(path)
+        model = Model.load(path)
+        reason, beside = str(model.summary.get("reason", "")), path.with_suffix(".json")
+        recorded = path.with_suffix(TRACE)
+        trace = Trace.load(recorded) if recorded.is_file() else None
+        if not beside.is_file():
+            return cls(path.stem, {}, model, History(), reason, {}, trace)
+        try:
+            plain = json.loads(beside.read_text(encoding="utf-8"))
+            known = {each.name for each in fields(History)}
+            kept = {key: value for key, value in plain["history"].items() if key in known}
+            predictions = plain.get("predictions")
+            return cls(
+                path.stem,
+                plain["data"],
+                model,
+                History(**kept),
+                str(plain["stopped"]),
+                plain["scores"],
+                trace,
+                predictions=None if predictions is None else Predictions.from_dict(predictions),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ModelFileError(
+                f"{beside} is damaged or no summary of Downslope ({type(error).__name__}: "
+                f"{error}): move it away to have a page of the model alone"
+            ) from error

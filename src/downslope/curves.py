@@ -1,0 +1,345 @@
+"""Pictures along the steps: loss, score, learning rate, gradient norm, noise; several runs in one.
+
+Each function gives a `Section`: the figure as plain data for Plotly, and what to look for in it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from downslope import look
+from downslope.account import Account
+from downslope.page import Section
+
+Array = npt.NDArray[Any]
+Series = dict[str, Any]
+
+POINTS = 800
+"""Points of a drawn curve, about one for each pixel of its width."""
+
+SPREAD = 30.0
+"""Ratio of largest to smallest above which an axis is logarithmic: one and a half decades."""
+
+LOWEST_SCORE = -1.0
+"""R2 below which an axis does not go: there a network is worse than useless, by however much."""
+
+
+def thin(x: Any, y: Any, most: int = POINTS) -> tuple[Array, Array]:
+    """Take points out of a curve where there are more than `most`, but no peak and no gap.
+
+    Of each of most/2 stretches the lowest and the highest point stay, of a stretch of NaN one.
+
+    >>> x, y = thin(np.arange(1000), np.sin(np.arange(1000)), most=10)
+    >>> len(x), bool(y.max() > 0.999)
+    (12, True)
+    """
+    x, y = np.asarray(x), np.asarray(y, float)
+    if len(x) <= most:
+        return x, y
+    kept = {0, len(x) - 1}
+    for part in np.array_split(np.arange(len(x)), most // 2):
+        values = y[part]
+        low, high = (
+            np.where(np.isnan(values), math.inf, values),
+            np.where(np.isnan(values), -math.inf, values),
+        )
+        kept |= {int(part[low.argmin()]), int(part[high.argmax()])}
+    chosen = np.array(sorted(kept))
+    return x[chosen], y[chosen]
+
+
+def line(x: Any, y: Any, name: str, number: int, **style: Any) -> Series:
+    """Give a curve with the color of its number; `style` goes into the line."""
+    x, y = thin(x, y)
+    return {
+        "type": "scatter",
+        "mode": "lines" if len(x) > 1 else "markers",
+        "x": x,
+        "y": y,
+        "name": look.plain(name),
+        "line": {"color": look.color(number), "width": 2, **style},
+        "marker": {"color": look.color(number), "size": 8},
+    }
+
+
+def axis(title: str, *values: Any) -> dict[str, Any]:
+    """Give an axis with its title; a logarithmic one where positive values lie far apart."""
+    shown = np.concatenate([np.ravel(np.asarray(each, float)) for each in values] or [np.empty(0)])
+    shown = shown[np.isfinite(shown)]
+    if not shown.size or shown.min() <= 0 or shown.max() < SPREAD * shown.min():
+        return {"title": {"text": title}}
+    decades = math.log10(shown.max() / shown.min())
+    ticks = "D2" if decades < 2 else 1 + int(decades) // 8
+    few = shown.min() >= 1e-4 and shown.max() <= 1e5
+    numbers = {"tickformat": "~g"} if few else {"exponentformat": "power"}
+    return {"title": {"text": title}, "type": "log", "dtick": ticks, **numbers}
+
+
+def figure(data: Sequence[Series], title: str, x: Any, y: Any, **layout: Any) -> dict[str, Any]:
+    """Give a figure of one pair of axes."""
+    return {
+        "data": list(data),
+        "layout": {
+            "title": {"text": title},
+            "xaxis": x,
+            "yaxis": y,
+            "showlegend": len(data) > 1,
+            **layout,
+        },
+    }
+
+
+def level(x: Any, y: float, name: str) -> Series:
+    """Give a dotted horizontal line from the first to the last x."""
+    ends = [x[0], x[-1]] if len(x) else []
+    return {
+        "type": "scatter", "mode": "lines", "x": ends, "y": [y] * len(ends),
+        "name": look.plain(name),
+        "line": {"color": look.color(5), "width": 1.5, "dash": "dot"},
+    }  # fmt: skip
+
+
+def label(account: Account, accounts: Sequence[Account], what: str) -> str:
+    """Name a curve: by what it shows, with the run's name before it where there are several."""
+    return what if len(accounts) == 1 else f"{account.name}: {what}"
+
+
+def steps_of(account: Account, column: str) -> tuple[Array, Array]:
+    """Give the recorded steps and a column of the trace; empty where there is none."""
+    if account.trace is None or not len(account.trace.steps):
+        return np.empty(0), np.empty(0)
+    frame = account.trace.steps
+    return frame["step"].to_numpy(), frame[column].to_numpy().astype(float)
+
+
+def loss(accounts: Sequence[Account]) -> Section:
+    """Draw the training and the held-out loss by epoch; by step where there were no two epochs."""
+    by_epoch = any(account.history.epochs > 1 for account in accounts)
+    data: list[Series] = []
+    for number, account in enumerate(accounts):
+        history = account.history
+        if not by_epoch:
+            x, y = steps_of(account, "loss")
+            data += [line(x, y, label(account, accounts, "training"), number)] if len(x) else []
+            continue
+        x = np.arange(1, history.epochs + 1)
+        data.append(line(x, history.losses, label(account, accounts, "training"), number))
+        if history.validation_losses:
+            name = label(account, accounts, "held out")
+            style: dict[str, Any] = {"dash": "dash"} if len(accounts) > 1 else {}
+            other = number if len(accounts) > 1 else 1
+            data.append(line(x, history.validation_losses, name, other, **style))
+            if len(accounts) == 1:
+                data.append(_best(account))
+    across = {"title": {"text": "epoch" if by_epoch else "step"}}
+    content = figure(data, "Loss", across, axis("loss", *(each["y"] for each in data)))
+    return Section(
+        f"Loss by {'epoch' if by_epoch else 'step'}",
+        content if data else None,
+        "Both curves should fall and then lie flat. If the training loss falls on while the "
+        "held-out loss rises, the network learns its rows by heart; if neither falls, the learning "
+        "rate is far off or no gradient arrives."
+        if data
+        else "The run ended before its first epoch did, and its steps were not recorded.",
+        _seen_in_losses(accounts[0]) if len(accounts) == 1 else "",
+    )
+
+
+def _best(account: Account) -> Series:
+    """Mark the epoch whose theta was kept."""
+    best = account.history.best_epoch
+    return {
+        "type": "scatter", "mode": "markers", "x": [best],
+        "y": [account.history.validation_losses[best - 1]], "name": f"kept: epoch {best}",
+        "marker": {"color": look.color(1), "size": 10, "symbol": "diamond"},
+    }  # fmt: skip
+
+
+def _seen_in_losses(account: Account) -> str:
+    history = account.history
+    if history.epochs < 2:
+        return ""
+    first, last = history.losses[0], history.losses[-1]
+    text = f"The training loss went from {first:.3g} to {last:.3g} in {history.epochs:,} epochs"
+    if not history.validation_losses:
+        return text + "."
+    best, ended = history.best_epoch, history.validation_losses[-1]
+    lowest = history.validation_losses[best - 1]
+    text += f"; the held-out loss was lowest in epoch {best:,} ({lowest:.3g})"
+    if best < history.epochs and ended > 1.1 * lowest > 0:
+        text += f" and ended {ended / lowest - 1:.0%} above that: from there on it learned by heart"
+    return text + "."
+
+
+def score(accounts: Sequence[Account]) -> Section:
+    """Draw the held-out score by epoch, with the trivial predictor's."""
+    names = {account.score_name for account in accounts}
+    name = names.pop() if len(names) == 1 else "score"
+    data = [
+        line(
+            np.arange(1, account.history.epochs + 1),
+            account.history.validation_scores,
+            label(account, accounts, "held out"),
+            number + (len(accounts) == 1),
+        )
+        for number, account in enumerate(accounts)
+        if account.history.validation_scores
+    ]
+    if not data:
+        words = "No row was held out, or no epoch was finished: there is no score by epoch."
+        return Section("Score by epoch", None, words)
+    shown = np.concatenate([np.asarray(each["y"], float) for each in data])
+    trivial = [a.scores["validation"]["trivial"] for a in accounts if "validation" in a.scores]
+    trivial = trivial if len(set(trivial)) == 1 else []
+    if trivial:
+        what = "the mean" if name == "R2" else "the most frequent class"
+        longest = max((each["x"] for each in data), key=len)
+        data.append(level(longest, trivial[0], f"trivial: {what}"))
+    lowest = np.nanmin([*shown, *trivial])
+    scale: dict[str, Any] = {"title": {"text": name}}
+    if np.nanmax(shown) > LOWEST_SCORE:
+        scale["range"] = [max(lowest - 0.05, LOWEST_SCORE if lowest < 0 else -0.03), 1.03]
+    best = max(accounts, key=_score_of)
+    seen = f"{name} {decimals(_score_of(best))} on held-out rows with the theta that was kept"
+    seen = f"The best is {best.name}: {seen}" if len(accounts) > 1 else seen[0].upper() + seen[1:]
+    if trivial:
+        seen += f"; the trivial predictor has {decimals(trivial[0])}"
+    return Section(
+        "Score by epoch",
+        figure(data, "Score", {"title": {"text": "epoch"}}, scale, showlegend=True),
+        "It should rise well above the dotted line, which is what one gets without looking at the "
+        "features.",
+        f"{seen}.",
+    )
+
+
+def decimals(value: float, places: int = 3) -> str:
+    """Write a score, without a minus before what rounds to 0.
+
+    >>> decimals(-0.00001), decimals(0.98765)
+    ('0.000', '0.988')
+    """
+    return f"{round(value, places) + 0.0:.{places}f}"
+
+
+def _score_of(account: Account) -> float:
+    return float(account.scores.get("validation", {}).get("score", -math.inf))
+
+
+def learning_rate(accounts: Sequence[Account]) -> Section:
+    """Draw the learning rate in force: by recorded step, or by epoch without a trace."""
+    by_step = all(len(steps_of(account, "learning_rate")[0]) for account in accounts)
+    data = []
+    for number, account in enumerate(accounts):
+        x, y = steps_of(account, "learning_rate")
+        if not by_step:
+            y = np.asarray(account.history.learning_rates)
+            x = np.arange(1, len(y) + 1)
+        if len(x):
+            data.append(line(x, y, label(account, accounts, "learning rate"), number, shape="hv"))
+    if not data:
+        words = "No step was recorded and no epoch finished: the learning rate is not known."
+        return Section("Learning rate", None, words)
+    rates = np.concatenate([each["y"] for each in data])
+    # A schedule that ends at 0, as cosine, has a few small values; others go down for good.
+    low = np.quantile(rates, 0.25) * SPREAD < rates.max()
+    up = axis("learning rate", *([rates] if low else []))
+    if "type" not in up:
+        up["rangemode"] = "tozero"
+    across = {"title": {"text": "step" if by_step else "epoch"}}
+    return Section(
+        "Learning rate",
+        figure(data, "Learning rate", across, up),
+        "The schedule as it was in force. Where the loss jumps about, the rate is high; where it "
+        "creeps, the rate may have come down too soon.",
+    )
+
+
+def gradient_norm(accounts: Sequence[Account]) -> Section:
+    """Draw the norm of the whole gradient before and after clipping."""
+    data, seen = [], ""
+    for number, account in enumerate(accounts):
+        x, before = steps_of(account, "gradient_norm")
+        _, after = steps_of(account, "clipped_norm")
+        if not len(x):
+            continue
+        clipped = after < before * (1 - 1e-6)
+        data.append(line(x, before, label(account, accounts, "gradient norm"), number))
+        if clipped.any():
+            other, name = number + (len(accounts) == 1), label(account, accounts, "after clipping")
+            data.append(line(x, after, name, other, dash="dash"))
+        if len(accounts) == 1 and clipped.any():
+            seen = f"Clipped in {int(clipped.sum())} of {len(x)} recorded steps."
+    return Section(
+        "Gradient norm",
+        figure(
+            data,
+            "Gradient norm",
+            {"title": {"text": "step"}},
+            axis("norm of dL/dθ", *(each["y"] for each in data)),
+        )
+        if data
+        else None,
+        "It falls as the loss comes near an optimum. Jumps upward are exploding gradients: "
+        "clipping bounds them."
+        if data
+        else "No step was recorded.",
+        seen,
+    )
+
+
+def noise(accounts: Sequence[Account]) -> Section:
+    """Draw the simple noise scale against the batch that was used."""
+    data: list[Series] = []
+    batches: set[int] = set()
+    seen = ""
+    for number, account in enumerate(accounts):
+        x, y = steps_of(account, "noise_scale")
+        _, averaged = steps_of(account, "suggested_batch")
+        good, steady = (np.isfinite(each) & (each > 0) for each in (y, averaged))
+        if not good.any():
+            continue
+        batch = batch_of(account)
+        points = {**line(x[good], y[good], "", number), "mode": "markers", "showlegend": False}
+        points |= {"opacity": 0.4, "marker": {"color": look.color(number), "size": 4}}
+        data.append(points)
+        name = label(account, accounts, "noise scale, averaged")
+        data.append(line(x[steady], averaged[steady], name, number))
+        if batch not in batches:
+            data.append(level(x, batch, f"batch used: {batch:,}"))
+            batches.add(batch)
+        if len(accounts) == 1 and steady.any():
+            seen = _seen_in_noise(float(averaged[steady][-1]), batch)
+    if not data:
+        words = "No gradient noise was recorded, so nothing is said of the batch."
+        return Section("Noise scale and batch", None, words)
+    up = axis("rows", *(each["y"] for each in data))
+    return Section(
+        "Noise scale and batch",
+        figure(data, "Noise scale", {"title": {"text": "step"}}, up),
+        "The noise scale tr(Σ)/|G|² is the batch at which noise and gradient weigh the same "
+        "(McCandlish et al. 2018). Far below it, a larger batch saves steps; far above it, more "
+        "rows a step are spent for nothing. It usually grows as the loss falls.",
+        seen,
+    )
+
+
+def _seen_in_noise(scale: float, batch: int) -> str:
+    text = f"At the end the noise scale is about {scale:,.2g} rows, the batch {batch:,}"
+    if scale >= 100:
+        text = f"At the end the noise scale is about {scale:,.0f} rows, the batch {batch:,}"
+    if batch > 3 * scale:
+        return text + ": a smaller batch would do as much in each step."
+    if batch < scale / 3:
+        return text + ": larger batches would still save steps."
+    return text + ": they fit."
+
+
+def batch_of(account: Account) -> int:
+    """Give how many rows a step had; an epoch's last may have had fewer."""
+    return int(steps_of(account, "rows")[1].max())

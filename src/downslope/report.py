@@ -1,0 +1,204 @@
+"""The page of a run, and of several runs on the same axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from downslope import curves, flow, page, prediction, signals
+from downslope.account import Account
+from downslope.errors import InvalidValueError
+from downslope.page import Grid, Section
+from downslope.recipe import Descent, Network
+from downslope.terminal import duration
+
+MOST_RUNS = 12
+"""Runs on one page at most: twice as many as there are colors; more cannot be told apart."""
+
+
+def write(path: str | Path, accounts: Sequence[Account]) -> Path:
+    """Write the page of one run, or one page of several runs; give its path.
+
+    Raises
+    ------
+    InvalidValueError
+        For no run, or more than `MOST_RUNS`.
+    """
+    if not 1 <= len(accounts) <= MOST_RUNS:
+        raise InvalidValueError(
+            f"a page shows 1 to {MOST_RUNS} runs; got {len(accounts)}: make several pages"
+        )
+    if len(accounts) == 1:
+        (account,) = accounts
+        return page.write(path, account.name, sections_of(account), lead(account), facts(account))
+    names = ", ".join(account.name for account in accounts)
+    return page.write(path, f"{len(accounts)} runs: {names}", sections_of_several(accounts))
+
+
+def sections_of(account: Account) -> list[Section]:
+    """Give the sections of a run's page; what there is no picture of comes last, as a list."""
+    several = [account]
+    sections = [
+        curves.loss(several),
+        curves.score(several),
+        *([prediction.residuals(account)] if account.task == "regression" else []),
+        *([prediction.confusion(account)] if account.task != "regression" else []),
+        *([prediction.boundary(account)] if account.model.network.inputs == 2 else []),
+    ]
+    if flow.recorded(account):
+        sections += [
+            flow.gradient_flow(account),
+            signals.activations(account),
+            signals.z(account),
+            signals.dead(account),
+            signals.flat(account),
+            signals.gradients(account),
+            flow.updates(account),
+            curves.noise(several),
+            curves.gradient_norm(several),
+        ]
+    sections.append(curves.learning_rate(several))
+    shown = [section for section in sections if section.content is not None]
+    left_out = [
+        [section.heading, section.sentence] for section in sections if section.content is None
+    ]
+    if not flow.recorded(account):
+        left_out.append(["The layers", flow.NOT_RECORDED])
+    shown.append(recipe_table(several))
+    if left_out:
+        grid = Grid(["picture", "why it is not here"], left_out)
+        shown.append(Section("Not on this page", grid, "The rest is above."))
+    return shown
+
+
+def sections_of_several(accounts: Sequence[Account]) -> list[Section]:
+    """Give the sections of a page of several runs: the same axes for all of them."""
+    pictures = [
+        curves.loss(accounts),
+        curves.score(accounts),
+        curves.learning_rate(accounts),
+        curves.gradient_norm(accounts),
+        flow.profile(accounts, "dw_rms", "Gradient by layer", "rms of dL/dW"),
+        flow.profile(accounts, "update_ratio", "Update ratio by layer", "|Δw| / |w|"),
+        flow.profile(accounts, "y_std", "Spread of outputs by layer", "standard deviation of y"),
+        flow.profile(accounts, "dead", "Dead units by layer", "share"),
+        flow.profile(accounts, "flat", "Flat zone by layer", "share"),
+        curves.noise(accounts),
+    ]
+    return [
+        overview(accounts),
+        *(section for section in pictures if section.content is not None),
+        recipe_table(accounts),
+    ]
+
+
+def overview(accounts: Sequence[Account]) -> Section:
+    """Give the runs as a table: how good, how long, why each stopped."""
+    rows = [
+        [
+            account.name,
+            account.scores.get("validation", {}).get("score", float("nan")),
+            account.scores.get("training", {}).get("score", float("nan")),
+            account.history.epochs,
+            account.history.steps,
+            duration(account.history.seconds),
+            account.reason,
+        ]
+        for account in accounts
+    ]
+    what = "/".join(sorted({account.score_name for account in accounts}))
+    header = [
+        "run",
+        f"{what}, held out",
+        f"{what}, trained on",
+        "epochs",
+        "steps",
+        "time",
+        "stopped",
+    ]
+    words = "One run each: a difference of a few rows may be chance."
+    return Section("The runs", Grid(header, rows), words, wide=True)
+
+
+def lead(account: Account) -> str:
+    """Say in a sentence or two what came of the run."""
+    if not account.history.steps and not account.scores:
+        return "Of this model only its file is here, not the summary that fit writes beside it."
+    if account.failed:
+        return f"This run failed: {account.reason.removeprefix('not finite: ')}."
+    score = account.scores.get("validation") or account.scores.get("training")
+    if not score:
+        return ""
+    rows = "held-out rows" if "validation" in account.scores else "its training rows"
+    better = "no better than" if score["score"] <= score["trivial"] else "against"
+    kind = "the mean" if account.task == "regression" else "the most frequent class"
+    name = account.score_name[0].upper() + account.score_name[1:]
+    return (
+        f"{name} {curves.decimals(score['score'], 4)} on {rows}, {better} "
+        f"{curves.decimals(score['trivial'], 4)} of {kind}."
+    )
+
+
+def facts(account: Account) -> dict[str, object]:
+    """Give the key facts of a run by name."""
+    network, history, data = account.model.network, account.history, account.data
+    widths = " - ".join(str(units) for units in (network.inputs, *network.layout.plan["units"]))
+    found: dict[str, object] = {}
+    if data:
+        found["data"] = f"{data['name']}: {data['rows']:,} rows, {data['columns']:,} columns"
+        if "training" in data:
+            found["split"] = f"{data['training']:,} trained on, {data['held_out']:,} held out"
+    found["network"] = f"{widths}, {network.task}, {network.output_activation} + {network.loss}"
+    found["weights"] = f"{network.theta.size:,} parameters in {network.theta.dtype}"
+    if history.steps:
+        shown = f"{history.epochs:,} epochs, {history.steps:,} steps"
+        found["descent"] = f"{shown}, {duration(history.seconds)}"
+    if account.reason:
+        found["stopped"] = account.reason
+    if history.validation_losses:
+        found["kept"] = f"the theta of epoch {history.best_epoch:,}, best on held-out rows"
+    for rows, values in account.scores.items():
+        name = f"{account.score_name}, {'held out' if rows == 'validation' else 'trained on'}"
+        shown, trivial = (curves.decimals(values[each], 4) for each in ("score", "trivial"))
+        found[name] = f"{shown} (trivial: {trivial})"
+    return found
+
+
+def recipe_table(accounts: Sequence[Account]) -> Section:
+    """Give the recipes as a table: of one run all fields, of several what differs."""
+    heading = "Recipe"
+    known = [account.recipe for account in accounts]
+    if None in known:
+        words = "A recipe that holds functions of one's own cannot be written down."
+        return Section(heading, None, words)
+    fields = [
+        {**recipe.to_dict()["network"], **recipe.to_dict()["descent"]}
+        for recipe in known
+        if recipe is not None
+    ]
+    usual: dict[str, Any] = {**vars(Network()), **vars(Descent())}
+    if len(accounts) == 1:
+        written = {name: text(value) for name, value in fields[0].items()}
+        ours = {name for name in written if written[name] != text(usual.get(name))}
+        rows = [[name, written[name], text(usual.get(name))] for name in written if name in ours]
+        rest = "; ".join(f"{name} {written[name]}" for name in written if name not in ours)
+        same = "The same recipe on the same data gives the same bits, on one machine."
+        grid = Grid(["field", "value", "usually"], rows) if rows else None
+        return Section(heading, grid, f"{'The rest' if rows else 'All'} as usual: {rest}. {same}")
+    names = [name for name in fields[0] if len({text(each.get(name)) for each in fields}) > 1]
+    rows = [[name, *(text(each.get(name)) for each in fields)] for name in names]
+    grid = Grid(["field", *(account.name for account in accounts)], rows)
+    words = "Only what differs." if names else "The recipes are the same."
+    return Section("What differs in the recipes", grid, words, wide=True)
+
+
+def text(value: object) -> str:
+    """Write a field of a recipe."""
+    if isinstance(value, list | tuple):
+        return ", ".join(text(each) for each in value) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None:
+        return "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)

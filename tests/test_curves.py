@@ -1,0 +1,141 @@
+"""Pictures along the steps: what they draw and what they say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from accounts import account_of, changed, make_trace, trace_of
+from downslope import curves
+from downslope.account import Account
+from downslope.history import History
+
+
+@pytest.fixture(scope="module")
+def iris() -> Account:
+    return account_of("iris", trace=make_trace(3))
+
+
+def test_a_long_curve_keeps_its_peaks_its_gaps_and_its_ends() -> None:
+    y = np.zeros(100_000)
+    y[12_345], y[54_321], y[77_000] = 9, -9, np.nan
+    x, thinned = curves.thin(np.arange(len(y)), y)
+    assert len(x) <= curves.POINTS + 2
+    assert (x[0], x[-1]) == (0, len(y) - 1)
+    assert thinned[x == 12_345] == 9
+    assert thinned[x == 54_321] == -9
+    gap, kept = curves.thin(np.arange(5000), np.full(5000, np.nan))
+    assert np.isnan(kept).all()
+    assert len(gap) <= curves.POINTS
+
+
+def test_a_short_curve_stays_as_it_is() -> None:
+    x, y = curves.thin([1, 2, 3], [3.0, np.nan, 1.0])
+    np.testing.assert_array_equal(y, [3.0, np.nan, 1.0])
+    assert list(x) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [([1.0, 2.0], None), ([1e-3, 1.0], "log"), ([0.0, 1e3], None), ([np.nan], None), ([], None)],
+)
+def test_an_axis_is_logarithmic_where_values_lie_far_apart(values: Any, kind: str | None) -> None:
+    assert curves.axis("loss", values).get("type") == kind
+
+
+def test_loss_draws_both_curves_and_marks_the_epoch_kept(iris: Account) -> None:
+    section = curves.loss([iris])
+    training, held_out, kept = section.content["data"]
+    np.testing.assert_allclose(training["y"], iris.history.losses)
+    np.testing.assert_allclose(held_out["y"], iris.history.validation_losses)
+    assert kept["x"] == [iris.history.best_epoch]
+    assert f"{iris.history.losses[0]:.3g}" in section.seen
+
+
+def test_loss_of_a_run_without_two_epochs_goes_by_step(iris: Account) -> None:
+    section = curves.loss([replace(iris, history=History(losses=[1.0]))])
+    assert section.heading == "Loss by step"
+    np.testing.assert_allclose(section.content["data"][0]["y"], trace_of(iris).steps["loss"])
+    without = curves.loss([replace(iris, history=History(), trace=None)])
+    assert without.content is None
+    assert "not recorded" in without.sentence
+
+
+def test_loss_says_when_rows_are_learned_by_heart(iris: Account) -> None:
+    history = replace(iris.history, losses=[1.0, 0.5, 0.1], validation_losses=[1.0, 0.8, 1.2])
+    seen = curves.loss([replace(iris, history=history)]).seen
+    assert "lowest in epoch 2" in seen
+    assert "50% above" in seen
+
+
+def test_several_runs_have_a_color_each_and_their_names(iris: Account) -> None:
+    data = curves.loss([iris, replace(iris, name="<b>two</b>")]).content["data"]
+    assert [each["name"].split(":")[0] for each in data] == [
+        "iris", "iris", "&lt;b&gt;two&lt;/b&gt;", "&lt;b&gt;two&lt;/b&gt;",
+    ]  # fmt: skip
+    colors = [each["line"]["color"] for each in data]
+    assert colors[0] == colors[1] != colors[2] == colors[3]
+    assert [each["line"].get("dash") for each in data] == [None, "dash", None, "dash"]
+
+
+def test_score_stands_against_the_trivial_predictor(iris: Account) -> None:
+    section = curves.score([iris])
+    held_out, trivial = section.content["data"]
+    np.testing.assert_allclose(held_out["y"], iris.history.validation_scores)
+    assert trivial["y"] == [iris.scores["validation"]["trivial"]] * 2
+    assert "0.333" in section.seen
+    nothing = curves.score([account_of("iris", validation=0.0)])
+    assert nothing.content is None
+
+
+def test_scores_of_different_kinds_have_no_common_name_nor_trivial_line(iris: Account) -> None:
+    section = curves.score([iris, account_of("diabetes")])
+    assert section.content["layout"]["yaxis"]["title"]["text"] == "score"
+    assert len(section.content["data"]) == 2
+
+
+def test_scores_far_below_zero_are_shown_all_the_same(iris: Account) -> None:
+    history = replace(iris.history, validation_scores=[-50.0, -40.0])
+    assert "range" not in curves.score([replace(iris, history=history)]).content["layout"]["yaxis"]
+    history = replace(iris.history, validation_scores=[-50.0, 0.4])
+    scale = curves.score([replace(iris, history=history)]).content["layout"]["yaxis"]
+    assert scale["range"] == [-1.0, 1.03]
+
+
+def test_learning_rate_goes_by_step_with_a_trace_and_by_epoch_without(iris: Account) -> None:
+    layout = curves.learning_rate([iris]).content["layout"]
+    assert layout["xaxis"]["title"]["text"] == "step"
+    section = curves.learning_rate([replace(iris, trace=None)])
+    assert section.content["layout"]["xaxis"]["title"]["text"] == "epoch"
+    np.testing.assert_allclose(section.content["data"][0]["y"], iris.history.learning_rates)
+    assert "type" not in section.content["layout"]["yaxis"]  # cosine, though it ends at 0
+    falling = replace(iris, trace=None, history=History(learning_rates=list(0.5 ** np.arange(30))))
+    assert curves.learning_rate([falling]).content["layout"]["yaxis"]["type"] == "log"
+    assert curves.learning_rate([replace(iris, trace=None, history=History())]).content is None
+
+
+def test_gradient_norm_shows_before_and_after_clipping(iris: Account) -> None:
+    section = curves.gradient_norm([iris])
+    before, after = section.content["data"]
+    assert max(before["y"]) > 1 >= max(after["y"])
+    clipped = int((trace_of(iris).steps["gradient_norm"] > 1).sum())
+    assert section.seen == f"Clipped in {clipped} of {len(trace_of(iris).steps)} recorded steps."
+    assert curves.gradient_norm([replace(iris, trace=None)]).content is None
+
+
+@pytest.mark.parametrize(
+    ("suggested", "said"), [(2.0, "smaller batch"), (30.0, "they fit"), (900.0, "larger batches")]
+)
+def test_noise_says_how_the_batch_fits(iris: Account, suggested: float, said: str) -> None:
+    trace = changed(make_trace(3), "steps", suggested_batch=suggested)
+    section = curves.noise([replace(iris, trace=trace)])
+    assert said in section.seen
+    assert any(each["name"] == "batch used: 32" for each in section.content["data"])
+    assert curves.noise([replace(iris, trace=None)]).content is None
+
+
+def test_the_batch_is_that_of_a_full_step(iris: Account) -> None:
+    assert curves.batch_of(iris) == 32

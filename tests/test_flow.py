@@ -1,0 +1,106 @@
+"""Pictures by layer on the way back: numbers from the trace, causes named."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from accounts import account_of, changed, make_trace, trace_of
+from downslope import flow
+from downslope.account import Account
+
+
+@pytest.fixture(scope="module")
+def iris() -> Account:
+    return account_of("iris")
+
+
+def with_trace(account: Account, *arguments: Any, **options: Any) -> Account:
+    return replace(account, trace=make_trace(*arguments, **options))
+
+
+def test_the_heatmap_holds_the_traces_numbers(iris: Account) -> None:
+    account = with_trace(iris, 4, 0.5)
+    heat = flow.gradient_flow(account).content["data"][0]
+    assert heat["z"].shape == (4, len(trace_of(account).steps))
+    row = trace_of(account).layers.filter((pl.col("layer") == 2) & (pl.col("step") == 100))
+    place = list(heat["x"]).index(100)
+    np.testing.assert_allclose(10 ** heat["z"][1, place], row["dw_rms"][0])
+
+
+def test_many_steps_are_thinned(iris: Account) -> None:
+    heat = flow.gradient_flow(with_trace(iris, 3, steps=np.arange(1, 3001))).content["data"][0]
+    assert heat["z"].shape[1] == len(heat["x"]) <= flow.CELLS
+    assert (heat["x"][0], heat["x"][-1]) == (1, 3000)
+
+
+def test_gradients_of_zero_are_gaps(iris: Account) -> None:
+    account = replace(iris, trace=changed(make_trace(3), "layers", dw_rms=pl.lit(0.0)))
+    section = flow.gradient_flow(account)
+    assert np.isnan(section.content["data"][0]["z"]).all()
+    assert "No step had a gradient above 0" in section.seen
+
+
+@pytest.mark.parametrize(
+    ("factor", "said"),
+    [(0.1, "vanishes"), (10.0, "explodes"), (1.0, "it arrives")],
+)
+def test_vanishing_and_exploding_are_named_with_their_cause(
+    iris: Account, factor: float, said: str
+) -> None:
+    section = flow.gradient_flow(with_trace(iris, 8, factor))
+    assert said in section.seen
+    if factor != 1:
+        assert "the cause is φ'" in section.seen
+        assert re.search(r"φ' changes it by 10\^-?5\.[23] ", section.seen)
+        assert re.search(r"the weights by 10\^-?1\.[78]:", section.seen)
+
+
+def test_the_causes_are_drawn_by_layer(iris: Account) -> None:
+    _, weights, slopes = flow.gradient_flow(with_trace(iris, 5, 0.1)).content["data"]
+    np.testing.assert_allclose(weights["y"], [0, -0.25, -0.25, -0.25, -0.25], atol=1e-12)
+    np.testing.assert_allclose(slopes["y"], [-0.75, -0.75, -0.75, -0.75, 0], atol=1e-12)
+
+
+def test_updates_stand_against_a_thousandth(iris: Account) -> None:
+    section = flow.updates(with_trace(iris, 3))
+    *layers, guide = section.content["data"]
+    assert len(layers) == 3
+    assert guide["y"] == [1e-3, 1e-3]
+    assert "slowest" in section.seen
+    still = replace(iris, trace=changed(make_trace(3), "layers", update_ratio=pl.lit(0.0)))
+    assert flow.updates(still).content is None
+
+
+def test_layers_of_a_deep_network_go_from_one_color_to_another() -> None:
+    colors = [flow.color_of_layer(number, 50) for number in range(50)]
+    assert len(set(colors)) > 40
+    assert all(len(each) == 7 for each in colors)
+
+
+def test_profiles_draw_a_curve_a_run(iris: Account) -> None:
+    runs = [with_trace(iris, 4, 0.1), replace(with_trace(iris, 6), name="other"), iris]
+    section = flow.profile(runs, "dw_rms", "Gradient by layer", "rms of dL/dW")
+    first, second = section.content["data"]
+    assert (len(first["y"]), len(second["y"])) == (4, 6)
+    assert first["y"][0] / first["y"][-1] == pytest.approx(1e-3, rel=0.1)
+    assert (first["name"], second["name"]) == ("iris", "other")
+
+
+def test_without_a_trace_there_is_a_sentence(iris: Account) -> None:
+    for make in (flow.gradient_flow, flow.updates):
+        section = make(iris)
+        assert section.content is None
+        assert section.sentence
+    assert flow.profile([iris], "dead", "Dead", "share").content is None
+
+
+def test_a_failed_step_is_drawn_as_a_gap(iris: Account) -> None:
+    account = with_trace(iris, 3, fails=True)
+    assert np.isnan(flow.gradient_flow(account).content["data"][0]["z"][:, -1]).all()
+    assert flow.updates(account).content is not None

@@ -1,0 +1,257 @@
+"""The page of a run: what stands in it, small whatever was trained, drawn in a browser."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import browser
+from accounts import account_of, make_trace
+from downslope import Descent, Network, Recipe, cli, datasets, descend, report
+from downslope.account import Account
+from downslope.errors import InvalidValueError, ModelFileError, NonFiniteError
+from downslope.history import History
+
+MOST_BYTES = 6_000_000
+
+
+def run(*arguments: str) -> None:
+    """Run the command line in this process."""
+    try:
+        cli.main(list(arguments))
+    except SystemExit as end:
+        if end.code:
+            raise
+
+
+def failed() -> Account:
+    """Give the account of a run that left the finite numbers in its second step."""
+    recipe = Recipe(
+        Network([8], initializer="he_normal"), Descent(rule="gd", learning_rate=1e30, epochs=3)
+    )
+    with pytest.raises(NonFiniteError) as caught:
+        descend(recipe, datasets.load("iris"))
+    account: Account = caught.value.run.account("failed")
+    return replace(account, trace=make_trace(2, steps=np.array([1, 2]), fails=True))
+
+
+def deep() -> Account:
+    """Give the account of a network of fifty layers and a run of ten thousand epochs."""
+    account = account_of("iris", layers=[4] * 49, epochs=1, trace=make_trace(50, 0.8))
+    values = np.abs(np.random.default_rng(0).normal(size=10_000)).tolist()
+    history = History(values, values, values, values, steps=50_000, seconds=9.0)
+    return replace(account, history=history)
+
+
+PAGES: dict[str, Callable[[], list[Account]]] = {
+    "ten classes": lambda: [account_of("digits", trace=make_trace(3))],
+    "two inputs": lambda: [account_of("spirals", trace=make_trace(3))],
+    "regression": lambda: [account_of("diabetes", trace=make_trace(3))],
+    "vanishing": lambda: [account_of("iris", trace=make_trace(10, 0.1))],
+    "failed": lambda: [failed()],
+    "long and deep": lambda: [deep()],
+    "without a trace": lambda: [account_of("iris")],
+    "three runs": lambda: [
+        account_of("iris", "<b>one</b>", trace=make_trace(3)),
+        account_of("iris", "two", trace=make_trace(5, 0.1), rule="gd"),
+        failed(),
+    ],
+}
+
+
+def headings(accounts: list[Account]) -> list[str]:
+    several = report.sections_of if len(accounts) == 1 else None
+    sections = several(accounts[0]) if several else report.sections_of_several(accounts)
+    return [section.heading for section in sections]
+
+
+def test_a_page_has_every_picture_of_the_promise() -> None:
+    found = headings(PAGES["two inputs"]())
+    for heading in (
+        "Loss by epoch", "Score by epoch", "Gradient flow", "Outputs of the layers", "Dead units",
+        "Values in the flat zone", "Distribution of z", "Update ratio", "Noise scale and batch",
+        "Learning rate", "Decision boundary", "Confusion matrix", "Recipe",
+    ):  # fmt: skip
+        assert heading in found
+    assert "Residuals" in headings(PAGES["regression"]())
+    assert "Confusion matrix" not in headings(PAGES["regression"]())
+
+
+def test_every_picture_says_what_to_look_for() -> None:
+    for name in ("two inputs", "three runs"):
+        accounts = PAGES[name]()
+        single = len(accounts) == 1
+        sections = (
+            report.sections_of(accounts[0]) if single else report.sections_of_several(accounts)
+        )
+        assert all(len(section.sentence.split()) > 3 for section in sections[:-1])
+
+
+def test_a_failed_run_says_why_first_and_shows_its_steps() -> None:
+    account = failed()
+    assert report.lead(account).startswith("This run failed: the descent left the finite numbers")
+    assert "layer" in report.lead(account)
+    assert {"Loss by step", "Gradient flow", "Not on this page"} <= set(headings([account]))
+
+
+def test_the_facts_tell_what_was_trained_and_why_it_stopped() -> None:
+    account = account_of("iris")
+    facts = report.facts(account)
+    assert facts["stopped"] == account.reason == "epochs: all 12 done"
+    assert facts["network"] == "4 - 8 - 8 - 3, multiclass, softmax + cross_entropy"
+    assert facts["split"] == "135 trained on, 15 held out"
+    assert f"epoch {account.history.best_epoch}" in str(facts["kept"])
+    assert f"{account.scores['validation']['score']:.4f}" in report.lead(account)
+
+
+def test_the_recipe_shows_what_is_not_as_usual() -> None:
+    section = report.recipe_table([account_of("iris", batch=16, seed=3)])
+    assert ["batch", "16", "32"] in section.content.rows
+    assert ["seed", "3", "0"] in section.content.rows
+    assert "activation relu" in section.sentence
+    several = [account_of("iris", "a"), account_of("iris", "b", rule="gd")]
+    assert report.recipe_table(several).content.rows == [["rule", "adamw(weight_decay=0.1)", "gd"]]
+
+
+def test_a_recipe_with_functions_is_not_written_down() -> None:
+    account = account_of("iris", rule=lambda theta, gradient, state, rate, step: None)
+    section = report.recipe_table([account])
+    assert section.content is None
+    assert "functions" in section.sentence
+
+
+@pytest.mark.parametrize("count", [0, 13])
+def test_too_few_and_too_many_runs_are_refused(tmp_path: Path, count: int) -> None:
+    with pytest.raises(InvalidValueError, match=f"1 to 12 runs; got {count}"):
+        report.write(tmp_path / "runs.html", [account_of("iris")] * count)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_stays_small(tmp_path: Path, name: str) -> None:
+    path = report.write(tmp_path / "run.html", PAGES[name]())
+    assert path.stat().st_size < MOST_BYTES
+
+
+def test_fit_writes_a_page_unless_told_not_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run("fit", "iris", "--epochs", "2")
+    assert "iris.html" in capsys.readouterr().out
+    assert "Confusion matrix" in (tmp_path / "iris.html").read_text(encoding="utf-8")
+    run("fit", "iris", "--epochs", "2", "--out", "bare", "--no-page")
+    assert not (tmp_path / "bare.html").exists()
+    assert (tmp_path / "bare.json").exists()
+
+
+def test_a_failed_fit_has_its_page_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        run(*"fit iris --rule gd --learning-rate 1e30 --initializer he_normal".split())
+    assert "This run failed" in (tmp_path / "iris.html").read_text(encoding="utf-8")
+
+
+def drawn(path: Path) -> Any:
+    """Read the figures' data out of a page."""
+    text = path.read_text(encoding="utf-8")
+    begin = text.index('id="figures">') + len('id="figures">')
+    return json.loads(text[begin : text.index("</script>", begin)])
+
+
+@pytest.mark.parametrize("data", ["iris", "diabetes"])
+def test_report_draws_the_same_again_from_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run("fit", data, "--epochs", "3")
+    first = drawn(tmp_path / f"{data}.html")
+    (tmp_path / f"{data}.html").unlink()
+    run("report", f"{data}.downslope")
+    assert drawn(tmp_path / f"{data}.html") == first
+
+
+def test_report_leaves_out_what_the_files_do_not_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run("fit", "moons", "--epochs", "3")
+    run("report", "moons.downslope", "--out", "again.html")
+    text = (tmp_path / "again.html").read_text(encoding="utf-8")
+    assert "it is drawn by fit" in text
+    (tmp_path / "moons.json").unlink()
+    run("report", "moons.downslope", "--out", "bare.html")
+    assert "only its file is here" in (tmp_path / "bare.html").read_text(encoding="utf-8")
+
+
+def test_report_puts_several_runs_on_one_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for rule in ("gd", "adam"):
+        run("fit", "iris", "--epochs", "3", "--rule", rule, "--out", rule)
+    capsys.readouterr()
+    run("report", "gd.downslope", "adam.downslope")
+    assert capsys.readouterr().out.strip() == "runs.html"
+    loss = drawn(tmp_path / "runs.html")[0]
+    assert [each["name"] for each in loss["data"]] == [
+        "gd: training", "gd: held out", "adam: training", "adam: held out",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("report", ".downslope file"),
+        ("report none.downslope", "none.downslope"),
+        ("report torn.downslope", "torn.json"),
+    ],
+)
+def test_bad_input_is_refused(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: str,
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    account_of("iris").model.save(tmp_path / "torn.downslope")
+    (tmp_path / "torn.json").write_text('{"history": 3}')
+    with pytest.raises(SystemExit):
+        run(*arguments.split())
+    shown = capsys.readouterr().err
+    assert said in shown
+    assert "Traceback" not in shown
+
+
+def test_a_damaged_summary_is_refused(tmp_path: Path) -> None:
+    account_of("iris").model.save(tmp_path / "a.downslope")
+    (tmp_path / "a.json").write_text("{")
+    with pytest.raises(ModelFileError, match="move it away"):
+        Account.read(tmp_path / "a.downslope")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("width", "dark"), [(1400, False), (700, True)])
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_drawn_in_a_browser(tmp_path: Path, name: str, width: int, dark: bool) -> None:
+    path = report.write(tmp_path / "run.html", PAGES[name]())
+    with browser.opened(path, width, dark) as page:
+        assert page.locator(".plot").count() == len(drawn(path)) > 0
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.browser
+def test_the_boundary_moves_with_its_slider(tmp_path: Path) -> None:
+    path = report.write(tmp_path / "run.html", PAGES["two inputs"]())
+    field = "document.querySelector('.plot[aria-label^=Decision]').data[0].z[0][0]"
+    with browser.opened(path) as page:
+        last = page.evaluate(field)
+        plot = page.locator(".plot[aria-label^=Decision]")
+        plot.locator(".slider-rail-touch-rect").click(position={"x": 2, "y": 5})
+        page.wait_for_function(f"{field} != {last}")
