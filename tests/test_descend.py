@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -137,3 +138,10 @@ def test_control_c_shows_where_it_was() -> None:
     assert process.returncode == 0
     assert "interrupted: the steps so far are kept" in shown
     assert "momentum" not in shown
+
+
+def test_out_writes_the_page(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "parabola.html"
+    command = f"descend parabola --learning-rate 0.1 --steps 20 --out {path}"
+    assert str(path) in "".join(run(capsys, *command.split()).split("\n"))
+    assert "Downhill on parabola" in path.read_text(encoding="utf-8")

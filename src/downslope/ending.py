@@ -23,9 +23,15 @@ the gradient's norm is above the tolerance."""
 NEAR = 1e-3
 """Distance from a known minimum, as a share of 1 + its distance from 0, to be called that one."""
 
+SLOPED = 4
+"""A fall of f by less than so many times gradient times distance is the gradient's."""
+
 DIRECTIONS, RADII = 64, (1e-2, 1e-3)
 """Where the neighborhood is looked at when curvatures say nothing: so many random directions, so
 far off, as shares of 1 + |theta|."""
+
+CLOSEST = 1e-4
+"""How far off f must not be lower where all curvatures are positive, likewise."""
 
 
 @dataclass(frozen=True)
@@ -88,12 +94,14 @@ def classify(function: Function, theta: Doubles, tolerance: float = 1e-8) -> End
     known = (norm, values, how, could_fall)
     if norm > tolerance and not could_fall <= NEGLIGIBLE * (1 + abs(value)):
         return Ending("not converged", *known, _where_it_heads(function, theta, values, could_fall))
-    if values[0] > flat:
+    # Where the gradient that is left weighs more a little way off, a curvature says nothing.
+    bent = max(flat, 2 * SLOPED * norm / (RADII[0] * (1 + float(np.linalg.norm(theta)))))
+    if values[0] > flat and _rises_around(function, theta, vectors, value, could_fall):
         return Ending("minimum", *known)
-    if values[-1] < -flat:
+    if values[-1] < -bent:
         return Ending("maximum", *known)
-    if values[0] < -flat:
-        down = int(np.sum(values < -flat))
+    if values[0] < -bent:
+        down = int(np.sum(values < -bent))
         ways = f"{down} of {len(values)} directions curve down"
         return Ending("saddle", *known, ways)
     return _by_neighbors(function, theta, value, vectors, known)
@@ -142,24 +150,38 @@ def _by_neighbors(
     """Tell minimum, saddle and plateau apart where some curvature is 0 and none negative."""
     around = _values_nearby(function, theta, vectors)
     rounding = 64 * np.finfo(np.float64).eps * (1 + abs(value))
-    if (around < value - rounding).any():
+    far = np.repeat(RADII, len(around) // len(RADII)) * (1 + float(np.linalg.norm(theta)))
+    fall = value - around
+    if (fall > rounding).any():
+        # As far as the gradient that is left explains it, the place is flat, not a saddle.
+        if (fall <= SLOPED * known[0] * far + rounding).all():
+            return Ending("plateau", *known, "f falls, but as good as not at all")
         return Ending("saddle", *known, "curvature 0 one way, and f is lower a little way off")
-    if (np.abs(around - value) <= rounding).any():
-        share = float(np.mean(np.abs(around - value) <= rounding))
-        remark = "f is the same a little way off" + (" on all sides" if share == 1 else " one way")
+    level = np.abs(fall) <= rounding
+    if level.any():
+        remark = "f is the same a little way off" + (" on all sides" if level.all() else " one way")
         return Ending("plateau", *known, remark)
-    if float(np.abs(known[1]).max()) <= FLAT**2 and float(np.ptp(around)) < FLAT * (1 + abs(value)):
-        return Ending("plateau", *known, "f hardly changes a little way off")
     return Ending("minimum", *known, "curvature 0 one way, but f rises on all sides")
 
 
-def _values_nearby(function: Function, theta: Doubles, vectors: Doubles) -> Doubles:
+def _rises_around(
+    function: Function, theta: Doubles, vectors: Doubles, value: float, could_fall: float
+) -> bool:
+    """Say whether f close by is no lower than curvatures allow: beside an inflection it is."""
+    rounding = 64 * np.finfo(np.float64).eps * (1 + abs(value))
+    around = _values_nearby(function, theta, vectors, (CLOSEST,))
+    return not bool((around < value - 4 * could_fall - rounding).any())
+
+
+def _values_nearby(
+    function: Function, theta: Doubles, vectors: Doubles, radii: tuple[float, ...] = RADII
+) -> Doubles:
     generator = np.random.default_rng(0)
     random = generator.normal(size=(DIRECTIONS, len(theta)))
     random /= np.linalg.norm(random, axis=1, keepdims=True)
     directions = np.concatenate([random, vectors.T, -vectors.T])
     scale = 1 + float(np.linalg.norm(theta))
-    places = [theta + radius * scale * directions for radius in RADII]
+    places = [theta + radius * scale * directions for radius in radii]
     with np.errstate(all="ignore"):
         return function.values(np.concatenate(places))
 

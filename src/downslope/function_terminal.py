@@ -32,13 +32,13 @@ def number(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.6g}"
 
 
-def place(theta: Iterable[float]) -> str:
+def place(theta: Iterable[float], digits: int = 6) -> str:
     """Write a point: one number, or several in parentheses.
 
     >>> place([2.25]), place([1, -0.5])
     ('2.25', '(1, -0.5)')
     """
-    numbers = [number(0.0 if abs(each) < 1e-12 else float(each)) for each in theta]
+    numbers = [f"{0.0 if abs(each) < 1e-12 else float(each):.{digits}g}" for each in theta]
     if len(numbers) > SHOWN_VARIABLES + 2:
         numbers = [*numbers[:SHOWN_VARIABLES], f"... {len(numbers)} in all"]
     return numbers[0] if len(numbers) == 1 else f"({', '.join(numbers)})"
@@ -52,10 +52,10 @@ def print_function(function: Function) -> None:
         table.add_row(function.name, escape(f"{function.line} ({function.source})"))
     written = function.name + " (a Python function)"
     if function.formula is not None:
-        written = _shortened(function.formula.text)
+        written = shortened(function.formula.text)
     table.add_row(f"f({', '.join(function.variables)})", escape(written))
     for name, slope in zip(function.variables, function.derivative_texts(), strict=False):
-        table.add_row(f"df/d{name}", escape(_shortened(slope)))
+        table.add_row(f"df/d{name}", escape(shortened(slope)))
     if not function.gradient_formulas:
         table.add_row("gradient", function.derivatives)
     if function.noise:
@@ -186,8 +186,8 @@ def print_places(runs: Sequence[FunctionRun]) -> None:
             first = group[0]
             steps = f"{int(np.median([run.steps for run in group])):,}"
             head = (first.rule, _rate(first))
-            where = place(first.theta) if len(group) == 1 or _is_place(first) else "here and there"
-            value = _short(min(run.value for run in group)) if _is_place(first) else "-"
+            where = place(first.theta) if len(group) == 1 or is_place(first) else "here and there"
+            value = _short(min(run.value for run in group)) if is_place(first) else "-"
             said = ", ".join(filter(None, [first.ending.kind, _known_as(first)]))
             table.add_row(*(head if row == 0 else ("", "")), f"{len(group)}", steps, value,
                           where, said)  # fmt: skip
@@ -199,13 +199,13 @@ def print_places(runs: Sequence[FunctionRun]) -> None:
 def group_by_place(runs: Sequence[FunctionRun]) -> list[list[FunctionRun]]:
     """Put together the runs that ended at the same place, lowest first; then those at none."""
     groups: list[list[FunctionRun]] = []
-    for run in sorted(runs, key=lambda run: (not _is_place(run), run.ending.kind, run.value)):
+    for run in sorted(runs, key=lambda run: (not is_place(run), run.ending.kind, run.value)):
         for group in groups:
             near = np.linalg.norm(run.theta - group[0].theta) <= 1e-3 * (
                 1 + np.linalg.norm(group[0].theta)
             )
             same = run.ending.kind == group[0].ending.kind
-            if same and (near or not _is_place(run)):
+            if same and (near or not is_place(run)):
                 group.append(run)
                 break
         else:
@@ -213,7 +213,8 @@ def group_by_place(runs: Sequence[FunctionRun]) -> list[list[FunctionRun]]:
     return groups
 
 
-def _is_place(run: FunctionRun) -> bool:
+def is_place(run: FunctionRun) -> bool:
+    """Say whether a run ended at a stationary point."""
     return run.ending.kind not in ("not converged", "diverged")
 
 
@@ -275,7 +276,8 @@ def _with(remark: str) -> str:
     return f": {remark}" if remark else ""
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
+    """Cut a long formula short; say how long it is."""
     if len(text) <= SHOWN_DERIVATIVE:
         return text
     return f"{text[:SHOWN_DERIVATIVE]} ... ({len(text):,} characters)"

@@ -73,6 +73,8 @@ class FunctionRun:
         As it was named, or the function's name.
     learning_rate
         NaN for L-BFGS, which has none.
+    descent
+        What it was run by; of L-BFGS, without the rule.
     thetas : (steps + 1, variables) float64
         The start, and where each step led.
     values : (steps + 1,) float64
@@ -94,6 +96,7 @@ class FunctionRun:
     function: Function
     rule: str
     learning_rate: float
+    descent: Descent
     thetas: Doubles
     values: Doubles
     gradients: Doubles
@@ -262,6 +265,11 @@ def minimize_from(
     ]
 
 
+def descent_of(run: FunctionRun) -> Descent | None:
+    """Give the descent of a run by a rule of the engine; None for L-BFGS."""
+    return None if run.rule == LBFGS else run.descent
+
+
 def lowest_minimum(runs: Sequence[FunctionRun]) -> FunctionRun | None:
     """Give the run that ended at the lowest minimum; None if none ended at one."""
     at_minima = [run for run in runs if run.ending.kind == "minimum"]
@@ -407,7 +415,7 @@ def _run(
     elif ending.kind == "not converged":
         ending = dataclasses.replace(ending, remark=_remark(function, theta, values, ending))
     return FunctionRun(
-        function, rule, rate, trail.thetas[: count + 1, point].copy(), values,
+        function, rule, rate, descent, trail.thetas[: count + 1, point].copy(), values,
         trail.gradients[: count + 1, point].copy(), trail.rates[:count].copy(),
         _reason(code, descent, float(ends.norms[point]), values), ending, seconds, swept,
     )  # fmt: skip

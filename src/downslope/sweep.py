@@ -102,7 +102,8 @@ def _behavior(ends: Ends, k: int, first: float, first_norm: float) -> str:
         return SWUNG if swings else CONVERGED
     if ends.values[k] > first:
         return DIVERGING if ends.norms[k] > first_norm else OSCILLATING
-    return OSCILLATING if swings and float(ends.rises[k]) / steps > 0.1 else DOWNWARD
+    rises = float(ends.rises[k]) / steps > 0.1 or ends.values[k] == first
+    return OSCILLATING if swings and rises else DOWNWARD
 
 
 def _best(function: Function, start: Doubles, ends: Ends, values: Doubles) -> int:

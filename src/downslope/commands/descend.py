@@ -126,6 +126,10 @@ def descend(
         terminal.print_run(runs[0], runs)
     else:
         terminal.print_runs(runs)
+    if out is not None:
+        from downslope.function_page import write_page
+
+        print(f"\npage      {write_page(runs, out)}")
 
 
 def _descents(
