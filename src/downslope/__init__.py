@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from downslope.descent import Run as Run
     from downslope.descent import descend as descend
     from downslope.errors import DownslopeError as DownslopeError
+    from downslope.estimators import MLPClassifier as MLPClassifier
+    from downslope.estimators import MLPRegressor as MLPRegressor
     from downslope.hessian import Hessian as Hessian
     from downslope.minimization import FunctionRun as FunctionRun
     from downslope.minimization import minimize as minimize
@@ -35,6 +37,8 @@ _HOMES = {
     "Epoch": "course",
     "FunctionRun": "minimization",
     "Hessian": "hessian",
+    "MLPClassifier": "estimators",
+    "MLPRegressor": "estimators",
     "Model": "model",
     "Network": "recipe",
     "Recipe": "recipe",
@@ -55,6 +59,8 @@ __all__ = [
     "Epoch",
     "FunctionRun",
     "Hessian",
+    "MLPClassifier",
+    "MLPRegressor",
     "Model",
     "Network",
     "Recipe",

@@ -17,9 +17,9 @@ from downslope.errors import InvalidTypeError, InvalidValueError, ModelFileError
 from downslope.initialize import weights as initial_weights
 from downslope.kernels import plan as kinds
 from downslope.kernels.loop import Chunk
-from downslope.layout import Layout, Parameters, allocate, lay_out
+from downslope.layout import BLOCK_ROWS, Layout, Parameters, allocate, lay_out
 from downslope.recipe import Network
-from downslope.stepper import Predictor, Stepper, Targets
+from downslope.stepper import Predictor, Stepper, Targets, predicting_threads
 
 Array = npt.NDArray[Any]
 
@@ -108,6 +108,7 @@ class BuiltNetwork:
             allocate(layout.parameters, dtype),
             np.zeros(layout.statistics, dtype),
         )
+        self._idle: list[Predictor] = []
         self._initialize(np.random.default_rng([seed, 0]))
 
     def _initialize(self, generator: np.random.Generator) -> None:
@@ -194,8 +195,34 @@ class BuiltNetwork:
             For another number of columns.
         """
         features = self.check_features(features)
-        with Predictor(self.parameters, features, threads=threads) as predictor:
-            return predictor.outputs(np.arange(len(features)), in_order=True)
+        order = np.arange(len(features))
+        if predicting_threads(self.parameters, len(features), threads) > 1:
+            with Predictor(self.parameters, features, threads=threads) as predictor:
+                return predictor.outputs(order, in_order=True)
+        # A call of one thread finds what an earlier one left; of two at once each has its own.
+        try:
+            predictor = self._idle.pop()
+        except IndexError:
+            room = np.empty((BLOCK_ROWS, self.inputs), self.theta.dtype)
+            predictor = Predictor(self.parameters, room, threads=1)
+        predictor.look_at(features)
+        outputs = predictor.outputs(order, in_order=True)
+        if predictor.bounds_blas:
+            predictor.close()
+        else:
+            self._idle.append(predictor)
+        return outputs
+
+    def layer_outputs(self, features: Array) -> list[Array]:
+        """Give what every layer gives, (rows, units) each, as when predicting.
+
+        Parameters
+        ----------
+        features : (rows, inputs)
+        """
+        features = self.check_features(features)
+        with Predictor(self.parameters, features, threads=1) as predictor:
+            return predictor.layer_outputs(len(features))
 
     def expected(self, outputs: Array) -> Array:
         """Give what outputs say of the target: exp of them for counts (poisson), else themselves.

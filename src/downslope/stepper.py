@@ -135,6 +135,7 @@ class _Engine:
         self._workers = workers
         self._exit = contextlib.ExitStack()
         self._exit.enter_context(workers)
+        self.bounds_blas = needs_blas
         if needs_blas:
             self._exit.enter_context(one_blas_thread())
 
@@ -154,6 +155,10 @@ class _Engine:
         return self
 
     def __exit__(self, *failure: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the threads; BLAS may take as many as before."""
         self._exit.close()
 
 
@@ -253,6 +258,12 @@ class Stepper(_Engine):
         return self.job.gradient[: self.job.theta.size]
 
 
+def predicting_threads(parameters: Parameters, rows: int, threads: int | None) -> int:
+    """Say how many threads the outputs of so many rows are worth."""
+    work = 2 * parameters.layout.parameters * rows
+    return check_threads(threads) if work >= 10 * SHARED_WORK else 1
+
+
 class Predictor(_Engine):
     """The forward pass over many rows, by one or more threads, with the loss where asked for.
 
@@ -276,8 +287,7 @@ class Predictor(_Engine):
     ) -> None:
         if targets is None:
             targets = Targets(_NO_LABELS, parameters.theta[:0], parameters.theta[:0])
-        work = 2 * parameters.layout.parameters * len(features)
-        workers = Workers(check_threads(threads) if work >= 10 * SHARED_WORK else 1)
+        workers = Workers(predicting_threads(parameters, len(features), threads))
         block = min(BLOCK_ROWS, max(len(features), 1))
         weighted = targets.weights.size > 0
         rows = workers.count * block
@@ -286,6 +296,22 @@ class Predictor(_Engine):
         super().__init__(job, workers, _needs_blas(parameters, 0))
         self._outputs = int(parameters.layout.plan["units"][-1])
         self._block = block
+
+    def look_at(self, features: Array) -> None:
+        """Go on with other features; they must be as those before were."""
+        self.job = self.job._replace(features=_read_only(features))
+
+    def layer_outputs(self, rows: int) -> list[Array]:
+        """Give the outputs (rows, units) of every layer for the first rows, block after block."""
+        plan, nothing = self.job.plan, np.empty(0, self.job.theta.dtype)
+        found = [np.empty((rows, int(layer["units"])), self.job.theta.dtype) for layer in plan]
+        for begin in range(0, rows, self._block):
+            order = np.arange(begin, min(begin + self._block, rows))
+            loop.predict(self.job, order, True, nothing, np.empty(0), 0, 1)
+            for layer, values in zip(plan, found, strict=True):
+                y = self.job.workspace[int(layer["y"]) :][: len(order) * int(layer["units"])]
+                values[order] = y.reshape(len(order), -1)
+        return found
 
     def outputs(self, order: npt.NDArray[np.int64], in_order: bool = False) -> Array:
         """Give the outputs (len(order), outputs) of some rows; `in_order`: one after another."""

@@ -1,0 +1,209 @@
+"""scikit-learn's settings as a recipe, and a recipe as scikit-learn's settings."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import numpy as np
+from sklearn.utils._param_validation import StrOptions
+
+from downslope.catalogue import LOSSES, TABLES, choose
+from downslope.errors import DownslopeError, InvalidValueError
+from downslope.recipe import Descent, Network, Recipe
+
+REGRESSION_LOSSES: Final = tuple(name for name in LOSSES if not name.endswith("cross_entropy"))
+
+SCHEDULES: Final = ("constant", "invscaling", "adaptive")
+"""scikit-learn's, whose rate changes at an epoch's end, if at all, and by its own rules."""
+
+_NO_COUNTERPART: Final = ("steps", "seconds", "gradient_tolerance", "target_loss", "target_score")
+
+
+class Named(StrOptions):  # type: ignore[misc]
+    """A constraint on a parameter: a name of the catalogue, with its options or without.
+
+    Parameters
+    ----------
+    kind
+        Which table: a key of `catalogue.TABLES`.
+    others
+        Names of scikit-learn's that it takes too.
+    known
+        Names of the table that it takes; None takes all.
+    """
+
+    def __init__(
+        self, kind: str, others: Iterable[str] = (), known: Iterable[str] | None = None
+    ) -> None:
+        names = set(TABLES[kind] if known is None else known)
+        super().__init__(names | set(others))
+        self._kind, self._names = kind, names
+
+    def is_satisfied_by(self, value: object) -> bool:
+        """Say whether it is such a name."""
+        if super().is_satisfied_by(value):
+            return True
+        try:
+            return choose(self._kind, value).name in self._names
+        except DownslopeError:
+            return False
+
+
+def _each(value: Any, names: Mapping[str, str]) -> Any:
+    """Give a setting for all layers, or one for each, by Downslope's names."""
+    if isinstance(value, str):
+        return names.get(value, value)
+    if isinstance(value, Iterable):
+        return tuple(names.get(each, each) if isinstance(each, str) else each for each in value)
+    return value
+
+
+def widths(hidden: Any) -> list[Any]:
+    """Give the units of each hidden layer, which may be one number or several."""
+    return list(hidden) if isinstance(hidden, Iterable) else [hidden]
+
+
+def network_of(settings: Mapping[str, Any], task: str) -> Network:
+    """Give the network that an estimator's parameters describe."""
+    return Network(
+        layers=[int(each) for each in widths(settings["hidden_layer_sizes"])],
+        activation=_each(settings["activation"], {"logistic": "sigmoid"}),
+        initializer=_each(settings["initializer"] or "glorot_uniform", {}),
+        normalize=settings["normalization"],
+        residual=bool(settings["residual"]),
+        dropout=_each(settings["dropout"], {}),
+        loss=settings.get("loss", "auto"),
+        label_smoothing=settings.get("label_smoothing", 0.0),
+        scaling="none",
+        task=task,
+    )
+
+
+def rule_of(settings: Mapping[str, Any]) -> str:
+    """Give the rule that `solver` names: scikit-learn's two with the options it has for them."""
+    solver: str = settings["solver"]
+    if solver == "adam":
+        # scikit-learn adds epsilon before the correction, and so gives the second moment's root.
+        options = (float(settings[name]) for name in ("beta_1", "beta_2", "epsilon"))
+        return "adam({!r}, {!r}, {!r}, uncorrected=1)".format(*options)
+    if solver == "lbfgs":
+        return "gd"
+    if solver != "sgd":
+        return solver
+    # It takes a momentum of 1 too; the largest number below is the same to 16 digits.
+    momentum = min(float(settings["momentum"]), math.nextafter(1.0, 0.0))
+    if momentum == 0:
+        return "gd"
+    return f"{'nesterov' if settings['nesterovs_momentum'] else 'momentum'}({momentum!r})"
+
+
+def descent_of(settings: Mapping[str, Any], rows: int, dtype: str, seed: int) -> Descent:
+    """Give the descent that an estimator's parameters describe, for so many training rows."""
+    batch, patience = settings["batch_size"], settings["n_iter_no_change"]
+    if settings["solver"] == "lbfgs":
+        batch = "full"
+    return Descent(
+        batch=min(200, rows) if batch == "auto" else batch if batch == "full" else int(batch),
+        rule=rule_of(settings),
+        learning_rate=float(settings["learning_rate_init"]),
+        schedule=_schedule_of(settings),
+        warmup=int(settings["warmup"]),
+        clip_norm=settings["clip_norm"],
+        clip_value=settings["clip_value"],
+        l1=float(settings["l1"]),
+        l2=float(settings["alpha"]),
+        weight_decay=float(settings["weight_decay"]),
+        epochs=int(settings["max_iter"]),
+        validation=float(settings["validation_fraction"]) if settings["early_stopping"] else 0.0,
+        patience=None if math.isinf(patience) else int(patience),
+        tolerance=float(settings["tol"]),
+        seed=seed,
+        shuffle=bool(settings["shuffle"]),
+        dtype=dtype,
+    )
+
+
+def _schedule_of(settings: Mapping[str, Any]) -> str:
+    """Give the schedule; scikit-learn's count with `solver="sgd"` and rules it does not have."""
+    schedule: str = settings["learning_rate"]
+    if schedule not in SCHEDULES:
+        return schedule
+    if settings["solver"] in ("adam", "lbfgs") or schedule == "constant":
+        return "constant"
+    if schedule == "invscaling":
+        return f"inverse_scaling({float(settings['power_t'])!r})"
+    waits = min(settings["n_iter_no_change"], 10**9)
+    return f"plateau(factor=0.2, patience={int(waits)}, tolerance=0, low=1e-06)"
+
+
+def as_run(descent: Descent, epochs: int, schedule: str) -> Descent:
+    """Give the descent without what scikit-learn's own rules see to: when to stop, and the rate."""
+    ours = descent.schedule if schedule not in SCHEDULES else "constant"
+    return dataclasses.replace(
+        descent, epochs=epochs, validation=0.0, patience=None, tolerance=0.0, schedule=ours
+    )
+
+
+def parameters_of(recipe: Recipe, classifies: bool) -> dict[str, Any]:
+    """Give an estimator's parameters for a recipe.
+
+    Raises
+    ------
+    InvalidValueError
+        For what an estimator has no parameter for.
+    """
+    network, descent = recipe.network, recipe.descent
+    _refuse(recipe, classifies)
+    own = (
+        {"label_smoothing": network.label_smoothing}
+        if classifies
+        else {"loss": "squared_error" if network.loss == "auto" else network.loss}
+    )
+    return {
+        **own,
+        "hidden_layer_sizes": tuple(network.layers),
+        "activation": network.activation,
+        "initializer": network.initializer,
+        "normalization": network.normalize,
+        "residual": network.residual,
+        "dropout": network.dropout,
+        "solver": descent.rule,
+        "alpha": descent.l2,
+        "l1": descent.l1,
+        "weight_decay": descent.weight_decay,
+        "batch_size": descent.batch,
+        "learning_rate": descent.schedule,
+        "learning_rate_init": descent.rate,
+        "warmup": descent.warmup,
+        "clip_norm": descent.clip_norm,
+        "clip_value": descent.clip_value,
+        "max_iter": descent.epochs,
+        "shuffle": descent.shuffle,
+        "random_state": descent.seed,
+        "tol": descent.tolerance,
+        "early_stopping": descent.validation > 0,
+        "validation_fraction": descent.validation or 0.1,
+        "n_iter_no_change": np.inf if descent.patience is None else descent.patience,
+        "dtype": descent.dtype,
+    }
+
+
+def _refuse(recipe: Recipe, classifies: bool) -> None:
+    """Raise InvalidValueError for what an estimator has no parameter for."""
+    network, descent = recipe.network, recipe.descent
+    left = [name for name in _NO_COUNTERPART if getattr(descent, name) is not None]
+    left += [name for name in ("rule", "schedule") if callable(getattr(descent, name))]
+    left += ["epochs (None)"] if descent.epochs is None else []
+    left += ["output_activation"] if network.output_activation != "auto" else []
+    if classifies:
+        left += ["loss"] if network.loss != "auto" else []
+    elif network.loss != "auto" and choose("loss", network.loss).name not in REGRESSION_LOSSES:
+        left += ["loss"]
+    if left:
+        raise InvalidValueError(
+            f"from_recipe: an estimator has no parameter for {', '.join(left)} of this recipe; "
+            f"edit the recipe, or train it with descend"
+        )
