@@ -207,7 +207,7 @@ n_layers_, n_outputs_, out_activation_, n_features_in_, feature_names_in_
             )
 
     def _weigh_classes(self, y: Array, sample_weight: Any, incremental: bool) -> Any:
-        class_weight = self.class_weight  # type: ignore[attr-defined]
+        class_weight = self.class_weight
         if class_weight is None:
             return sample_weight
         if incremental and class_weight == "balanced":

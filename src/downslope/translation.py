@@ -84,15 +84,15 @@ def network_of(settings: Mapping[str, Any], task: str) -> Network:
 
 def rule_of(settings: Mapping[str, Any]) -> str:
     """Give the rule that `solver` names: scikit-learn's two with the options it has for them."""
-    solver: str = settings["solver"]
-    if solver == "adam":
+    named: str = settings["solver"]
+    if named == "adam":
         # scikit-learn adds epsilon before the correction, and so gives the second moment's root.
         options = (float(settings[name]) for name in ("beta_1", "beta_2", "epsilon"))
         return "adam({!r}, {!r}, {!r}, uncorrected=1)".format(*options)
-    if solver == "lbfgs":
+    if named == "lbfgs":
         return "gd"
-    if solver != "sgd":
-        return solver
+    if named != "sgd":
+        return named
     # It takes a momentum of 1 too; the largest number below is the same to 16 digits.
     momentum = min(float(settings["momentum"]), math.nextafter(1.0, 0.0))
     if momentum == 0:
