@@ -62,7 +62,7 @@ def make_trace(layers: int, factor: float = 1.0, steps: Any = STEPS, fails: bool
             each.with_columns(
                 pl.when(last).then(float("nan")).otherwise(pl.col(name)).alias(name)
                 for name in each.columns
-                if name not in ("step", "layer", "epoch")
+                if name not in ("step", "layer", "epoch", "rows")
             )
             for each in (frame, by_step)
         )
