@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from downslope.curvature import Curvature, judge, measure
+from downslope.curvature import Curvature, extremes, judge, measure
 from downslope.errors import InvalidTypeError, InvalidValueError
 from downslope.network import BuiltNetwork
 from downslope.recipe import Network
@@ -194,3 +194,24 @@ def test_bad_input() -> None:
     built.theta[0] = np.nan
     with pytest.raises(InvalidValueError, match="the gradient must be finite; its norm is nan"):
         measure(built, RowSet(features, target))
+
+
+@pytest.mark.parametrize("size", [1, 2, 30, 400])
+def test_lanczos_finds_the_ends_of_any_spectrum(size: int) -> None:
+    generator = np.random.default_rng(size)
+    turn = np.linalg.qr(generator.normal(size=(size, size)))[0]
+    start = generator.normal(size=size)
+    for spectrum in (
+        generator.normal(size=size),
+        generator.normal(size=size) ** 4 - 0.01,
+        np.full(size, 2.5),
+        np.linspace(-1, 1, size) * 1e-7,
+        np.where(np.arange(size) < size / 2, 0.0, 3.0),
+        np.where(np.arange(size) == 0, -1e-3, generator.uniform(0, 1e3, size)),
+        np.zeros(size),
+    ):
+        matrix = turn @ (spectrum[:, None] * turn.T)
+        largest, smallest = extremes(matrix.__matmul__, start)
+        spread = np.ptp(spectrum) + 1e-12
+        assert largest == pytest.approx(spectrum.max(), abs=2e-6 * spread)
+        assert smallest == pytest.approx(spectrum.min(), abs=2e-6 * spread)
