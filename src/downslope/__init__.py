@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from downslope.minimization import minimize_from as minimize_from
     from downslope.model import Model as Model
     from downslope.network import BuiltNetwork as BuiltNetwork
+    from downslope.onnx_graph import to_onnx as to_onnx
+    from downslope.pipeline import table_pipeline as table_pipeline
     from downslope.recipe import Descent as Descent
     from downslope.recipe import Network as Network
     from downslope.recipe import Recipe as Recipe
@@ -48,6 +50,8 @@ _HOMES = {
     "descend": "descent",
     "minimize": "minimization",
     "minimize_from": "minimization",
+    "table_pipeline": "pipeline",
+    "to_onnx": "onnx_graph",
 }
 
 __all__ = [
@@ -70,6 +74,8 @@ __all__ = [
     "descend",
     "minimize",
     "minimize_from",
+    "table_pipeline",
+    "to_onnx",
 ]
 
 

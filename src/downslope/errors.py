@@ -35,6 +35,10 @@ class MissingFileError(DownslopeError, FileNotFoundError):
     """A file that is not there."""
 
 
+class MissingPackageError(DownslopeError, ImportError):
+    """A package that only one feature needs, and that is not installed."""
+
+
 class NonFiniteError(DownslopeError, ArithmeticError):
     """A loss, gradient or theta that became NaN or infinite during a descent.
 
