@@ -41,7 +41,7 @@ def identifiers(tree: ast.AST) -> Iterator[tuple[str, bool]]:
                 yield name, True
 
 
-SCIKIT_LEARN = ("estimators.py", "perceptron.py", "convergence.py")
+SCIKIT_LEARN = ("estimators.py", "perceptron.py", "convergence.py", "pipeline.py")
 """Files whose names are scikit-learn's where its interface asks for them."""
 
 

@@ -91,7 +91,7 @@ def to_onnx(fitted: Any, path: str | Path | None = None) -> Any:
     else:
         outputs = graph.classes(last, network, np.asarray(fitted.classes_))
     inputs = [graph.value("X", np.float32, (None, network.inputs))]
-    made = onnx.helper.make_graph(graph.nodes, "downslope", inputs, outputs, graph.constants)
+    made = onnx.helper.make_graph(graph.operations, "downslope", inputs, outputs, graph.constants)
     model = onnx.helper.make_model(
         made, producer_name="downslope", ir_version=IR_VERSION,
         opset_imports=[onnx.helper.make_opsetid("", OPSET)],
@@ -106,7 +106,7 @@ class _Graph:
     """Nodes and constants as they are added."""
 
     def __init__(self) -> None:
-        self.nodes: list[Any] = []
+        self.operations: list[Any] = []
         self.constants: list[Any] = []
 
     def constant(self, name: str, values: Any) -> str:
@@ -125,7 +125,7 @@ class _Graph:
         """Add a node; give its output's name."""
         from onnx import helper
 
-        self.nodes.append(helper.make_node(operator, inputs, [output], **attributes))
+        self.operations.append(helper.make_node(operator, inputs, [output], **attributes))
         return output
 
     @staticmethod
@@ -139,7 +139,7 @@ class _Graph:
 
     def named(self, source: str, name: str, shape: tuple[int | None, ...]) -> Any:
         """Give a value under another name, as an output."""
-        self.nodes[-1].output[0] = name
+        self.operations[-1].output[0] = name
         assert source != name
         return self.value(name, np.float32, shape)
 
