@@ -9,6 +9,7 @@ import cyclopts
 from downslope.commands import lists
 from downslope.commands.compare import compare
 from downslope.commands.descend import descend
+from downslope.commands.explain import explain
 from downslope.commands.fit import fit
 from downslope.commands.predict import predict
 from downslope.commands.report import report
@@ -21,6 +22,7 @@ app = cyclopts.App(
 )
 app.command(fit)
 app.command(predict)
+app.command(explain)
 app.command(descend)
 app.command(compare)
 app.command(report)

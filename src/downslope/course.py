@@ -60,6 +60,27 @@ class Data:
 
 
 @dataclass(frozen=True)
+class State:
+    """What a descent goes on from, after some steps.
+
+    Attributes
+    ----------
+    steps
+        How many.
+    theta : (parameters,)
+    statistics
+        Of batch normalization.
+    vectors : (moments, parameters)
+        The rule's.
+    """
+
+    steps: int
+    theta: Array
+    statistics: Array
+    vectors: Array
+
+
+@dataclass(frozen=True)
 class Epoch:
     """What is shown of an epoch when it ends.
 
@@ -162,7 +183,7 @@ class Course:
         self._position, self._loss_sum = 0, 0.0
         self._best: tuple[Array, Array] | None = None
         self._seconds_per_step, self._saved = 0.0, time.monotonic()
-        self._snapshot()
+        self._snapshot(0)
 
     def _choose_whole_rule(self) -> WholeRule | None:
         """Give what moves theta from Python; None where the compiled loop does."""
@@ -184,7 +205,7 @@ class Course:
         Theta, gradient, state and workspaces, the order of the rows, and the copies of theta that
         it keeps: the last finite one and the best. Features and target are shared and left out.
         """
-        network, kept = self.network, self._kept
+        network, kept = self.network, (self.kept.theta, self.kept.statistics, self.kept.vectors)
         theta = network.theta.nbytes + network.statistics.nbytes
         copies = sum(array.nbytes for array in kept) + (theta if len(self.data.held_out) else 0)
         engines = self._stepper.memory + self._predictor.memory
@@ -199,7 +220,7 @@ class Course:
         """Begin with the state that another descent's rule had after so many steps."""
         self.state[:] = state
         self.history.steps = steps
-        self._snapshot()
+        self._snapshot(self.history.steps)
 
     def _total_steps(self) -> int | None:
         descent = self.descent
@@ -352,18 +373,15 @@ class Course:
         if recorded:
             note_move(chunk.record, self._stepper.job, self.network.layout, before, seen)
         if not _is_finite(theta):
-            theta[:] = self._kept[0]
+            theta[:] = self.kept.theta
             self._leave(self.history.steps + 1, "theta", chunk.losses[0])
-        self._snapshot()
+        self._snapshot(self.history.steps + 1)
 
-    def _snapshot(self) -> None:
-        """Remember the state from which a failed stretch is run again."""
+    def _snapshot(self, steps: int) -> None:
+        """Remember the state, `steps` having been done, from which a stretch is run again."""
         begun = time.perf_counter()
-        self._kept = (
-            self.network.theta.copy(),
-            self.network.statistics.copy(),
-            self._stepper.job.state.copy(),
-        )
+        theta, statistics = self.network.theta.copy(), self.network.statistics.copy()
+        self.kept = State(steps, theta, statistics, self._stepper.job.state.copy())
         self._since: list[tuple[Chunk, Array]] = []
         self._snapshot_cost = time.perf_counter() - begun
         self._snapshot_taken = time.perf_counter()
@@ -377,7 +395,7 @@ class Course:
         if done < chunk.steps or not _is_finite(self.network.theta):
             self._fail(chunk.step + done, float(chunk.losses[min(done, chunk.steps - 1)]))
         if time.perf_counter() - self._snapshot_taken > 50 * self._snapshot_cost:
-            self._snapshot()
+            self._snapshot(chunk.step + done)
 
     def _fail(self, last: int, loss: float) -> None:
         """Go back to the last finite theta, find where the first value not finite arose, say so.
@@ -391,17 +409,14 @@ class Course:
         recorder = Recorder(stretch, self.network.layout, len(self._order), self.batch)
         self._run_to(last + 1, recorder)
         place = first_non_finite(self._stepper.job, loss)
-        if self.recorder.recording.steps != "none":
+        if self.recorder.recording.steps == "default":
             self.recorder.add(recorder)
         self._run_to(last)
         self._leave(last + 1, place, loss)
 
     def _run_to(self, last: int, recorder: Recorder | None = None) -> bool:
         """Run again from the snapshot to step `last`, bit for bit; say whether theta is finite."""
-        self.network.theta[:], self.network.statistics[:] = self._kept[:2]
-        self._stepper.job.state[:] = self._kept[2]
-        for each in self._stepper.job.gauges[:2]:
-            each[:] = 0  # gradient and move of the step before the snapshot are not known
+        self._restore(self.kept)
         for chunk, rate in self._since:
             steps = min(chunk.steps, last - chunk.step)
             if steps > 0:
@@ -410,6 +425,36 @@ class Course:
                 if recorder:
                     recorder.note(record, chunk.step, done, chunk.losses, rate)
         return _is_finite(self.network.theta)
+
+    def _restore(self, state: State) -> None:
+        """Put theta and all that moves with it back to an earlier state."""
+        self.network.theta[:], self.network.statistics[:] = state.theta, state.statistics
+        self._stepper.job.state[:] = state.vectors
+        for each in self._stepper.job.gauges[:2]:
+            each[:] = 0  # gradient and move of the step before are not known
+
+    def retrace(self, state: State, last: int, past: History) -> None:
+        """Run from a state to step `last` as a run went before, its scores and losses being known.
+
+        past: the run's history, which plateaus and the order of rows hang on.
+        """
+        epochs, self._position = divmod(state.steps, self.steps_per_epoch)
+        self.history = History(
+            losses=past.losses[:epochs],
+            validation_losses=past.validation_losses[:epochs],
+            steps=state.steps,
+        )
+        with self._stepper, self._predictor:
+            self._stepper.warm_up()
+            self._restore(state)
+            self._snapshot(state.steps)
+            while self.history.steps < last:
+                self._shuffle()
+                self._steps(min(self._chunk_steps(), last - self.history.steps))
+                if self._position == self.steps_per_epoch:
+                    epoch, self._position = self.history.epochs, 0
+                    self.history.losses += past.losses[epoch : epoch + 1]
+                    self.history.validation_losses += past.validation_losses[epoch : epoch + 1]
 
     def _leave(self, step: int, place: str, loss: float) -> None:
         """End the run for what is not finite; theta is the one before the step."""
@@ -509,5 +554,5 @@ class Course:
             self._last_rate = self.history.learning_rates[-1]
         if self._position == 0 and self.history.epochs:
             self.reason = reason_to_stop(self.descent, self.history) or ""
-        self._snapshot()
+        self._snapshot(self.history.steps)
         return True

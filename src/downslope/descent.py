@@ -6,15 +6,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from downslope import table as tables
 from downslope.account import Account
+from downslope.chainrule import ChainRule, explain, explain_layer
 from downslope.checkpoint import Checkpoint
-from downslope.course import Course, Data, Watcher
+from downslope.course import Course, Data, State, Watcher
 from downslope.curvature import Curvature, measure
 from downslope.errors import InvalidValueError, NonFiniteError
 from downslope.history import History
@@ -26,6 +27,7 @@ from downslope.plots import Plots
 from downslope.preparation import Preparation
 from downslope.recipe import Recipe
 from downslope.recording import Recording, as_recording
+from downslope.replay import replay
 from downslope.score import score, trivial_outputs
 from downslope.snapshots import MOST, Snapshots
 from downslope.stepper import Predictor, Targets, check_weights
@@ -33,6 +35,9 @@ from downslope.storage import digest
 from downslope.surface import RowSet
 from downslope.task import infer_task, split
 from downslope.trace import Trace
+
+if TYPE_CHECKING:
+    import polars as pl
 
 Array = npt.NDArray[Any]
 
@@ -70,6 +75,8 @@ class Run:
         path; None where they would take much memory.
     trace
         What every recorded step measured.
+    kept
+        The last state that was kept, from which a stretch of the run is run again.
     """
 
     recipe: Recipe
@@ -82,6 +89,7 @@ class Run:
     data: Data
     snapshots: Snapshots | None
     trace: Trace
+    kept: State
 
     @property
     def network(self) -> BuiltNetwork:
@@ -130,6 +138,27 @@ class Run:
     def predict_proba(self, source: Any) -> Array:
         """Predict the classes' probabilities of new rows (see `Model.predict_proba`)."""
         return self.model.predict_proba(source)
+
+    def replay(self, first_step: int, last_step: int) -> Trace:
+        """Run a stretch again, the same bits, and record every step of it (see `replay.replay`)."""
+        steps = (first_step, last_step)
+        return replay(self.recipe, self.network, self.data, self.history, self.kept, steps)
+
+    def explain(
+        self, layer: int, unit_in: int, unit_out: int, rows: Sequence[int] | None = None
+    ) -> ChainRule:
+        """Put the numbers into the chain rule of one weight (see `chainrule.explain`).
+
+        By default over all rows that were trained on.
+        """
+        whole, rows = self.training_rows(), self.data.training if rows is None else rows
+        return explain(self.network, whole.features, whole.target, layer, unit_in, unit_out,
+                       rows, whole.weights)  # fmt: skip
+
+    def explain_layer(self, layer: int, rows: Sequence[int] | None = None) -> pl.DataFrame:
+        """Order a layer's weights by how hard the loss pushes them (`chainrule.explain_layer`)."""
+        whole, rows = self.training_rows(), self.data.training if rows is None else rows
+        return explain_layer(self.network, whole.features, whole.target, layer, rows, whole.weights)
 
     def save(self, path: str | Path) -> Path:
         """Write the model to a file."""
@@ -299,7 +328,7 @@ def descend(
     model = Model(network, preparation, recipe if with_file else None, {"reason": course.reason})
     run = Run(
         recipe, model, course.history, course.reason, scores, course.threads, read, data,
-        snapshots, Trace.of(course.recorder),
+        snapshots, Trace.of(course.recorder), course.kept,
     )  # fmt: skip
     if failure is not None:
         failure.run = run

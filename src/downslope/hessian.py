@@ -6,6 +6,7 @@ its turn (Pearlmutter 1994; see tangent.py). A product costs some two gradients.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -185,10 +186,7 @@ class Hessian:
             )
         product = np.zeros(self._theta.size)
         r_theta, by_layer = views(self._layout, direction), views(self._layout, product)
-        for rows in self._blocks:
-            layers = self._kept.get(rows.start)
-            if layers is None:
-                layers = self._pass(rows, np.zeros(self._theta.size))
+        for rows, layers in self.passed():
             both = list(zip(self._by_layer, r_theta, strict=True))
             tangents = []
             r_x = np.zeros_like(layers[0].x)
@@ -203,6 +201,12 @@ class Hessian:
                 )
         self._penalize(product, np.zeros(self._theta.size), direction)
         return product
+
+    def passed(self) -> Iterator[tuple[slice, list[Layer]]]:
+        """Give the layers as the two passes leave them, for one block of rows after the other."""
+        for rows in self._blocks:
+            layers = self._kept.get(rows.start)
+            yield rows, layers or self._pass(rows, np.zeros(self._theta.size))
 
     def _loss(self, rows: slice) -> Loss:
         return Loss(self._network.loss, self._target[rows], self._share[rows])

@@ -293,10 +293,11 @@ def describe(squares: Array, rows: Array) -> Array:
     for count in np.unique(rows):
         which = rows == count
         norms = np.sort(count * np.sqrt(squares[which, :count]), axis=1)
-        described[which, 0], described[which, 1] = norms.mean(1), norms.std(1)
         place = np.array(QUANTILES) * (count - 1)
         below, above = norms[:, np.floor(place).astype(int)], norms[:, np.ceil(place).astype(int)]
-        described[which, 2:] = below + (above - below) * (place % 1)
+        with np.errstate(invalid="ignore"):  # of a step that left the finite numbers
+            described[which, 0], described[which, 1] = norms.mean(1), norms.std(1)
+            described[which, 2:] = below + (above - below) * (place % 1)
     return described
 
 

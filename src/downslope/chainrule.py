@@ -1,0 +1,369 @@
+"""The chain rule of one weight: dL/dw = dL/dy dy/dz dz/dw, row by row, with its numbers.
+
+A weight w leads from unit i of a layer's input to unit j of its output: z_j = sum_i x_i w_ij + b_j,
+y_j = phi(z_j). So dz/dw = x_i, dy/dz = phi'(z_j), and dL/dy comes from the layers above. L is the
+mean over the rows that are looked at, by their weights, without penalties; the factors are those of
+each row's own part in it, so that their product, averaged over the rows, is dL/dw.
+
+Two kinds of layers have more to it than three factors. After softmax every output moves with every
+z_j: what comes by way of the other outputs is in `others`. A normalized layer has u = x W + b
+before z, and dL/du = dL/dz times a matrix over units (layer normalization) or rows (batch
+normalization, whose statistics are those of the rows that are looked at). Then the product is
+dL/du du/dw, and dL/du is given beside dL/dz.
+
+Dropout is left out, as when predicting. All in float64; layers count from 1, rows and units from 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from downslope.errors import InvalidTypeError, InvalidValueError
+from downslope.hessian import Hessian, dense_target
+from downslope.network import BuiltNetwork
+from downslope.stepper import Targets
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Array = npt.NDArray[Any]
+
+ROUNDING = 1e-12
+"""Of a difference, beside what it is the difference of: less is 0 but for rounding."""
+
+SMALLEST = 1e-3
+"""Shown in full in an equation from here on; smaller numbers with an exponent."""
+
+
+@dataclass(frozen=True)
+class ChainRule:
+    """The chain rule of one weight over some rows.
+
+    Attributes
+    ----------
+    layer, unit_in, unit_out
+        Which weight.
+    w
+        Its value.
+    normalized, softmax
+        Whether the layer has more to it (see this module's text).
+    rows : (rows,) int64
+        Numbers of the rows.
+    dy, slope, x : (rows,) float64
+        dL/dy, dy/dz and dz/dw.
+    others : (rows,) float64
+        Part of dL/dz that comes by way of the other outputs of softmax; else 0.
+    dz, du : (rows,) float64
+        dL/dz = dL/dy dy/dz + others, and dL/du; the same where nothing is normalized.
+    product : (rows,) float64
+        What each row adds to dL/dw, times the number of rows: dL/du dz/dw.
+    """
+
+    layer: int
+    unit_in: int
+    unit_out: int
+    w: float
+    normalized: bool
+    softmax: bool
+    rows: Array
+    dy: Array
+    slope: Array
+    others: Array
+    dz: Array
+    du: Array
+    x: Array
+    product: Array
+
+    @property
+    def gradient(self) -> float:
+        """dL/dw: the mean of the product over the rows."""
+        return float(self.product.mean())
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        """A row a row, the factors in columns named as the attributes."""
+        import polars as pl
+
+        names = ("rows", "dy", "slope", "others", "dz", "du", "x", "product")
+        return pl.DataFrame({name: getattr(self, name) for name in names}).rename({"rows": "row"})
+
+    @property
+    def formula(self) -> str:
+        """The equation in symbols."""
+        product = "dL/dy · dy/dz"
+        if self.softmax:
+            product = f"({product} + by other outputs)"
+        if self.normalized:
+            return "dL/dw = dL/du · du/dw,  dL/du from dL/dz = " + product
+        return f"dL/dw = {product} · dz/dw"
+
+    def equation(self, index: int) -> str:
+        """Put the numbers of one row into the equation; index: its place in `rows`.
+
+        >>> one = ChainRule(1, 0, 0, 0.5, False, False, *np.array([[7], [0.5], [0.25], [0],
+        ...     [0.125], [0.125], [2], [0.25]]))
+        >>> one.equation(0)
+        'dL/dw = 0.5 · 0.25 · 2 = 0.25'
+        """
+        dy, slope, others, du, x = (
+            shown(float(values[index]), factor=True)
+            for values in (self.dy, self.slope, self.others, self.du, self.x)
+        )
+        dz, product = shown(float(self.dz[index])), shown(float(self.product[index]))
+        error = f"{dy} · {slope}"
+        if self.softmax:
+            error = f"({error} + {others})"
+        if self.normalized:
+            return f"dL/dw = {du} · {x} = {product},  dL/du from dL/dz = {error} = {dz}"
+        return f"dL/dw = {error} · {x} = {product}"
+
+    def __str__(self) -> str:
+        head = (
+            f"layer {self.layer}, weight from unit {self.unit_in} to unit {self.unit_out}: "
+            f"w = {shown(self.w)}"
+        )
+        lines = [f"row {row}: {self.equation(index)}" for index, row in enumerate(self.rows[:10])]
+        mean = f"mean over {len(self.rows)} rows: dL/dw = {shown(self.gradient)}"
+        return "\n".join([head, self.formula, *lines, mean])
+
+
+def shown(value: float, factor: bool = False) -> str:
+    """Write a number with four digits, readably; a negative factor in parentheses.
+
+    >>> shown(-0.0123456), shown(-2.0, factor=True), shown(4.2e-9)
+    ('-0.01235', '(-2)', '4.2e-09')
+    """
+    text = f"{value:.3e}" if 0 < abs(value) < SMALLEST else f"{value:.4g}"
+    if "e" in text:
+        digits, _, power = text.partition("e")
+        text = f"{digits.rstrip('0').rstrip('.') if '.' in digits else digits}e{power}"
+    return f"({text})" if factor and value < 0 else text
+
+
+@dataclass(frozen=True)
+class _Passed:
+    """One layer's values after both passes over all rows, (rows, ...) each."""
+
+    dy: Array
+    slope: Array
+    dz: Array
+    du: Array
+    x: Array
+
+
+def explain(
+    network: BuiltNetwork,
+    features: Array,
+    target: Array,
+    layer: int,
+    unit_in: int,
+    unit_out: int,
+    rows: Sequence[int] | None = None,
+    weights: Array | None = None,
+) -> ChainRule:
+    """Put the numbers into the chain rule of one weight.
+
+    Parameters
+    ----------
+    network
+    features : (rows, inputs)
+    target : (rows,) int64 class numbers, or (rows, outputs) numbers
+    layer
+        From 1.
+    unit_in, unit_out
+        Which weight: from 0.
+    rows
+        Numbers of the rows that are looked at; None takes all.
+    weights : (rows,), or None
+        How much each row counts.
+
+    Returns
+    -------
+    ChainRule
+
+    Raises
+    ------
+    InvalidValueError, InvalidTypeError
+        For a layer, unit or row that there is not.
+
+    Examples
+    --------
+    >>> from downslope import Network
+    >>> linear = BuiltNetwork(Network([]), inputs=1, columns=1, task="regression")
+    >>> one = explain(linear, np.array([[1.0], [3.0]]), np.array([0.0, 1.0]), 1, 0, 0)
+    >>> one.product.tolist(), one.gradient  # w = 0, so dL/dy = -t
+    ([-0.0, -3.0], -1.5)
+    """
+    number = _layer(network, layer)
+    record = network.layout.plan[number]
+    _number("unit_in", unit_in, int(record["inputs"]), f"layer {layer} takes")
+    _number("unit_out", unit_out, int(record["units"]), f"layer {layer} has")
+    chosen = _rows(rows, len(features))
+    found = _pass(network, features, target, number, chosen, weights)
+    dy, slope, dz, du = (each[:, unit_out] for each in (found.dy, found.slope, found.dz, found.du))
+    x = found.x[:, unit_in]
+    w = network.parts()[f"layer{layer}.weight"][unit_in, unit_out]
+    softmax = _is_softmax(network, number)
+    others = np.zeros_like(dz)
+    if softmax:
+        own = dy * slope
+        others = np.where(abs(dz - own) > ROUNDING * abs(own), dz - own, 0.0)
+    return ChainRule(
+        layer, unit_in, unit_out, float(w), bool(record["normalization"]), softmax,
+        chosen, dy, slope, others, dz, du, x, du * x,
+    )  # fmt: skip
+
+
+def explain_layer(
+    network: BuiltNetwork,
+    features: Array,
+    target: Array,
+    layer: int,
+    rows: Sequence[int] | None = None,
+    weights: Array | None = None,
+) -> pl.DataFrame:
+    """Order all weights of a layer by how hard the loss pushes them, with the reason.
+
+    Parameters
+    ----------
+    network, features, target, layer, rows, weights
+        As in `explain`.
+
+    Returns
+    -------
+    pl.DataFrame
+        A row a weight, largest |dL/dw| first: unit_in, unit_out, w, gradient = dL/dw; share: of
+        the layer's squared gradient; dy_rms, slope_rms, x_rms: root mean squares over the rows of
+        dL/dy, dy/dz, dz/dw; agreement = |mean| / mean of |.| of the rows' products, 1 where all
+        rows push the same way; factor: which of dL/dy, dy/dz, dz/dw or the agreement is furthest
+        above its root mean square over the layer, and so the reason for a large gradient.
+
+    Raises
+    ------
+    InvalidValueError, InvalidTypeError
+        For a layer or row that there is not.
+    """
+    import polars as pl
+
+    number = _layer(network, layer)
+    chosen = _rows(rows, len(features))
+    found = _pass(network, features, target, number, chosen, weights)
+    count, shape = len(chosen), (found.x.shape[1], found.du.shape[1])
+    gradient = found.x.T @ found.du / count
+    size = abs(found.x).T @ abs(found.du) / count
+    factors = {
+        "dL/dy": np.broadcast_to(_rms(found.dy), shape),
+        "dy/dz": np.broadcast_to(_rms(found.slope), shape),
+        "dz/dw": np.broadcast_to(_rms(found.x)[:, None], shape),
+        "agreement": np.divide(abs(gradient), size, out=np.zeros(shape), where=size > 0),
+    }
+    names = np.array(list(factors))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        above = [each / np.sqrt(np.mean(each**2)) for each in factors.values()]
+    most = np.argmax(np.nan_to_num(above, nan=1.0), axis=0)
+    squares = gradient**2
+    unit_in, unit_out = np.indices(shape)
+    columns = {
+        "unit_in": unit_in,
+        "unit_out": unit_out,
+        "w": network.parts()[f"layer{layer}.weight"].astype(np.float64),
+        "gradient": gradient,
+        "share": squares / max(float(squares.sum()), np.finfo(float).tiny),
+        "dy_rms": factors["dL/dy"],
+        "slope_rms": factors["dy/dz"],
+        "x_rms": factors["dz/dw"],
+        "agreement": factors["agreement"],
+        "factor": names[most],
+    }
+    frame = pl.DataFrame({name: np.ravel(values) for name, values in columns.items()})
+    return frame[np.argsort(-abs(gradient).ravel(), kind="stable")]
+
+
+def _rms(values: Array) -> Array:
+    return np.asarray(np.sqrt(np.mean(values**2, axis=0)))
+
+
+def _is_softmax(network: BuiltNetwork, number: int) -> bool:
+    last = len(network.layout.plan) - 1
+    return number == last and network.output_activation.name == "softmax"
+
+
+def _pass(
+    network: BuiltNetwork,
+    features: Array,
+    target: Array,
+    number: int,
+    rows: Array,
+    weights: Array | None,
+) -> _Passed:
+    """Run some rows through the network both ways; give what that leaves in one layer.
+
+    A backward pass that fuses loss and output does without dL/dy: it is then that of the loss,
+    -t / y after softmax, and dL/dz over dy/dz after sigmoid; neither is clipped.
+    """
+    target = np.asarray(target)[rows]
+    some = None if weights is None else np.asarray(weights)[rows]
+    hessian = Hessian(network, np.asarray(features)[rows], target, some)
+    blocks = [layers[number] for _, layers in hessian.passed()]
+    last, count = number == len(network.layout.plan) - 1, len(rows)
+
+    def whole(name: str) -> Array:
+        return np.concatenate([getattr(layer, name) for layer in blocks])
+
+    dz, du = count * whole("dz"), count * whole("du")
+    if not last:
+        return _Passed(count * whole("dy"), whole("slope"), dz, du, whole("x"))
+    y, softmax = whole("y"), _is_softmax(network, number)
+    slope = y * (1 - y) if softmax else whole("slope")
+    if blocks[0].dphi is not None:
+        dy = count * whole("dphi")
+    elif softmax:
+        targets = Targets.of(target, some, network.outputs, np.float64)
+        dense = dense_target(targets, network.outputs, network.parameters.smoothing)
+        share = 1.0 if some is None else (some * (count / some.sum()))[:, None]
+        dy = -share * np.divide(dense, y, out=np.zeros_like(y), where=dense != 0)
+    else:  # sigmoid
+        dy = np.divide(dz, slope, out=np.zeros_like(dz), where=slope > 0)
+    return _Passed(dy, slope, dz, du, whole("x"))
+
+
+def _layer(network: BuiltNetwork, layer: object) -> int:
+    """Check the number of a layer, from 1; give it from 0."""
+    layers = len(network.layout.plan)
+    if isinstance(layer, bool) or not isinstance(layer, (int, np.integer)):
+        raise InvalidTypeError(f"explain: layer takes a whole number from 1; got {layer!r}")
+    if not 1 <= layer <= layers:
+        raise InvalidValueError(
+            f"explain: layer must lie in 1 to {layers}, the output layer; got {layer}"
+        )
+    return int(layer) - 1
+
+
+def _number(name: str, value: object, count: int, what: str) -> None:
+    """Check the number of a unit, from 0."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise InvalidTypeError(f"explain: {name} takes a whole number from 0; got {value!r}")
+    if not 0 <= value < count:
+        raise InvalidValueError(
+            f"explain: {name} must lie in 0 to {count - 1}, as {what} {count} units; got {value}"
+        )
+
+
+def _rows(rows: Sequence[int] | None, count: int) -> Array:
+    """Check the numbers of rows, from 0."""
+    if rows is None:
+        return np.arange(count)
+    chosen = np.atleast_1d(np.asarray(rows))
+    if chosen.dtype.kind not in "iu" or chosen.ndim != 1 or not chosen.size:
+        raise InvalidTypeError(f"explain: rows takes numbers of rows, as [0, 5]; got {rows!r}")
+    wrong = chosen[(chosen < 0) | (chosen >= count)]
+    if wrong.size:
+        raise InvalidValueError(
+            f"explain: rows must lie in 0 to {count - 1}, the last of the data; got {wrong[0]}"
+        )
+    return chosen.astype(np.int64)

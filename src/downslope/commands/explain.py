@@ -1,0 +1,128 @@
+"""`downslope explain`: the chain rule of one weight, with its numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from downslope.commands.source import load
+from downslope.errors import InvalidValueError
+
+
+def explain(
+    model: Path,
+    source: str,
+    *,
+    layer: int,
+    weight: str | None = None,
+    rows: str | None = None,
+    target: str | None = None,
+    show: int = 10,
+) -> None:
+    """Put the numbers into the chain rule of one weight, or order a layer's weights.
+
+    Parameters
+    ----------
+    model
+        A .downslope file that fit has written.
+    source
+        A file with the same columns and the target, or a built-in data set.
+    layer
+        From 1; the last is the output layer.
+    weight
+        Unit of the layer's input and unit of its output, from 0: 5,3. By default the layer's
+        weights are listed, those first that the loss pushes hardest.
+    rows
+        Numbers of the rows that are looked at, from 0: 0,5,17. By default all.
+    target
+        The target's column; by default as the model was trained.
+    show
+        How many rows or weights are printed.
+    """
+    from downslope import chainrule, datasets
+    from downslope.model import Model
+
+    loaded = Model.load(model)
+    if target is None and (Path(source).exists() or source not in datasets.names()):
+        target = ",".join(loaded.preparation.target_names) or None
+    read = load(source, target)
+    network, preparation = loaded.network, loaded.preparation
+    features = preparation.transform(read.features, network.theta.dtype)
+    values = preparation.encode_target(read.target, network.theta.dtype)
+    chosen = None if rows is None else _numbers(rows, "--rows")
+    if weight is None:
+        frame = chainrule.explain_layer(network, features, values, layer, chosen)
+        _print_layer(frame, layer, len(features) if chosen is None else len(chosen), show)
+        return
+    units = _numbers(weight, "--weight")
+    if len(units) != 2:
+        raise InvalidValueError(f"--weight takes two units, as 5,3; got {weight!r}")
+    one = chainrule.explain(network, features, values, layer, units[0], units[1], chosen)
+    _print_weight(one, _name_of(loaded, layer, units[0]), show)
+
+
+def _numbers(text: str, option: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InvalidValueError(
+            f"{option} takes whole numbers with commas, as 5,3; got {text!r}"
+        ) from None
+
+
+def _name_of(model: Any, layer: int, unit: int) -> str:
+    """Say what a unit of a layer's input is: a feature by its name."""
+    names = model.preparation.input_names
+    if layer == 1 and len(names) > unit:
+        return f"unit {unit} ({names[unit]})"
+    return f"unit {unit}"
+
+
+def _print_weight(one: Any, unit_in: str, show: int) -> None:
+    """Print the equation: in symbols, for the rows that add most, and their mean."""
+    from downslope.chainrule import shown
+
+    count = len(one.rows)
+    most = np.argsort(-abs(one.product), kind="stable")[:show]
+    print(f"Layer {one.layer}, weight from {unit_in} to unit {one.unit_out}: w = {shown(one.w)}")
+    print(f"\n  {one.formula}\n")
+    if len(most) < count:
+        print(f"the {len(most)} of {count:,} rows that push it hardest:")
+    width = max(len(str(one.rows[index])) for index in most)
+    for index in most:
+        print(f"  row {one.rows[index]:>{width}}: {one.equation(index)}")
+    way = "down" if one.gradient > 0 else "up"
+    aligned = abs(one.gradient) / max(float(abs(one.product).mean()), np.finfo(float).tiny)
+    print(f"\nmean over {count:,} rows: dL/dw = {shown(one.gradient)}", end="")
+    if one.gradient == 0:
+        print(": nothing moves this weight")
+    else:
+        print(f", so descent moves w {way}; rows agree to {aligned:.0%}")
+
+
+def _print_layer(frame: Any, layer: int, rows: int, show: int) -> None:
+    """Print the weights that the loss pushes hardest."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from downslope.chainrule import shown
+
+    table = Table(
+        title=f"Layer {layer}: the weights that the loss pushes hardest, over {rows:,} rows",
+        caption="dL/dw is the mean over the rows of dL/dy · dy/dz · dz/dw; agreement: its size "
+        "over the mean size; because: what stands out most beside the rest of the layer",
+        title_justify="left", caption_justify="left", box=None, pad_edge=False, padding=(0, 1),
+    )  # fmt: skip
+    heads = ("weight", "w", "dL/dw", "share", "dL/dy", "dy/dz", "dz/dw", "agreement", "because")
+    for head in heads:
+        side = "left" if head in ("weight", "because") else "right"
+        table.add_column(head, justify=side, no_wrap=True)  # type: ignore[arg-type]
+    for row in frame.head(show).iter_rows(named=True):
+        table.add_row(
+            f"{row['unit_in']},{row['unit_out']}", shown(row["w"]), shown(row["gradient"]),
+            f"{row['share']:.1%}", shown(row["dy_rms"]), shown(row["slope_rms"]),
+            shown(row["x_rms"]), f"{row['agreement']:.0%}", row["factor"],
+        )  # fmt: skip
+    Console(highlight=False).print(table)

@@ -1,0 +1,172 @@
+"""The chain rule of one weight: its factors against a naive pass, its product against dL/dtheta."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import naive
+from downslope.chainrule import explain, explain_layer, shown
+from downslope.errors import InvalidTypeError, InvalidValueError
+from downslope.network import BuiltNetwork
+from downslope.recipe import Network
+
+Array = npt.NDArray[Any]
+
+NETWORKS = {
+    "plain": Network([6, 5], "tanh", "glorot_normal"),
+    "batch-normalized": Network([6, 5], "relu", "he_normal", normalize="batch"),
+    "layer-normalized": Network([6, 5], "gelu", "he_normal", normalize="layer"),
+    "residual": Network([6, 6, 5], "silu", "glorot_normal", residual=True),
+    "dropout": Network([6, 5], "elu", "he_normal", dropout=0.5),
+    "prelu": Network([6, 5], "prelu", "he_normal", label_smoothing=0.1),
+    "unfused": Network([6], "tanh", "glorot_normal", output_activation="softmax",
+                       loss="squared_error"),
+}  # fmt: skip
+
+
+def built(network: Network, task: str = "multiclass") -> tuple[BuiltNetwork, Array, Array]:
+    generator = np.random.default_rng(2)
+    columns = {"multiclass": 3, "binary": 2, "regression": 2}[task]
+    made = BuiltNetwork(network, 4, columns, task, "float64", 1)
+    made.theta[:] += generator.normal(0, 0.1, made.theta.size)
+    features = generator.normal(size=(23, 4))
+    if task == "regression":
+        return made, features, generator.normal(size=(23, 2))
+    return made, features, generator.integers(0, columns, 23)
+
+
+def without_dropout(network: Network) -> Network:
+    return Network(network.layers, network.activation, network.initializer)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_mean_product_is_the_gradient(name: str, weighted: bool) -> None:
+    network, features, target = built(NETWORKS[name])
+    weights = np.random.default_rng(1).uniform(0, 2, 23) if weighted else None
+    plain = network
+    if name == "dropout":
+        plain = BuiltNetwork(without_dropout(NETWORKS[name]), 4, 3, "multiclass", "float64")
+        plain.theta[:] = network.theta
+    gradient = plain.loss_and_gradient(features, target, weights)[1]
+    for part in network.layout.parts:
+        if part.kind == 0:
+            expected = gradient[part.start : part.stop].reshape(part.shape)
+            unit_in, unit_out = part.shape[0] - 1, part.shape[1] - 1
+            one = explain(
+                network, features, target, part.layer + 1, unit_in, unit_out, weights=weights
+            )
+            assert one.gradient == pytest.approx(expected[unit_in, unit_out], rel=1e-9, abs=1e-15)
+            table = explain_layer(network, features, target, part.layer + 1, weights=weights)
+            found = np.empty(part.shape)
+            found[table["unit_in"], table["unit_out"]] = table["gradient"]
+            np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-15)
+            sizes = table["gradient"].abs().to_list()
+            assert sizes == sorted(sizes, reverse=True)
+
+
+@pytest.mark.parametrize("name", ["plain", "batch-normalized", "layer-normalized", "residual"])
+def test_every_factor_is_what_a_naive_pass_gives(name: str) -> None:
+    network, features, target = built(NETWORKS[name])
+    rows = [20, 3, 4, 11, 7]
+    theta, share = network.theta, np.full(5, 1 / 5)
+    _, layers = naive.step_naively(
+        network, theta, features[rows], np.eye(3)[target[rows]], share, [1.0] * 4
+    )
+    for number, layer in enumerate(layers, start=1):
+        one = explain(network, features, target, number, 2, 1, rows)
+        assert one.rows.tolist() == rows
+        np.testing.assert_allclose(one.dy, 5 * layer.dy[:, 1], rtol=1e-9)
+        np.testing.assert_allclose(one.slope, layer.slope[:, 1], rtol=1e-9)
+        np.testing.assert_allclose(one.dz, 5 * layer.dz[:, 1], rtol=1e-9)
+        np.testing.assert_allclose(one.du, 5 * layer.du[:, 1], rtol=1e-9)
+        np.testing.assert_allclose(one.x, layer.x[:, 2], rtol=1e-9)
+        np.testing.assert_allclose(one.product, one.du * one.x, rtol=1e-12)
+        np.testing.assert_allclose(one.dz, one.dy * one.slope + one.others, rtol=1e-9)
+        assert one.softmax == (number == len(layers))
+        assert one.softmax or not one.others.any()
+        if not one.normalized and not one.softmax:
+            np.testing.assert_allclose(one.product, one.dy * one.slope * one.x, rtol=1e-9)
+
+
+@pytest.mark.parametrize("task", ["binary", "regression"])
+def test_other_outputs_have_three_plain_factors(task: str) -> None:
+    network, features, target = built(NETWORKS["plain"], task)
+    one = explain(network, features, target, 3, 0, 0)
+    np.testing.assert_allclose(one.product, one.dy * one.slope * one.x, rtol=1e-9)
+    if task == "binary":  # dL/dy = (y - t) / (y (1 - y))
+        y = network.output(features)[:, 0]
+        np.testing.assert_allclose(one.dy, (y - target) / (y * (1 - y)), rtol=1e-9)
+
+
+def test_a_step_by_hand() -> None:
+    """x = 2, z = 0.5 x + 0.1 = 1.1, y = tanh z, outputs 3 y, target 1.
+
+    L = (3 y - 1)^2 / 2, so dL/dy = 3 (3 y - 1); y = 0.80050, dL/dy = 4.20449, dy/dz = 1 - y^2
+    = 0.35920, dz/dw = 2, dL/dw = 3.02052.
+    """
+    network = BuiltNetwork(Network([1], "tanh"), 1, 1, "regression", "float64")
+    network.theta[:] = [0.5, 0.1, 3.0, 0.0]
+    one = explain(network, np.array([[2.0]]), np.array([1.0]), 1, 0, 0)
+    np.testing.assert_allclose(one.dy, 4.20449, rtol=1e-5)
+    np.testing.assert_allclose(one.slope, 0.35920, rtol=1e-4)
+    assert one.x.tolist() == [2.0]
+    np.testing.assert_allclose(one.gradient, 3.02052, rtol=1e-4)
+    assert one.equation(0) == "dL/dw = 4.204 · 0.3592 · 2 = 3.021"
+    assert str(one).splitlines()[0] == "layer 1, weight from unit 0 to unit 0: w = 0.5"
+
+
+def test_the_table_names_the_factor() -> None:
+    """One input of 100 among ones: it is dz/dw that makes its weights' gradients large."""
+    network, features, target = built(NETWORKS["plain"])
+    features[:, 1] = 100.0
+    network.parts()["layer1.weight"][1] = 0.0
+    table = explain_layer(network, features, target, 1)
+    assert table["unit_in"][0] == 1
+    assert table["factor"][0] == "dz/dw"
+    assert table["share"].sum() == pytest.approx(1)
+    assert table.filter(unit_in=1)["share"].sum() > 0.9
+
+
+def test_softmax_and_normalization_say_what_else_there_is() -> None:
+    network, features, target = built(NETWORKS["batch-normalized"])
+    inside, output = (explain(network, features, target, layer, 0, 0) for layer in (1, 3))
+    assert inside.formula == "dL/dw = dL/du · du/dw,  dL/du from dL/dz = dL/dy · dy/dz"
+    assert output.formula == "dL/dw = (dL/dy · dy/dz + by other outputs) · dz/dw"
+    assert inside.frame.columns == ["row", "dy", "slope", "others", "dz", "du", "x", "product"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"layer": 0}, "layer must lie in 1 to 3, the output layer; got 0"),
+        ({"layer": 4}, "got 4"),
+        ({"unit_in": 4}, "unit_in must lie in 0 to 3, as layer 1 takes 4 units; got 4"),
+        ({"unit_out": -1}, "unit_out must lie in 0 to 5, as layer 1 has 6 units; got -1"),
+        ({"rows": [0, 23]}, "rows must lie in 0 to 22, the last of the data; got 23"),
+    ],
+)
+def test_what_there_is_not(changes: dict[str, Any], says: str) -> None:
+    network, features, target = built(NETWORKS["plain"])
+    asked = {"layer": 1, "unit_in": 0, "unit_out": 0, **changes}
+    with pytest.raises(InvalidValueError, match=says):
+        explain(network, features, target, **asked)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"layer": 1.5}, {"unit_in": "0"}, {"rows": [0.5]}, {"rows": []}, {"layer": True}]
+)
+def test_what_is_no_number(changes: dict[str, Any]) -> None:
+    network, features, target = built(NETWORKS["plain"])
+    with pytest.raises(InvalidTypeError, match="explain"):
+        explain(network, features, target, **{"layer": 1, "unit_in": 0, "unit_out": 0, **changes})
+
+
+def test_numbers_are_written_readably() -> None:
+    assert [shown(value) for value in (0.0, 1234.5678, -0.5, 1e-4, -2.5e-7)] == [
+        "0", "1235", "-0.5", "1e-04", "-2.5e-07"
+    ]  # fmt: skip

@@ -1,0 +1,114 @@
+"""A stretch of a run once more: the same bits, every step recorded; what a failure leaves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from polars.testing import assert_frame_equal
+
+from downslope import Descent, Network, Recipe, Run, descend
+from downslope.course import Course
+from downslope.errors import InvalidTypeError, InvalidValueError, NonFiniteError
+
+
+def run(record: Any = "all", network: Network | None = None, **changes: Any) -> Run:
+    usual: dict[str, Any] = {"batch": 16, "epochs": 4, "learning_rate": 0.01, "validation": 0.2}
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(150, 4))
+    network = network or Network([8, 6], "tanh", normalize="batch", dropout=0.2)
+    recipe = Recipe(network, Descent(**{**usual, **changes}))
+    return descend(recipe, features, features[:, 0] > 0, record=record)
+
+
+def own(theta: Any, gradient: Any, state: dict[str, Any], rate: float, step: int) -> None:
+    state["mean"] = 0.9 * state.get("mean", 0.0) + gradient
+    theta -= rate * state["mean"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"schedule": "plateau(patience=0, tolerance=0.9)"}, {"rule": own}, {"rule": "muon"}],
+    ids=["adamw", "plateau", "own", "muon"],
+)
+def test_a_stretch_is_what_it_was(changes: dict[str, Any]) -> None:
+    done = run(**changes)
+    assert done.steps == 32
+    again = done.replay(5, 27)
+    for name in ("steps", "layers", "histograms"):
+        frame = done.trace.frames[name]
+        expected = frame.filter(frame["step"].is_between(5, 27))
+        found = again.frames[name]
+        if name == "steps":
+            expected, found = (each.drop("suggested_batch") for each in (expected, found))
+        assert_frame_equal(found, expected, check_exact=True)
+
+
+def test_it_needs_no_record_and_leaves_the_network_alone() -> None:
+    done = run("none")
+    assert len(done.trace.steps) == 0
+    theta = done.network.theta.copy()
+    assert done.replay(30, 32).steps["step"].to_list() == [30, 31, 32]
+    np.testing.assert_array_equal(done.network.theta, theta)
+
+
+def test_it_begins_at_the_last_kept_theta(monkeypatch: pytest.MonkeyPatch) -> None:
+    """States are kept by the clock: here after 16 steps, and none later."""
+    keep, steps = Course._snapshot, Course._steps
+
+    def take(course: Course, count: int) -> None:
+        steps(course, count)
+        if course.history.steps == 16:
+            keep(course, 16)
+
+    monkeypatch.setattr(Course, "_steps", take)
+    monkeypatch.setattr(Course, "_snapshot", lambda self, count: count or keep(self, 0))
+    done = run()
+    assert done.kept.steps == 16
+    begun: list[int] = []
+    monkeypatch.setattr(Course, "_steps", lambda self, count: begun.append(self.history.steps)
+                        or steps(self, count))  # fmt: skip
+    expected = done.trace.layers.filter(done.trace.layers["step"] >= 18)
+    assert_frame_equal(done.replay(18, 32).layers, expected, check_exact=True)
+    assert begun[0] == 16
+    begun.clear()
+    done.replay(17, 17)  # its gradient is compared with that of step 16
+    assert begun[0] == 0
+
+
+@pytest.mark.parametrize("steps", [(0, 3), (5, 4), (1, 34)])
+def test_steps_that_there_are_not(steps: tuple[int, int]) -> None:
+    with pytest.raises(InvalidValueError, match="replay: steps must lie in 1 to 32"):
+        run("none").replay(*steps)
+    with pytest.raises(InvalidTypeError, match="first_step takes the number of a step; got '1'"):
+        run("none").replay("1", 2)  # type: ignore[arg-type]
+
+
+def failing(record: Any = "default", **changes: Any) -> NonFiniteError:
+    usual = {"batch": 10, "epochs": 400, "rule": "gd", "schedule": "constant", "validation": 0.0}
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(103, 4))
+    network = Network([8], "identity", "lecun_normal", scaling="none", task="regression")
+    recipe = Recipe(network, Descent(**{**usual, "learning_rate": 3.0, **changes}))
+    with pytest.raises(NonFiniteError) as failure:
+        descend(recipe, features, features[:, :2], record=record)
+    return failure.value
+
+
+@pytest.mark.parametrize("record", ["default", "all", "none"])
+def test_a_failed_run_has_its_trace_up_to_the_failure(record: str) -> None:
+    error = failing(record)
+    steps, last = error.run.trace.steps, error.run.steps + 1
+    assert f"in step {last} " in str(error)
+    if record == "none":
+        assert len(steps) == 0
+    else:
+        assert steps["step"].to_list()[-1] == last
+        # the steps just before it are there one by one, and show what grew
+        before = steps.filter(steps["step"] < last).tail(min(last - 1, 19))
+        assert np.diff(before["step"]).max() == 1
+        assert before["gradient_norm"].to_list()[-1] > 10 * before["gradient_norm"].to_list()[0]
+    again = error.run.replay(max(last - 3, 1), last).steps
+    assert again["step"].to_list()[-1] == last
+    assert again["gradient_norm"].is_finite().to_list()[0]
