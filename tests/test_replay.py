@@ -67,8 +67,12 @@ def test_it_begins_at_the_last_kept_theta(monkeypatch: pytest.MonkeyPatch) -> No
     done = run()
     assert done.kept.steps == 16
     begun: list[int] = []
-    monkeypatch.setattr(Course, "_steps", lambda self, count: begun.append(self.history.steps)
-                        or steps(self, count))  # fmt: skip
+
+    def note(course: Course, count: int) -> None:
+        begun.append(course.history.steps)
+        steps(course, count)
+
+    monkeypatch.setattr(Course, "_steps", note)
     expected = done.trace.layers.filter(done.trace.layers["step"] >= 18)
     assert_frame_equal(done.replay(18, 32).layers, expected, check_exact=True)
     assert begun[0] == 16
@@ -112,3 +116,20 @@ def test_a_failed_run_has_its_trace_up_to_the_failure(record: str) -> None:
     again = error.run.replay(max(last - 3, 1), last).steps
     assert again["step"].to_list()[-1] == last
     assert again["gradient_norm"].is_finite().to_list()[0]
+
+
+def test_a_run_explains_a_weight_over_the_rows_it_was_trained_on() -> None:
+    done = run("none", Network([8, 6], "tanh"))
+    whole = done.training_rows()
+    rows = done.data.training
+    gradient = done.network.loss_and_gradient(whole.features[rows], whole.target[rows])[1]
+    part = next(each for each in done.network.layout.parts if each.name == "layer2.weight")
+    expected = gradient[part.start : part.stop].reshape(part.shape)
+    one = done.explain(2, 5, 3)
+    assert one.rows.tolist() == rows.tolist()
+    np.testing.assert_allclose(one.gradient, expected[5, 3], rtol=1e-4)
+    assert done.explain(2, 5, 3, rows=[0, 7]).rows.tolist() == [0, 7]
+    first = done.explain_layer(2).row(0, named=True)
+    np.testing.assert_allclose(first["gradient"], expected[first["unit_in"], first["unit_out"]],
+                               rtol=1e-4)  # fmt: skip
+    assert abs(first["gradient"]) == pytest.approx(abs(expected).max(), rel=1e-4)

@@ -163,7 +163,7 @@ def explain(
     layer: int,
     unit_in: int,
     unit_out: int,
-    rows: Sequence[int] | None = None,
+    rows: Sequence[int] | Array | None = None,
     weights: Array | None = None,
 ) -> ChainRule:
     """Put the numbers into the chain rule of one weight.
@@ -224,7 +224,7 @@ def explain_layer(
     features: Array,
     target: Array,
     layer: int,
-    rows: Sequence[int] | None = None,
+    rows: Sequence[int] | Array | None = None,
     weights: Array | None = None,
 ) -> pl.DataFrame:
     """Order all weights of a layer by how hard the loss pushes them, with the reason.
@@ -354,7 +354,7 @@ def _number(name: str, value: object, count: int, what: str) -> None:
         )
 
 
-def _rows(rows: Sequence[int] | None, count: int) -> Array:
+def _rows(rows: Sequence[int] | Array | None, count: int) -> Array:
     """Check the numbers of rows, from 0."""
     if rows is None:
         return np.arange(count)

@@ -151,14 +151,16 @@ class Run:
 
         By default over all rows that were trained on.
         """
-        whole, rows = self.training_rows(), self.data.training if rows is None else rows
+        whole, chosen = self.training_rows(), self.data.training if rows is None else rows
         return explain(self.network, whole.features, whole.target, layer, unit_in, unit_out,
-                       rows, whole.weights)  # fmt: skip
+                       chosen, whole.weights)  # fmt: skip
 
     def explain_layer(self, layer: int, rows: Sequence[int] | None = None) -> pl.DataFrame:
         """Order a layer's weights by how hard the loss pushes them (`chainrule.explain_layer`)."""
-        whole, rows = self.training_rows(), self.data.training if rows is None else rows
-        return explain_layer(self.network, whole.features, whole.target, layer, rows, whole.weights)
+        whole, chosen = self.training_rows(), self.data.training if rows is None else rows
+        return explain_layer(
+            self.network, whole.features, whole.target, layer, chosen, whole.weights
+        )
 
     def save(self, path: str | Path) -> Path:
         """Write the model to a file."""
