@@ -182,3 +182,40 @@ def test_killed_and_resumed_ends_with_the_same_bits(here: Path) -> None:
     run("fit", "digits", *settings[:-3], "--out", "whole")
     resumed, whole = Model.load(here / "resumed.downslope"), Model.load(here / "whole.downslope")
     np.testing.assert_array_equal(resumed.network.theta, whole.network.theta)
+
+
+def test_compare_leaves_a_page_tables_and_a_recipe_that_fit_takes(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(
+        *"compare iris --vary batch=8,full --vary rule=gd,adam --seeds 2 --epochs 3 --layers 8 "
+        "--metric best_loss --out found".split()
+    )
+    shown = capsys.readouterr().out
+    for word in ("iris: 4 variants, 2 seeds", "best", "what it costs", "found/winner.toml"):
+        assert word in shown
+    assert {path.name for path in (here / "found").iterdir()} == {
+        "index.html", "winner.toml", "table.csv", "runs.csv", "runs.jsonl",
+    }  # fmt: skip
+    run("fit", "iris", "--recipe", "found/winner.toml", "--epochs", "2")
+    assert (here / "iris.downslope").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("compare iris", "compare needs --vary FIELD=VALUES"),
+        ("compare iris --vary bacth=1,2", "no field 'bacth': did you mean 'batch'"),
+        ("compare iris --vary batch=1,2 --seeds 0", "seeds must be at least 1; got 0"),
+        ("compare iris,iris --vary batch=1,2", "compare takes data sets with commas, each once"),
+        ("compare iris, --vary batch=1,2", "compare takes data sets with commas, each once"),
+        ("compare iris --vary rule=gd,rprop", "variant 'rule=rprop': Descent: rprop compares"),
+        ("compare iris --vary batch=1,2 --budget soon", "budget takes a time above 0"),
+        ("compare irsi --vary batch=1,2", "unknown data set 'irsi': did you mean 'iris'"),
+    ],
+)
+def test_compare_refuses(
+    here: Path, capsys: pytest.CaptureFixture[str], arguments: str, says: str
+) -> None:
+    assert says in refused(capsys, *arguments.split())
+    assert not list(here.iterdir())

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from downslope.outcome import METRICS, Outcome, measure
 from downslope.recipe import Recipe
 from downslope.significance import Difference, Interval, differences, interval
+from downslope.table import Table
 from downslope.vary import Variant, show_value
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class Comparison:
         By data set: the training loss that epochs, steps and seconds are counted to; NaN for none.
     notes
         What a reader has to know: sentences.
+    tables
+        By name: the data sets, as they were read.
     noise_scales
         By data set: the batch size that the gradient's noise suggests for the winner.
     """
@@ -53,6 +56,7 @@ class Comparison:
     outcomes: tuple[Outcome, ...]
     targets: Mapping[str, float]
     notes: tuple[str, ...] = ()
+    tables: Mapping[str, Table] = field(default_factory=dict, repr=False)
     noise_scales: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property

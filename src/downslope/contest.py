@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import threading
 import time
@@ -11,9 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from downslope import table as tables
 from downslope.comparison import OTHER_LOSS, Comparison, default_target
-from downslope.errors import InvalidTypeError, InvalidValueError, nearest
+from downslope.descent import descend
+from downslope.errors import InvalidTypeError, InvalidValueError, NonFiniteError, nearest
 from downslope.halving import Rung, bracket, choose_bracket, most_halvings, read_budget
 from downslope.interrupt import interruptible
 from downslope.outcome import METRICS, Ledger, Outcome
@@ -22,6 +26,10 @@ from downslope.trials import Sweep, Trial
 from downslope.vary import Variant, combine
 
 RUNS_FILE: Final = "runs.jsonl"
+
+NOISE_ROWS: Final = 64
+"""Rows of the batches in which the gradient's noise is measured, at least: its variance is then
+known to a fifth from a single step."""
 
 
 @dataclass(frozen=True)
@@ -188,6 +196,23 @@ def _budget_epochs(recipe: Recipe, vary: Mapping[str, Any]) -> int:
     return recipe.descent.epochs
 
 
+def _noise_scale(recipe: Recipe, table: tables.Table) -> float:
+    """Measure the batch size that the gradient's noise suggests: the median along a run.
+
+    A run of its own, recorded; batches that are too small to show their noise are made larger.
+    """
+    batch = recipe.descent.batch
+    if batch != "full" and batch < NOISE_ROWS:
+        recipe = recipe.edit(batch=NOISE_ROWS)
+    try:
+        run = descend(recipe, table)
+    except NonFiniteError:
+        return math.nan
+    suggested = run.trace.steps["suggested_batch"].to_numpy()
+    known = suggested[np.isfinite(suggested)]
+    return float(np.median(known)) if len(known) else math.nan
+
+
 class _Rounds:
     """The rungs of a comparison, one after another, and what counts at the end."""
 
@@ -306,7 +331,9 @@ class _Rounds:
             for name in dict.fromkeys(outcome.dataset for outcome in outcomes)
         }
         variants, metric = tuple(self.variants), self.metric
-        return Comparison(self.recipe, variants, metric, tuple(outcomes), targets, tuple(notes))
+        return Comparison(
+            self.recipe, variants, metric, tuple(outcomes), targets, tuple(notes), self.sweep.tables
+        )
 
     def _target(self, outcomes: list[Outcome]) -> float:
         """Give the loss to count epochs to; NaN where training losses are not of one kind."""
@@ -336,7 +363,12 @@ class _Rounds:
                 f"{len(self.variants)} variants had ended a run of their first rung{kept}; give "
                 "more time, fewer variants or fewer seeds"
             )
-        return self._standing([*self._notes(ran)])
+        found = self._standing([*self._notes(ran)])
+        if "batch" not in found.varied or self.sweep.stopped:
+            return found
+        read = self.sweep.tables
+        scales = {name: _noise_scale(found.winner, table) for name, table in read.items()}
+        return dataclasses.replace(found, noise_scales=scales)
 
     def _notes(self, ran: int) -> Iterator[str]:
         """Say what a reader has to know beside the numbers."""

@@ -263,8 +263,9 @@ def suggested_batch(comparison: Comparison, dataset: str) -> str:
     best = comparison.variants[comparison.ranking(dataset)[0]]
     won = show_value("batch", best.settings["batch"])
     return (
-        f"The gradient's noise suggests a batch of about {max(1, round(noise))} rows (noise scale "
-        f"of the winner's run, median over its second half); batch {won} won."
+        f"The gradient's noise suggests batches of some {max(1, round(noise)):,} rows (McCandlish "
+        "et al. 2018; the median along a run of the winner): smaller ones take more steps, larger "
+        f"ones more rows. Here batch={won} won."
     )
 
 
