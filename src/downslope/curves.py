@@ -22,6 +22,9 @@ Series = dict[str, Any]
 POINTS = 800
 """Points of a drawn curve, about one for each pixel of its width."""
 
+SINGLE = 12
+"""Points up to which each is marked: beside a gap, a line alone would not show them."""
+
 SPREAD = 30.0
 """Ratio of largest to smallest above which an axis is logarithmic: one and a half decades."""
 
@@ -58,7 +61,7 @@ def line(x: Any, y: Any, name: str, number: int, **style: Any) -> Series:
     x, y = thin(x, y)
     return {
         "type": "scatter",
-        "mode": "lines" if len(x) > 1 else "markers",
+        "mode": "lines" if np.isfinite(y).sum() > SINGLE else "lines+markers",
         "x": x,
         "y": y,
         "name": look.plain(name),
@@ -76,7 +79,10 @@ def axis(title: str, *values: Any) -> dict[str, Any]:
     decades = math.log10(shown.max() / shown.min())
     ticks = "D2" if decades < 2 else 1 + int(decades) // 8
     few = shown.min() >= 1e-4 and shown.max() <= 1e5
-    numbers = {"tickformat": "~g"} if few else {"exponentformat": "power"}
+    numbers: dict[str, Any] = {"tickformat": "~g"} if few else {"exponentformat": "power"}
+    low = float(np.quantile(shown, 0.05)) / SPREAD
+    if shown.min() < low:  # a few stragglers, as the last steps of cosine, are left outside
+        numbers["range"] = [math.log10(low), math.log10(shown.max()) + 0.1]
     return {"title": {"text": title}, "type": "log", "dtick": ticks, **numbers}
 
 
@@ -245,10 +251,11 @@ def learning_rate(accounts: Sequence[Account]) -> Section:
     if not data:
         words = "No step was recorded and no epoch finished: the learning rate is not known."
         return Section("Learning rate", None, words)
-    rates = np.concatenate([each["y"] for each in data])
     # A schedule that ends at 0, as cosine, has a few small values; others go down for good.
-    low = np.quantile(rates, 0.25) * SPREAD < rates.max()
-    up = axis("learning rate", *([rates] if low else []))
+    far = any(np.quantile(each["y"], 0.25) * SPREAD < np.max(each["y"]) for each in data)
+    peaks = [float(np.max(each["y"])) for each in data]
+    far = far or max(peaks) > SPREAD * min(peaks)
+    up = axis("learning rate", *(each["y"] for each in data if far))
     if "type" not in up:
         up["rangemode"] = "tozero"
     across = {"title": {"text": "step" if by_step else "epoch"}}
@@ -330,9 +337,8 @@ def noise(accounts: Sequence[Account]) -> Section:
 
 
 def _seen_in_noise(scale: float, batch: int) -> str:
-    text = f"At the end the noise scale is about {scale:,.2g} rows, the batch {batch:,}"
-    if scale >= 100:
-        text = f"At the end the noise scale is about {scale:,.0f} rows, the batch {batch:,}"
+    rounded = float(f"{scale:.2g}")
+    text = f"At the end the noise scale is about {rounded:,g} rows, the batch {batch:,}"
     if batch > 3 * scale:
         return text + ": a smaller batch would do as much in each step."
     if batch < scale / 3:

@@ -27,6 +27,11 @@ FEW_LAYERS = len(look.COLORS)
 
 NOT_RECORDED = "No step was recorded, so there is nothing to see of the layers."
 
+ARRIVES, FAILS = math.log10(30), 3.0
+"""Powers of ten between the gradients of the first and the last layer: a factor of 30, as ten
+layers of ReLU with He's initialization stay within, is normal; from a thousand on, the first hardly
+move under plain gradient descent."""
+
 GOOD_UPDATE = 1e-3
 """Size of an update relative to its weights that is often aimed at (Karpathy, 2022; a rule of
 thumb: a thousandth of a weight's size is about what float32 and noise leave useful)."""
@@ -125,7 +130,7 @@ def gradient_flow(account: Account) -> Section:
     with np.errstate(divide="ignore", invalid="ignore"):
         heat["z"] = np.log10(heat["z"])
     heat["z"][~np.isfinite(heat["z"])] = np.nan
-    heat["colorbar"] = {"title": {"text": "rms dL/dW"}, "y": 1, "yanchor": "top", "len": 0.56,
+    heat["colorbar"] = {"title": {"text": "rms dL/dW"}, "y": 1, "yanchor": "top", "len": 0.5,
                         **powers(heat["z"])}  # fmt: skip
     heat["hovertemplate"] = "step %{x}, layer %{y}: 10^%{z:.2f}<extra></extra>"
     layers, weights, slopes = shrinkage(account)
@@ -139,15 +144,15 @@ def gradient_flow(account: Account) -> Section:
     ]  # fmt: skip
     layout = {
         "title": {"text": heading},
-        "height": 560,
+        "height": 640,
         "barmode": "relative",
         "showlegend": True,
-        "legend": {"y": 0.36},
+        "legend": {"y": 0.345},
         "xaxis": {"title": {"text": "step"}, "domain": [0, 1]},
-        "yaxis": {**layer_axis(layers), "domain": [0.46, 1]},
+        "yaxis": {**layer_axis(layers), "domain": [0.5, 1]},
         "xaxis2": {**layer_axis(layers), "anchor": "y2", "domain": [0, 1]},
         "yaxis2": {
-            "title": {"text": "powers of 10"}, "domain": [0, 0.34], "anchor": "x2",
+            "title": {"text": "powers of 10"}, "domain": [0, 0.33], "anchor": "x2",
             "zeroline": True,
         },
     }  # fmt: skip
@@ -188,21 +193,31 @@ def seen_in_flow(account: Account) -> str:
     _, weights, slopes = shrinkage(account)
     by_weights, by_slopes = weights[1:].sum() / math.log(10), slopes[:-1].sum() / math.log(10)
     text = f"The gradient of layer 1 is typically {times(middle)} that of layer {layers[-1]}"
-    if abs(middle) < math.log10(30):
+    if abs(middle) < ARRIVES:
         return text + ": it arrives."
-    kind = "vanishes" if middle < 0 else "explodes"
+    kind = ("weakens", "vanishes") if middle < 0 else ("grows", "explodes")
     cause = "φ'" if (by_slopes < by_weights) == (middle < 0) else "the weights"
+    verbs = [f"{'take' if each < 0 else 'add'}" for each in (by_slopes, by_weights)]
     return (
-        f"{text}: it {kind}. On the way from the last layer to the first, φ' changes it by "
-        f"10^{by_slopes:.1f} and the weights by 10^{by_weights:.1f}: the cause is {cause}."
+        f"{text}: it {kind[abs(middle) >= FAILS]}. On the way from the last layer to the first, φ' "
+        f"{verbs[0]}s {abs(by_slopes):.1f} powers of ten and the weights {verbs[1]} "
+        f"{abs(by_weights):.1f}: the cause is {cause}."
     )
 
 
-def times(power: float) -> str:
-    """Write a decimal logarithm as a factor."""
-    if abs(power) < 3:
-        return f"{10**power:.2g} times"
-    return f"10^{power:.1f} times"
+def times(logarithm: float) -> str:
+    """Write a decimal logarithm as a comparison of sizes.
+
+    >>> times(-2.0), times(0.3), times(-7.2)
+    ('100 times smaller than', '2 times larger than', '2·10⁷ times smaller than')
+    """
+    factor = 10 ** abs(logarithm)
+    if factor < 1.05:
+        return "as large as"
+    digits, exponent = f"{factor:.0e}".split("e")
+    raised = "".join("⁰¹²³⁴⁵⁶⁷⁸⁹"[int(each)] for each in str(int(exponent)))
+    number = f"{float(f'{factor:.2g}'):,g}" if factor < 1e5 else f"{digits}·10{raised}"
+    return f"{number} times {'smaller' if logarithm < 0 else 'larger'} than"
 
 
 def updates(account: Account) -> Section:
@@ -253,6 +268,8 @@ def profile(accounts: Sequence[Account], column: str, heading: str, up: str) -> 
         if not recorded(account):
             continue
         _, layers, table = by_layer(account, column)
+        if up == "share":  # of the output, which is not a hidden layer
+            layers, table = layers[:-1], table[:-1]
         name = label(account, accounts, "").removesuffix(": ")
         series = line(layers, lately(table), name, number)
         data.append({**series, "mode": "lines+markers"})

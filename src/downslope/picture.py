@@ -140,7 +140,9 @@ def _finish(
 
             getattr(panel, f"{name}axis").set_major_locator(MultipleLocator(axis["dtick"]))
         if "range" in axis:
-            getattr(panel, f"set_{name}lim")(*axis["range"])
+            log = axis.get("type") == "log"
+            ends = [10**end if log else end for end in axis["range"]]
+            getattr(panel, f"set_{name}lim")(*ends)
         if axis.get("autorange") == "reversed":
             getattr(panel, f"invert_{name}axis")()
         if axis.get("rangemode") == "tozero":

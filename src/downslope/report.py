@@ -98,8 +98,10 @@ def overview(accounts: Sequence[Account]) -> Section:
     rows = [
         [
             account.name,
-            account.scores.get("validation", {}).get("score", float("nan")),
-            account.scores.get("training", {}).get("score", float("nan")),
+            *(
+                curves.decimals(account.scores[rows]["score"], 4) if rows in account.scores else "–"
+                for rows in ("validation", "training")
+            ),
             account.history.epochs,
             account.history.steps,
             duration(account.history.seconds),

@@ -74,12 +74,7 @@ def dead(account: Account) -> Section:
         last = frame.filter(frame["epoch"] == frame["epoch"].max())
         hidden = last.filter(last["layer"] < last["layer"].max())
         if len(hidden):
-            worst = hidden.sort("dead", descending=True).row(0, named=True)
-            seen = (
-                f"At the end of epoch {worst['epoch']:,}, {worst['dead']:.0%} of the units of "
-                f"layer {worst['layer']} gave 0 for every training row"
-                + (", the most of any layer." if worst["dead"] > 0 else ": none is dead.")
-            )
+            seen = _seen_in_dead(hidden.sort("dead", descending=True).row(0, named=True))
     return _shares(
         account,
         "dead",
@@ -87,6 +82,15 @@ def dead(account: Account) -> Section:
         "A unit that gives 0 for every row has no gradient and learns nothing until others move "
         "it. In a small batch some are idle by chance; a color that stays is a layer that dies.",
         seen,
+    )
+
+
+def _seen_in_dead(worst: dict[str, Any]) -> str:
+    if not worst["dead"]:
+        return f"At the end of epoch {worst['epoch']:,} no unit gave 0 for every training row."
+    return (
+        f"At the end of epoch {worst['epoch']:,}, {worst['dead']:.0%} of the units of layer "
+        f"{worst['layer']} gave 0 for every training row, the most of any layer."
     )
 
 

@@ -8,12 +8,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TextIO
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from downslope.account import Account
 from downslope.catalogue import Entry
 from downslope.course import Epoch
 from downslope.descent import Run
+from downslope.flow import by_layer, lately, recorded, seen_in_flow
+
+SHOWN_LAYERS, BLOCKS = 8, 8
+"""Layers from either end that the X-ray shows in a terminal; blocks of its longest bar."""
 
 LASTING_LINES = 20
 """On a terminal every epoch rewrites one line; about so many of them stay."""
@@ -102,6 +108,67 @@ def print_summary(run: Run, name: str, files: Mapping[str, Path]) -> None:
     console = Console(highlight=False)
     console.print()
     console.print(table)
+
+
+def print_layers(account: Account) -> None:
+    """Print the X-ray in one screen: a row a layer, its values toward the end of the run.
+
+    Of a deep network the first and the last layers are shown. Nothing is printed where nothing was
+    recorded.
+    """
+    if not recorded(account):
+        return
+    columns = {name: lately(by_layer(account, name)[2]) for name in _LAYER_COLUMNS}
+    plan = account.model.network.layout.plan
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
+    for name in ("layer", "units", "dL/dW", "", "×φ'", "×W", "dead", "flat", "y std", "|Δw|/|w|"):
+        table.add_column(name, justify="left" if name in ("", "dL/dW") else "right", no_wrap=True)
+    largest = np.nanmax(columns["dw_rms"], initial=0.0)
+    hidden = len(plan) - 1
+    for k in range(len(plan)):
+        if SHOWN_LAYERS <= k < len(plan) - SHOWN_LAYERS:
+            if k == SHOWN_LAYERS:
+                table.add_row("...")
+            continue
+        size = columns["dw_rms"][k]
+        table.add_row(
+            str(k + 1),
+            str(plan[k]["units"]),
+            _short(size, ".1e"),
+            bar(size, largest),
+            _short(math.exp(columns["shrink_slope"][k]), ".2g"),
+            _short(math.exp(columns["shrink_weights"][k]), ".2g"),
+            _short(columns["dead"][k], ".0%") if k < hidden else "–",
+            _short(columns["flat"][k], ".0%") if k < hidden else "–",
+            _short(columns["y_std"][k], ".2g"),
+            _short(columns["update_ratio"][k], ".1e"),
+        )
+    console = Console(highlight=False)
+    console.print()
+    console.print(table)
+    console.print("×φ', ×W: what φ' and the weights of a layer do to the error on its way back")
+    console.print(seen_in_flow(account))
+
+
+_LAYER_COLUMNS = (
+    "dw_rms", "shrink_slope", "shrink_weights", "dead", "flat", "y_std", "update_ratio"
+)  # fmt: skip
+
+
+def _short(value: float, form: str) -> str:
+    """Write a number by a format, or a dash where there is none."""
+    return "–" if math.isnan(value) else format(value, form)
+
+
+def bar(value: float, largest: float) -> str:
+    """Draw a size as a bar, full at the largest; each power of ten below takes one block away.
+
+    >>> bar(1.0, 1.0), bar(0.001, 1.0), bar(0.0, 1.0)
+    ('■■■■■■■■', '■■■■■', '')
+    """
+    if not value > 0 or not math.isfinite(value) or not math.isfinite(largest):
+        return ""
+    return "■" * max(1, BLOCKS - round(math.log10(largest / value)))
 
 
 def print_entries(entries: Mapping[str, Entry]) -> None:

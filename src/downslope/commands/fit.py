@@ -63,7 +63,7 @@ def fit(
     from downslope.kernels.jit import is_cached
     from downslope.kernels.loop import descend as loop
     from downslope.task import infer_task
-    from downslope.terminal import EpochLines, print_summary
+    from downslope.terminal import EpochLines, print_layers, print_summary
 
     if not is_cached(loop):
         print("compiling the kernels, once on this machine: some 20 seconds ...", flush=True)
@@ -88,6 +88,7 @@ def fit(
     if page:
         files["page"] = report.write(out.with_name(out.name + ".html"), [account])
     print_summary(run, f"{source}: {len(read):,} rows, {len(read.feature_names)} columns", files)
+    print_layers(account)
     if failure is not None:
         raise failure
 

@@ -1,0 +1,52 @@
+"""What a terminal shows of the X-ray: one screen, a row a layer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from accounts import account_of, make_trace
+from downslope import terminal
+from downslope.account import Account
+
+
+@pytest.fixture(scope="module")
+def deep() -> Account:
+    return account_of("iris", layers=[4] * 39, trace=make_trace(40, 0.5))
+
+
+def test_a_row_a_layer_with_its_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    account = account_of("iris", trace=make_trace(3, 0.1))
+    terminal.print_layers(account)
+    shown = capsys.readouterr().out.splitlines()
+    rows = [line.split() for line in shown if line.strip()[:1].isdigit()]
+    assert [row[:2] for row in rows] == [["1", "8"], ["2", "8"], ["3", "3"]]
+    assert rows[0][2][-4:] == "e-03"
+    assert [len(row[3]) for row in rows] == [6, 7, 8]
+    assert "25%" in rows[0]
+    assert rows[2].count("–") == 2  # an output layer is not dead or flat
+
+
+def test_a_deep_network_fits_on_one_screen(
+    deep: Account, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal.print_layers(deep)
+    shown = capsys.readouterr().out.splitlines()
+    assert len(shown) <= 24
+    assert max(len(line) for line in shown) <= 80
+    assert any(line.strip() == "..." for line in shown)
+    assert "vanishes" in " ".join(shown)
+
+
+def test_without_records_there_is_nothing(
+    deep: Account, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal.print_layers(replace(deep, trace=None))
+    assert capsys.readouterr().out == ""
+
+
+def test_what_is_not_finite_is_a_dash(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.print_layers(account_of("iris", trace=make_trace(3, steps=np.array([1]), fails=True)))
+    assert "–" in capsys.readouterr().out
