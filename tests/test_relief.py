@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from downslope import datasets, relief
+import browser
+from downslope import cli, datasets, relief
 from downslope.curvature import Curvature
 from downslope.descent import Run, descend
 from downslope.errors import InvalidValueError
-from downslope.landscape import Plane
-from downslope.page import Grid, page
+from downslope.landscape import Plane, path_plane, plane
+from downslope.page import Grid, page, write
 from downslope.recipe import Descent, Network, Recipe
 
 
@@ -92,6 +95,106 @@ def test_the_pictures_of_a_run_make_a_page(run: Run) -> None:
     assert "% of the path)" in sections[3].content["layout"]["xaxis"]["title"]["text"]
     assert isinstance(sections[5].content, Grid)
     assert sections[5].seen == run.curvature().sentence()
+
+
+def test_run_plot_draws_landscapes_too(run: Run, tmp_path: Path) -> None:
+    found, line = run.landscape("path", points=7), run.line_to(run, points=5)
+    for figure in (run.plot.landscape(found), run.plot.surface(found), run.plot.line(line)):
+        assert figure.layout.title.text
+        assert figure.layout.template.layout.colorway
+    run.plot.landscape(found, tmp_path / "plane.svg")
+    run.plot.line(line, tmp_path / "line.svg")
+    run.plot.surface(found, tmp_path / "surface.html")
+    for name in ("plane.svg", "line.svg"):
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        assert text.count("<path") > 10
+    assert "main component" in (tmp_path / "plane.svg").read_text(encoding="utf-8")
+    with pytest.raises(InvalidValueError, match="'surface' is not drawn without a browser"):
+        run.plot.surface(found, tmp_path / "surface.png")
+
+
+def test_the_surroundings_of_a_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("downslope.relief.path_plane", partial(path_plane, points=5))
+    monkeypatch.setattr("downslope.relief.plane", partial(plane, points=5))
+    headings = [section.heading for section in run.surroundings()]
+    assert headings == [
+        "Where the run ended",
+        "Loss over the path's plane",
+        "Loss over the path's plane, in space",
+        "Loss around the network",
+        "Loss around the network, in space",
+    ]
+    without = relief.around(run.network, run.training_rows())
+    assert [section.heading for section in without] == [headings[0], *headings[3:]]
+    short = ([0], [run.network.theta])
+    sections = relief.around(run.network, run.training_rows(), short)
+    assert sections[1].content is None
+    assert "takes at least 3 thetas; got 1" in sections[1].sentence
+    page("All", sections)
+
+
+def command(*arguments: str) -> None:
+    try:
+        cli.main(list(arguments))
+    except SystemExit as end:
+        if end.code:
+            raise
+
+
+def test_fit_and_report_draw_landscapes_on_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = ("--epochs", "4", "--layers", "6", "--record", "none")
+    command("fit", "iris", *settings, "--landscape", "--out", "one")
+    assert "The descent ended " in capsys.readouterr().out
+    text = (tmp_path / "one.html").read_text(encoding="utf-8")
+    assert "Loss over the path's plane" in text.replace("&#x27;", "'")
+    assert text.index("Where the run ended") < text.index("Recipe</h2>")
+    command("fit", "iris", *settings, "--seed", "1", "--out", "two")
+    assert "Loss around" not in (tmp_path / "two.html").read_text(encoding="utf-8")
+    command("report", "two.downslope", "--landscape", "iris")
+    text = (tmp_path / "two.html").read_text(encoding="utf-8")
+    assert "Loss around the network, in space" in text
+    assert "learning rate of the recipe" in text
+    command("report", "one.downslope", "two.downslope", "--landscape", "iris")
+    assert "Loss between two networks" in (tmp_path / "runs.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("fit iris --landscape --no-page", "leave --no-page out"),
+        ("report one.downslope --target species", "that --landscape takes"),
+        ("report one.downslope --landscape digits", "4 columns were trained on; got 64"),
+        ("report one.downslope two.downslope --landscape iris", "two networks of the same layers"),
+    ],
+)
+def test_bad_requests_are_refused(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: str,
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, layers in (("one", [4]), ("two", [5])):
+        recipe = Recipe(Network(layers), Descent(epochs=1))
+        descend(recipe, datasets.load("iris")).save(tmp_path / f"{name}.downslope")
+    with pytest.raises(SystemExit):
+        command(*arguments.split())
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("width", "dark"), [(1400, False), (700, True)])
+def test_landscapes_are_drawn_in_a_browser(
+    run: Run, tmp_path: Path, width: int, dark: bool
+) -> None:
+    sections = [*run.surroundings(), relief.along_line(run.line_to(run))]
+    with browser.opened(write(tmp_path / "a.html", "Landscapes", sections), width, dark) as page:
+        assert page.locator(".plot").count() == 5
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def plane_of(losses: Any) -> Plane:

@@ -23,10 +23,12 @@ from downslope.interrupt import interruptible
 from downslope.landscape import Line, Plane, line, path_plane, plane
 from downslope.model import Model
 from downslope.network import BuiltNetwork
+from downslope.page import Section
 from downslope.plots import Plots
 from downslope.preparation import Preparation
-from downslope.recipe import Recipe
+from downslope.recipe import Descent, Recipe
 from downslope.recording import Recording, as_recording
+from downslope.relief import around
 from downslope.replay import replay
 from downslope.score import score, trivial_outputs
 from downslope.snapshots import MOST, Snapshots
@@ -172,17 +174,14 @@ class Run:
         Each step adds its penalties over its batch, so over all rows they weigh rows / batch as
         much.
         """
-        data, descent = self.data, self.recipe.descent
-        rows, targets = data.training, data.targets
+        data, targets = self.data, self.data.targets
         labels, values = targets.labels, targets.values.reshape(-1, self.network.outputs)
-        batch = len(rows) if descent.batch == "full" else min(descent.batch, len(rows))
-        share = len(rows) / batch
         return RowSet(
             data.features,
             labels if labels.size else values,
             targets.weights if targets.weights.size else None,
-            (descent.l1 * share, descent.l2 * share),
-            rows,
+            penalties_of(self.recipe.descent, len(data.training)),
+            data.training,
         )
 
     def curvature(self, **options: Any) -> Curvature:
@@ -214,9 +213,15 @@ class Run:
     def line_to(self, other: Run, **options: Any) -> Line:
         """Take this run's training loss along the line to another's network (see `landscape.line`).
 
-        Both networks must be of the same layers, and their columns the same in the same order.
+        Both networks must be of the same layers, and their columns the same in the same order;
+        these are scaled as this run's are.
         """
         return line(self.network, other.network, self.training_rows(), **options)
+
+    def surroundings(self) -> list[Section]:
+        """Measure and draw where the run ended, its path and its landscape, for a page."""
+        path = None if self.snapshots is None else self.path()
+        return around(self.network, self.training_rows(), path, self.recipe.descent.rate)
 
     def path(self) -> tuple[list[int], list[Array]]:
         """Give thetas from along the descent, to the one that was kept, and the epoch of each.
@@ -295,7 +300,7 @@ def descend(
     Examples
     --------
     >>> import numpy as np
-    >>> from downslope import Descent, Network
+    >>> from downslope import Network
     >>> corners = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
     >>> recipe = Recipe(
     ...     Network([8], activation="tanh"),
@@ -336,6 +341,16 @@ def descend(
         failure.run = run
         raise failure
     return run
+
+
+def penalties_of(descent: Descent, rows: int) -> tuple[float, float]:
+    """Give l1 and l2 for a loss over all rows, which weighs them as the steps' batches do.
+
+    >>> penalties_of(Descent(batch=32, l2=0.5), rows=320)
+    (0.0, 5.0)
+    """
+    batch = rows if descent.batch == "full" else min(descent.batch, rows)
+    return descent.l1 * (rows / batch), descent.l2 * (rows / batch)
 
 
 def prepare(

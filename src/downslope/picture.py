@@ -1,7 +1,7 @@
 """Our figures as PNG, SVG or PDF, drawn by Matplotlib: Plotly itself takes a browser for that.
 
-It knows the kinds of series that our figures are made of (scatter, bar, heatmap), their
-axes, legends and color scales, and no others.
+It knows the kinds of series that our figures are made of (scatter, bar, heatmap, contour),
+their axes, legends and color scales, and no others.
 """
 
 from __future__ import annotations
@@ -219,14 +219,28 @@ def _heatmap(panel: Any, series: Mapping[str, Any], number: int, layout: Mapping
                 x[column], y[row], str(text), ha="center", va="center", color=ink, fontsize=8
             )
     if series.get("showscale", True):
-        bar = series.get("colorbar", {})
-        shown = panel.figure.colorbar(mesh, ax=panel, pad=0.02, fraction=0.05)
-        shown.outline.set_visible(False)
-        shown.set_label(_text(bar.get("title", {}).get("text", "")))
-        if "tickvals" in bar:
-            shown.set_ticks(bar["tickvals"], labels=[_text(each) for each in bar["ticktext"]])
-        elif "%" in bar.get("tickformat", ""):
-            shown.ax.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        _color_bar(panel, mesh, series.get("colorbar", {}))
 
 
-_DRAW = {"scatter": _scatter, "bar": _bar, "heatmap": _heatmap}
+def _contour(panel: Any, series: Mapping[str, Any], number: int, layout: Mapping[str, Any]) -> None:
+    """Draw filled contours."""
+    z = np.ma.masked_invalid(np.asarray(series["z"], float))
+    place = (np.asarray(series["x"]), np.asarray(series["y"]), z)
+    drawn = panel.contourf(*place, series["ncontours"], cmap=series["colorscale"].lower())
+    panel.contour(*place, drawn.levels, colors="black", linewidths=0.3)
+    panel.grid(visible=False)
+    _color_bar(panel, drawn, series.get("colorbar", {}))
+
+
+def _color_bar(panel: Any, drawn: Any, bar: Mapping[str, Any]) -> None:
+    """Draw the scale of colors beside a panel."""
+    shown = panel.figure.colorbar(drawn, ax=panel, pad=0.02, fraction=0.05)
+    shown.outline.set_visible(False)
+    shown.set_label(_text(bar.get("title", {}).get("text", "")))
+    if "tickvals" in bar:
+        shown.set_ticks(bar["tickvals"], labels=[_text(each) for each in bar["ticktext"]])
+    elif "%" in bar.get("tickformat", ""):
+        shown.ax.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+
+
+_DRAW = {"scatter": _scatter, "bar": _bar, "heatmap": _heatmap, "contour": _contour}

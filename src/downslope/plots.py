@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from downslope import curves, flow, look, page, picture, prediction, signals
+from downslope import curves, flow, look, page, picture, prediction, relief, signals
 from downslope.account import Account
 from downslope.errors import InvalidValueError
+from downslope.landscape import Line, Plane
 from downslope.page import Section
 
 if TYPE_CHECKING:
@@ -97,6 +98,18 @@ class Plots:
     def residuals(self, path: str | Path | None = None) -> go.Figure:
         """Draw target minus prediction against the prediction."""
         return self._give(prediction.residuals(self.account), path)
+
+    def landscape(self, plane: Plane, path: str | Path | None = None) -> go.Figure:
+        """Draw the contours of `Run.landscape`, with the way the descent took if it has one."""
+        return self._give(relief.contours(plane), path)
+
+    def surface(self, plane: Plane, path: str | Path | None = None) -> go.Figure:
+        """Draw `Run.landscape` as a surface in space; as a file .html only."""
+        return self._give(relief.surface(plane), path)
+
+    def line(self, line: Line, path: str | Path | None = None) -> go.Figure:
+        """Draw the loss along `Run.line_to` another run."""
+        return self._give(relief.along_line(line), path)
 
 
 def to_plotly(content: Mapping[str, Any]) -> go.Figure:

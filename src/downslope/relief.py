@@ -1,6 +1,6 @@
 """Pictures of landscapes: a line, a plane as contours or as a surface with the path, the ending.
 
-Each function gives a `Section`: the figure as plain data for Plotly, and what to look for in it.
+All but `around` give a `Section`: the figure as plain data for Plotly, and what to look for in it.
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from downslope import look
-from downslope.curvature import Curvature
-from downslope.landscape import Line, Plane
+from downslope.curvature import Curvature, measure
+from downslope.errors import InvalidValueError
+from downslope.landscape import Line, Plane, path_plane, plane
+from downslope.network import BuiltNetwork
 from downslope.page import Grid, Section
+from downslope.surface import RowSet
 
 Array = npt.NDArray[Any]
 
@@ -33,6 +36,41 @@ LIFT = 0.015
 
 ENDS = "#ffffff"
 """Color of the path: on Cividis white stands out everywhere but at the highest losses."""
+
+
+def around(
+    network: BuiltNetwork,
+    rows: RowSet,
+    path: tuple[Sequence[int], Sequence[Array]] | None = None,
+    rate: float | None = None,
+) -> list[Section]:
+    """Measure and draw the surroundings of a network: where it stands, its path, random directions.
+
+    Parameters
+    ----------
+    network
+    rows
+        What its loss is taken over.
+    path
+        Epochs, and the theta of each; None where they were not kept.
+    rate
+        The recipe's learning rate; None where it is not known.
+
+    Raises
+    ------
+    InvalidValueError
+        For a theta or a gradient that is not finite.
+    """
+    sections = [ending(measure(network, rows), rate)]
+    if path is not None:
+        try:
+            found = path_plane(network, path[1], rows)
+        except InvalidValueError as error:
+            sections.append(Section("Loss over the path's plane", None, f"Not drawn: {error}."))
+        else:
+            sections += [contours(found, path[0]), surface(found, path[0])]
+    found = plane(network, rows)
+    return [*sections, contours(found), surface(found)]
 
 
 def along_line(line: Line, first: str = "first", second: str = "second") -> Section:
@@ -185,6 +223,7 @@ def ending(found: Curvature, rate: float | None = None) -> Section:
         "that the gradient must have come to rest. Above the stable rate plain gradient descent "
         "moves away again.",
         found.sentence(),
+        wide=True,
     )
 
 

@@ -17,8 +17,10 @@ MOST_RUNS = 12
 """Runs on one page at most: twice as many as there are colors; more cannot be told apart."""
 
 
-def write(path: str | Path, accounts: Sequence[Account]) -> Path:
+def write(path: str | Path, accounts: Sequence[Account], more: Sequence[Section] = ()) -> Path:
     """Write the page of one run, or one page of several runs; give its path.
+
+    more: sections that come before the recipe, as landscapes.
 
     Raises
     ------
@@ -31,12 +33,13 @@ def write(path: str | Path, accounts: Sequence[Account]) -> Path:
         )
     if len(accounts) == 1:
         (account,) = accounts
-        return page.write(path, account.name, sections_of(account), lead(account), facts(account))
+        sections = sections_of(account, more)
+        return page.write(path, account.name, sections, lead(account), facts(account))
     names = ", ".join(account.name for account in accounts)
-    return page.write(path, f"{len(accounts)} runs: {names}", sections_of_several(accounts))
+    return page.write(path, f"{len(accounts)} runs: {names}", sections_of_several(accounts, more))
 
 
-def sections_of(account: Account) -> list[Section]:
+def sections_of(account: Account, more: Sequence[Section] = ()) -> list[Section]:
     """Give the sections of a run's page; what there is no picture of comes last, as a list."""
     several = [account]
     sections = [
@@ -58,7 +61,7 @@ def sections_of(account: Account) -> list[Section]:
             curves.noise(several),
             curves.gradient_norm(several),
         ]
-    sections.append(curves.learning_rate(several))
+    sections += [curves.learning_rate(several), *more]
     shown = [section for section in sections if section.content is not None]
     left_out = [
         [section.heading, section.sentence] for section in sections if section.content is None
@@ -72,7 +75,7 @@ def sections_of(account: Account) -> list[Section]:
     return shown
 
 
-def sections_of_several(accounts: Sequence[Account]) -> list[Section]:
+def sections_of_several(accounts: Sequence[Account], more: Sequence[Section] = ()) -> list[Section]:
     """Give the sections of a page of several runs: the same axes for all of them."""
     pictures = [
         curves.loss(accounts),
@@ -89,6 +92,7 @@ def sections_of_several(accounts: Sequence[Account]) -> list[Section]:
     return [
         overview(accounts),
         *(section for section in pictures if section.content is not None),
+        *more,
         recipe_table(accounts),
     ]
 

@@ -21,6 +21,7 @@ def fit(
     out: Path | None = None,
     settings: Settings = UNCHANGED,
     page: bool = True,
+    landscape: bool = False,
     record: Literal["default", "all", "none"] = "default",
     checkpoint: Path | None = None,
     resume: bool = False,
@@ -43,6 +44,9 @@ def fit(
         The recipe's fields.
     page
         Write OUT.html: the run in pictures, in one file.
+    landscape
+        Draw the loss around the network and along the way to it too, and say where it ended:
+        minimum, saddle, plateau or still on a slope.
     record
         Which steps are recorded in OUT.trace.parquet: by default up to some 200 of them.
     checkpoint
@@ -54,6 +58,8 @@ def fit(
     """
     if resume and checkpoint is None:
         raise InvalidValueError("--resume needs --checkpoint DIR, where the run's state lies")
+    if landscape and not page:
+        raise InvalidValueError("--landscape draws on the page: leave --no-page out")
     chosen = settings.edit(Recipe() if recipe is None else Recipe.read(recipe))
     read = load(source, target)
     out = Path(Path(source).stem) if out is None else out
@@ -72,7 +78,7 @@ def fit(
     try:
         run = descend(
             chosen, read, threads=threads, watchers=[lines], checkpoint=checkpoint, resume=resume,
-            record=record,
+            record=record, path=landscape,
         )  # fmt: skip
     except NonFiniteError as error:
         if error.run is None:
@@ -85,10 +91,13 @@ def fit(
     files["summary"] = _write_summary(account, out.with_name(out.name + ".json"))
     if record != "none":
         files["trace"] = run.trace.save(out.with_name(out.name + TRACE))
+    more = run.surroundings() if landscape and failure is None else []
     if page:
-        files["page"] = report.write(out.with_name(out.name + ".html"), [account])
+        files["page"] = report.write(out.with_name(out.name + ".html"), [account], more)
     print_summary(run, f"{source}: {len(read):,} rows, {len(read.feature_names)} columns", files)
     print_layers(account)
+    if more:
+        print(more[0].seen)
     if failure is not None:
         raise failure
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from downslope.errors import InvalidValueError
 
 
-def report(*models: Path, out: Path | None = None) -> None:
+def report(
+    *models: Path, out: Path | None = None, landscape: str | None = None, target: str | None = None
+) -> None:
     """Write the page of a model's training again, or one page of several.
 
     It is made from the model, and from the summary and the trace that fit has left beside it.
@@ -18,12 +22,47 @@ def report(*models: Path, out: Path | None = None) -> None:
         .downslope files; of several, the runs are drawn on the same axes.
     out
         Where to write. By default beside the model, as MODEL.html; of several, runs.html here.
+    landscape
+        A table as fit takes it, whose loss is drawn: around the model, with where it stands
+        (minimum, saddle, plateau or on a slope); of several, along the lines from the first to
+        each other.
+    target
+        The column of that table which is predicted; several with commas.
     """
     if not models:
         raise InvalidValueError("report takes the .downslope file of a model, or several")
+    if target is not None and landscape is None:
+        raise InvalidValueError("--target names a column of the table that --landscape takes")
     from downslope import report
     from downslope.account import Account
 
     if out is None:
         out = models[0].with_suffix(".html") if len(models) == 1 else Path("runs.html")
-    print(report.write(out, [Account.read(model) for model in models]))
+    accounts = [Account.read(model) for model in models]
+    more = [] if landscape is None else _landscape(accounts, landscape, target)
+    print(report.write(out, accounts, more))
+
+
+def _landscape(accounts: Sequence[Any], source: str, target: str | None) -> list[Any]:
+    """Draw the loss over the rows of a table, around one model or between several."""
+    from downslope import landscape, relief
+    from downslope.commands.source import load
+    from downslope.descent import penalties_of
+    from downslope.surface import RowSet
+
+    first, read = accounts[0], load(source, target)
+    network, preparation = first.model.network, first.model.preparation
+    descent = None if first.recipe is None else first.recipe.descent
+    rows = RowSet(
+        preparation.transform(read.features),
+        preparation.encode_target(read.target, str(network.theta.dtype)),
+        penalties=(0.0, 0.0) if descent is None else penalties_of(descent, len(read)),
+    )
+    if len(accounts) == 1:
+        return relief.around(network, rows, rate=None if descent is None else descent.rate)
+    return [
+        relief.along_line(
+            landscape.line(network, other.model.network, rows), first.name, other.name
+        )
+        for other in accounts[1:]
+    ]
