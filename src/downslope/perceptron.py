@@ -414,19 +414,24 @@ class Perceptron(BaseEstimator, ABC):  # type: ignore[misc]
         regression = self.network_.task == "regression" and self.network_.loss.name != "poisson"
         shares = self.network_.outputs if regression else 1
 
+        asked = False
+
         def watch(iteration: int, loss: float) -> bool:
+            nonlocal asked
             self.loss_ = loss / shares
             self.loss_curve_.append(self.loss_)
             if self.verbose:
                 print(f"Iteration {iteration}, loss = {self.loss_:.8f}")  # noqa: T201
-            return self._call_back(iteration)
+            asked = self._call_back(iteration)
+            return asked
 
         options = {"maxfun": self.max_fun, "maxiter": self.max_iter, "gtol": self.tol}
         penalties = descent.l1, descent.l2
         result = minimize(self.network_, X, targets, penalties, options, self._threads(), watch)
         if not np.isfinite(self.network_.theta).all() or not np.isfinite(result.fun):
             raise InvalidValueError(NOT_FINITE)
-        self.n_iter_ = _check_optimize_result("lbfgs", result, self.max_iter)
+        checked = result.nit if asked else _check_optimize_result("lbfgs", result, self.max_iter)
+        self.n_iter_ = int(checked)
         self.loss_ = float(result.fun) / shares
 
     def _call_back(self, steps: int) -> bool:
