@@ -1,7 +1,7 @@
 """Downslope against PyTorch, JAX and scikit-learn; run by ``make bench``.
 
     python benchmarks/peers.py [--rows REGEX] [--quick] [--rounds N] [--no-write]
-    python benchmarks/peers.py --memory | --startup | --landscapes
+    python benchmarks/peers.py --memory | --startup | --landscapes | --estimators
 
 The full run takes some five minutes and writes RESULTS.md; part of the rows, or --quick, does not.
 """
@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from estimators import estimators
 from footprint import memory, startup
 from landscapes import landscapes
 from results import Results, markdown, show
@@ -41,6 +42,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--memory", action="store_true", help="only memory of full-batch descent")
     parser.add_argument("--startup", action="store_true", help="only time to start")
     parser.add_argument("--landscapes", action="store_true", help="only landscapes and curvature")
+    parser.add_argument("--estimators", action="store_true", help="only the estimators")
     arguments = parser.parse_args()
     if arguments.rounds < 1:
         parser.error(f"--rounds takes a number from 1; got {arguments.rounds}")
@@ -80,12 +82,16 @@ def main() -> None:
     if only:
         console.print("\n".join(_footprint(only)), markup=False)
         return
+    if arguments.estimators:
+        console.print("\n".join(estimators().lines()), markup=False)
+        return
     rows = _chosen(arguments.rows)
     rounds = 1 if arguments.quick else arguments.rounds
     found = _measure(rows, rounds, BUDGET / 3 if arguments.quick else BUDGET, console)
     full = not arguments.quick and arguments.rows is None
     footprint = _footprint(beside) if full and "Downslope" not in found.absent else []
-    results = Results(found, footprint)
+    compared = estimators().lines() if footprint else []
+    results = Results(found, footprint, compared)
     show(results, console)
     if full and not arguments.no_write:
         RESULTS.write_text(markdown(results), encoding="utf-8")

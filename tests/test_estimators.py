@@ -273,10 +273,11 @@ def test_class_weights_are_row_weights() -> None:
 
 def test_the_number_type_follows_the_rows_or_is_given() -> None:
     single, double = DIABETES.astype(np.float32), DIABETES
-    for rows, dtype, expected in (
+    cases: list[tuple[Array, Any, str]] = [
         (single, None, "float32"), (double, None, "float64"), (single, "float64", "float64"),
         (double, "float32", "float32"),
-    ):  # fmt: skip
+    ]  # fmt: skip
+    for rows, dtype, expected in cases:
         fitted = MLPRegressor("huber", (3,), max_iter=2, dtype=dtype).fit(rows, PROGRESSION)
         assert {str(each.dtype) for each in (*fitted.coefs_, fitted.predict(rows))} == {expected}
 
