@@ -9,8 +9,9 @@ import pytest
 
 from downslope.basins import AWAY, NOWHERE, basins
 from downslope.errors import InvalidValueError
+from downslope.function_run import PLAIN
 from downslope.functions import resolve
-from downslope.minimization import PLAIN, minimize
+from downslope.minimization import minimize
 from downslope.recipe import Descent
 
 

@@ -10,10 +10,11 @@ import pytest
 
 import browser
 from downslope import function_plots as plots
-from downslope import minimize, minimize_from
+from downslope import minimize, minimize_from, path_plots
 from downslope.function_page import facts, rates_seen, table, with_sweep, write_page
+from downslope.function_run import FunctionRun
 from downslope.functions import resolve
-from downslope.minimization import FunctionRun, random_starts
+from downslope.minimization import random_starts
 
 LARGEST = 6_000_000
 
@@ -53,7 +54,7 @@ def test_a_page_of_many_rules_and_starts_stays_small(tmp_path: Path) -> None:
 
 
 def test_paths_in_a_figure_are_the_runs_thetas(valley: list[FunctionRun]) -> None:
-    figure = plots.contours(valley)
+    figure = path_plots.contours(valley)
     paths = [trace for trace in figure["data"] if trace["type"] == "scatter" and "line" in trace]
     assert [path["name"].split()[0] for path in paths] == ["gd", "momentum", "adam", "lbfgs"]
     for path, run in zip(paths, valley, strict=True):
@@ -65,9 +66,9 @@ def test_paths_in_a_figure_are_the_runs_thetas(valley: list[FunctionRun]) -> Non
 
 
 def test_an_animation_grows_from_the_start_to_the_end(valley: list[FunctionRun]) -> None:
-    for figure in (plots.contours(valley), plots.surface(valley)):
+    for figure in (path_plots.contours(valley), path_plots.surface(valley)):
         frames = figure["frames"]
-        assert 10 < len(frames) <= plots.FRAMES
+        assert 10 < len(frames) <= path_plots.FRAMES
         assert frames[0]["name"] == "0"
         assert len(frames[0]["data"][0]["x"]) == 1
         names = [step["args"][0][0] for step in figure["layout"]["sliders"][0]["steps"]]
@@ -82,7 +83,7 @@ def test_an_animation_grows_from_the_start_to_the_end(valley: list[FunctionRun])
 
 def test_heights_are_in_the_order_of_f_and_labelled_with_f() -> None:
     values = np.array([[100.0, 90, 80], [70, 0, 50], [1000, 20, 10]])
-    heights = plots.Heights(values, 0.0)
+    heights = path_plots.Heights(values, 0.0)
     np.testing.assert_array_equal(np.argsort(values.reshape(-1)),
                                   np.argsort(heights.of(values).reshape(-1)))  # fmt: skip
     places, labels = heights.ticks(float(heights.of(values).max()))
@@ -91,7 +92,7 @@ def test_heights_are_in_the_order_of_f_and_labelled_with_f() -> None:
 
 def test_the_curve_shows_the_function_of_one_variable() -> None:
     runs = race("quartic", "gd,adam", steps=50)
-    line, first, _ = plots.curve(runs)["data"]
+    line, first, _ = path_plots.curve(runs)["data"]
     np.testing.assert_allclose(line["y"], line["x"] ** 4 - 3 * line["x"] ** 3 + 2)
     np.testing.assert_array_equal(first["y"][-1], runs[0].value)
 

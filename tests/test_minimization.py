@@ -14,10 +14,11 @@ import pytest
 from downslope import minimize, minimize_from
 from downslope.catalogue import RULES, choose
 from downslope.errors import InvalidTypeError, InvalidValueError
+from downslope.function_run import is_lower, lowest_minimum
 from downslope.functions import resolve
 from downslope.gallery import GALLERY
 from downslope.kernels.rules import coefficients, moments, update
-from downslope.minimization import check_rule, is_lower, lowest_minimum, random_starts
+from downslope.minimization import check_rule, random_starts
 
 
 @pytest.mark.parametrize("rate", [0.001, 0.1, 0.3, 0.39, 0.4, 0.401, 0.5])

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from downslope.errors import DownslopeError as DownslopeError
     from downslope.estimators import MLPClassifier as MLPClassifier
     from downslope.estimators import MLPRegressor as MLPRegressor
+    from downslope.function_run import FunctionRun as FunctionRun
     from downslope.hessian import Hessian as Hessian
-    from downslope.minimization import FunctionRun as FunctionRun
     from downslope.minimization import minimize as minimize
     from downslope.minimization import minimize_from as minimize_from
     from downslope.model import Model as Model
@@ -37,7 +37,7 @@ _HOMES = {
     "Descent": "recipe",
     "DownslopeError": "errors",
     "Epoch": "course",
-    "FunctionRun": "minimization",
+    "FunctionRun": "function_run",
     "Hessian": "hessian",
     "MLPClassifier": "estimators",
     "MLPRegressor": "estimators",

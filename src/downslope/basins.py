@@ -16,7 +16,8 @@ import numpy as np
 
 from downslope.ending import classify
 from downslope.errors import InvalidValueError
-from downslope.functions import Bounds, Doubles, Function
+from downslope.functions import Bounds, Function
+from downslope.kernels.jit import Doubles
 from downslope.recipe import Descent
 from downslope.together import DIVERGED, OPTIMUM, Ends, Together, is_elementwise
 

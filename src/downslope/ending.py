@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from downslope.functions import Doubles, Function
+from downslope.functions import Function
+from downslope.kernels.jit import Doubles
 
 FLAT = 1e-7
 """A curvature below this share of the largest one counts as 0: differences of gradients are not

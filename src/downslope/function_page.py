@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from downslope import basin_plots, path_plots
 from downslope import function_plots as plots
 from downslope.basins import NOWHERE, SIDE, STEPS, Basins, basins
+from downslope.function_run import FunctionRun, descent_of
 from downslope.function_terminal import (
     group_by_place,
     is_place,
@@ -21,7 +23,6 @@ from downslope.function_terminal import (
     what_is_lower,
 )
 from downslope.functions import Function
-from downslope.minimization import FunctionRun, descent_of
 from downslope.page import Grid, Section, write
 from downslope.sweep import CONVERGED, DIVERGING, OSCILLATING, SWUNG, sweep
 from downslope.together import is_elementwise
@@ -128,7 +129,9 @@ def _curve(runs: Sequence[FunctionRun]) -> Section:
         "Each mark is a step. Downhill, the step goes against the slope; play it, or move the "
         "slider. Where the curve is flat, steps are short."
     )
-    return Section("The curve and the way down", plots.curve(runs), words, _seen(runs), wide=True)
+    return Section(
+        "The curve and the way down", path_plots.curve(runs), words, _seen(runs), wide=True
+    )
 
 
 def _surfaces(runs: Sequence[FunctionRun]) -> list[Section]:
@@ -138,8 +141,8 @@ def _surfaces(runs: Sequence[FunctionRun]) -> list[Section]:
     )
     space = "The same as a surface, to be turned. Heights are drawn by their logarithm."
     return [
-        Section("The paths from above", plots.contours(runs), above, _seen(runs)),
-        Section("The paths in space", plots.surface(runs), space, _start_words(runs)),
+        Section("The paths from above", path_plots.contours(runs), above, _seen(runs)),
+        Section("The paths in space", path_plots.surface(runs), space, _start_words(runs)),
     ]
 
 
@@ -251,7 +254,7 @@ def _basins(runs: Sequence[FunctionRun]) -> list[Section]:
     if not len(places):
         words = "No start of the grid comes to a minimum, so there are no basins to draw."
         return [Section(heading, None, words, wide=True)]
-    draw = plots.basin_map if len(box) == 2 else plots.basin_strips
+    draw = basin_plots.basin_map if len(box) == 2 else basin_plots.basin_strips
     return [Section(heading, draw(found, function), words, basins_seen(found), wide=True)]
 
 

@@ -12,9 +12,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from downslope.catalogue import RULES
+from downslope.function_run import LBFGS, FunctionRun, is_lower, lowest_minimum
 from downslope.functions import Function
 from downslope.gallery import GALLERY, Minimum
-from downslope.minimization import LBFGS, FunctionRun, is_lower, lowest_minimum
 
 SHOWN_DERIVATIVE = 160
 """Characters of a derivative that are shown; the rest is counted."""

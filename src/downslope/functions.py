@@ -16,22 +16,14 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from downslope.differences import WIDTH, differences, second_differences
 from downslope.errors import InvalidTypeError, InvalidValueError
 from downslope.formula import TERMS, Formula, read, terms
 from downslope.gallery import GALLERY, Minimum, names_of, specimen
-
-Doubles: TypeAlias = npt.NDArray[np.float64]
-"""A float64 array."""
+from downslope.kernels.jit import Doubles
 
 Bounds: TypeAlias = tuple[tuple[float, float], ...]
 """The lowest and the highest value of each variable."""
-
-WIDTH = float(np.finfo(np.float64).eps) ** (1 / 3)
-"""Step of a first central difference for a variable of about 1: errors of cutting and of rounding
-are then about alike (Press et al. 2007, section 5.7)."""
-
-CURVATURE_WIDTH = float(np.finfo(np.float64).eps) ** (1 / 4)
-"""The same of a second difference of values."""
 
 WRONG_GRADIENT = 0.1
 """Largest difference, as a share, of a gradient that was handed in from central differences. Wrong
@@ -113,7 +105,7 @@ class Function:
                 rows = self._exact_hessian(*theta)
             return np.array(rows, dtype=np.float64)
         if self.derivatives == "central differences":
-            return _second_differences(self.values, theta)
+            return second_differences(self.values, theta)
         steps = WIDTH * np.maximum(1.0, np.abs(theta))
         ahead = self.values_and_gradients(theta + np.diag(steps))[1]
         behind = self.values_and_gradients(theta - np.diag(steps))[1]
@@ -231,7 +223,7 @@ def of_python(
     def values_and_gradients(points: Doubles) -> tuple[Doubles, Doubles]:
         found = values(points)
         if gradient is None:
-            return found, np.array([_differences(values, point) for point in points])
+            return found, np.array([differences(values, point) for point in points])
         with np.errstate(all="ignore"):
             rows = [_slope(name, gradient(point.copy()), variables) for point in points]
         return found, np.array(rows)
@@ -306,7 +298,7 @@ def check_gradient(function: Function, theta: Doubles) -> float:
     >>> check_gradient(resolve("beale"), np.array([1.0, 2.0])) < 1e-6
     True
     """
-    by_differences = _differences(function.values, theta)
+    by_differences = differences(function.values, theta)
     gradient = function.gradient(theta)
     scale = max(1.0, float(np.abs(by_differences).max()))
     return float(np.abs(gradient - by_differences).max()) / scale
@@ -318,7 +310,7 @@ def refuse_wrong_gradient(function: Function, theta: Doubles) -> None:
         return
     share = check_gradient(function, theta)
     if share > WRONG_GRADIENT:
-        by_differences = _differences(function.values, theta)
+        by_differences = differences(function.values, theta)
         raise InvalidValueError(
             f"function {function.name!r}: its gradient at the start is "
             f"{np.array2string(function.gradient(theta), precision=4)}, but central differences of "
@@ -406,29 +398,3 @@ def _slope(name: str, gradient: Any, variables: int) -> Doubles:
             f"got {gradient!r}"
         )
     return array.astype(np.float64)
-
-
-def _differences(values: Callable[[Doubles], Doubles], theta: Doubles) -> Doubles:
-    """Give the central differences at one point, (variables,)."""
-    steps = WIDTH * np.maximum(1.0, np.abs(theta))
-    ahead, behind = theta + np.diag(steps), theta - np.diag(steps)
-    # What lies between the two as they are stored, not what was asked for.
-    widths = np.diag(ahead) - np.diag(behind)
-    with np.errstate(all="ignore"):
-        return np.asarray((values(ahead) - values(behind)) / widths)
-
-
-def _second_differences(values: Callable[[Doubles], Doubles], theta: Doubles) -> Doubles:
-    """Give the matrix of second differences at one point."""
-    steps = np.diag(CURVATURE_WIDTH * np.maximum(1.0, np.abs(theta)))
-    count = len(theta)
-    corners = [
-        theta + a * steps[i] + b * steps[j]
-        for i in range(count)
-        for j in range(count)
-        for a, b in ((1, 1), (1, -1), (-1, 1), (-1, -1))
-    ]
-    found = values(np.array(corners)).reshape(count, count, 4)
-    with np.errstate(all="ignore"):
-        sums = found[..., 0] - found[..., 1] - found[..., 2] + found[..., 3]
-        return np.asarray(sums / (4 * np.outer(np.diag(steps), np.diag(steps))))

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from downslope.functions import Doubles, Function
+from downslope.functions import Function
+from downslope.kernels.jit import Doubles
 from downslope.recipe import Descent
 from downslope.together import (
     DIVERGED,
@@ -21,6 +22,7 @@ from downslope.together import (
     Ends,
     Trail,
 )
+from downslope.workers import one_blas_thread
 
 
 def descend_by_lbfgs(
@@ -33,10 +35,12 @@ def descend_by_lbfgs(
 
     A step is one of its iterations. The tolerance is on the gradient's norm, as for the rules.
     """
-    records = [
-        _Record(function, descent, start, is_interrupted).run(number)
-        for number, start in enumerate(starts)
-    ]
+    # Its products are tiny: BLAS threads would only wait for each other.
+    with one_blas_thread():
+        records = [
+            _Record(function, descent, start, is_interrupted).run(number)
+            for number, start in enumerate(starts)
+        ]
     points, variables = starts.shape
     length = max(len(record.values) for record in records)
     thetas = np.full((length, points, variables), np.nan)

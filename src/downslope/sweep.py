@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from downslope.errors import InvalidValueError
-from downslope.functions import Doubles, Function
+from downslope.functions import Function
+from downslope.kernels.jit import Doubles
 from downslope.recipe import Descent
 from downslope.together import DIVERGED, OPTIMUM, TARGET, Ends, Together
 

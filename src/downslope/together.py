@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from downslope.catalogue import Choice, choose
-from downslope.functions import Doubles, Function
+from downslope.catalogue import choose
+from downslope.functions import Function
+from downslope.kernels.jit import Doubles
 from downslope.kernels.muon import muon, muon_scratch
 from downslope.kernels.rules import coefficients, moments, update
 from downslope.recipe import Descent
 from downslope.schedules import Span, rates
-from downslope.whole_rules import Own, WholeRule
+from downslope.whole_rules import Own
 
 AHEAD = 256
 """Steps whose coefficients are computed at a time."""
@@ -83,28 +84,6 @@ class Ends:
     trail: Trail | None = None
 
 
-class ColumnMuon:
-    """Muon for theta as a weight matrix of one column, whose orthogonal form is its direction."""
-
-    def __init__(self, choice: Choice, variables: int) -> None:
-        self._choice = choice
-        self._momentum = np.zeros((variables, 1))
-        self._scratch = np.empty(muon_scratch(variables, 1))
-
-    def move(self, theta: Any, gradient: Any, rate: float, step: int) -> None:
-        """Move theta (variables,) in place; the gradient is overwritten."""
-        row = coefficients(self._choice, np.array([rate]), step)[0]
-        muon(theta[:, None], gradient[:, None], self._momentum, self._scratch, row)
-
-
-def whole_rule(descent: Descent, variables: int) -> WholeRule | None:
-    """Give what moves one point whole: Muon, or a function of the caller's; None for the others."""
-    if callable(descent.rule):
-        return Own(descent.rule)
-    choice = choose("rule", descent.rule)
-    return ColumnMuon(choice, variables) if choice.name == "muon" else None
-
-
 class Together:
     """Descents under way.
 
@@ -139,7 +118,9 @@ class Together:
         self._limit = descent.steps if descent.steps is not None else 1 << 62
         self._own = learning_rates if learning_rates is not None else np.full(points, descent.rate)
         self._choice = None if callable(descent.rule) else choose("rule", descent.rule)
-        self._wholes = [whole_rule(descent, variables) for _ in range(points)]
+        rule = descent.rule
+        self._owns = [Own(rule) for _ in range(points)] if callable(rule) else []
+        self._scratch = np.empty(muon_scratch(variables, 1))
         self._rows: dict[float, tuple[int, Doubles, Doubles]] = {}
         self._theta = np.ascontiguousarray(starts, dtype=np.float64).copy()
         kept = 0 if self._choice is None else moments(self._choice)
@@ -278,16 +259,28 @@ class Together:
             begun, table, rate = self._row(step, float(self._own[self._index[first]]))
             if decay:
                 self._theta[first:last] *= 1 - rate * decay
-            if self._wholes[0] is not None:
-                for point in range(first, last):
-                    rule = self._wholes[self._index[point]]
-                    assert rule is not None
-                    rule.move(self._theta[point], gradients[point], rate, step + 1)
-                continue
-            assert self._choice is not None
             span = slice(first * variables, last * variables)
             row = table[step - begun]
-            update(self._choice.code, flat[span], slopes[span], self._state, span.start, row)
+            if self._choice is None or self._choice.name == "muon":
+                for point in range(first, last):
+                    self._move_whole(point, gradients[point], row, rate, step)
+            else:
+                code = self._choice.code
+                update(code, flat[span], slopes[span], self._state, span.start, row)
+
+    def _move_whole(
+        self, point: int, gradient: Doubles, row: Doubles, rate: float, step: int
+    ) -> None:
+        """Move one point by a rule that wants it whole.
+
+        Muon takes theta as a weight matrix of one column, whose orthogonal form is its direction.
+        """
+        theta = self._theta[point]
+        if self._owns:
+            self._owns[self._index[point]].move(theta, gradient, rate, step + 1)
+            return
+        momentum = self._state[0].reshape(self._theta.shape)[point]
+        muon(theta[:, None], gradient[:, None], momentum[:, None], self._scratch, row)
 
     def _weight_decay(self) -> float:
         if self._choice is not None and self._choice.name == "adamw":

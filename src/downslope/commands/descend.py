@@ -137,7 +137,8 @@ def _descents(
     settings: FunctionSettings,
 ) -> Iterator[list[Any]]:  # fmt: skip
     """Run rule after rule and rate after rate; Ctrl-C ends what runs and leaves out the rest."""
-    from downslope.minimization import LBFGS, minimize_from
+    from downslope.function_run import LBFGS
+    from downslope.minimization import minimize_from
 
     for rule in rules:
         for rate in rates[:1] if rule == LBFGS else rates:
