@@ -7,6 +7,7 @@ length has up to 200 of them, evenly spread; which ones hangs on nothing but the
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -41,8 +42,6 @@ DEAD_ROWS = 10_000
 
 DEAD_EPOCHS = tuple(digit * 10**power for power in range(7) for digit in (1, 2, 5))
 """Epochs at whose ends dead units are looked for: 1, 2, 5, 10, 20, 50, ...; and the run's last."""
-
-NO_PLACES = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -90,13 +89,21 @@ class Recording:
             return range(first + 1, last + 1)
         if self.steps != "default":
             return [step for step in self.steps if isinstance(step, int) and first < step <= last]
-        chosen, step = list(range(first + 1, min(last, FIRST) + 1)), max(first, FIRST)
-        while True:
-            spacing = distance(step + 1)
-            step += spacing - step % spacing
-            if step > last:
-                return chosen
+        chosen, step = [], self.next_after(first)
+        while step <= last:
             chosen.append(step)
+            step = self.next_after(step)
+        return chosen
+
+    def next_after(self, step: int) -> int:
+        """Give the first recorded step after one; a number beyond all where there is none."""
+        if self.steps == "all" or (self.steps == "default" and step < FIRST):
+            return step + 1
+        if self.steps == "default":
+            spacing = distance(step + 1)
+            return step + spacing - step % spacing
+        after = (each for each in self.steps if isinstance(each, int) and each > step)
+        return next(after, sys.maxsize)
 
 
 def _numbers(name: str, steps: Any) -> tuple[int, ...]:
@@ -152,17 +159,20 @@ class Recorder:
         self._rows, self._batch = rows, batch
         self.steps_per_epoch = -(-rows // batch)
         self._kept: dict[str, list[Array]] = {}
-        self._pending: list[tuple[int, int, Record, Array, Array]] = []
-        self._used = 0
-        self._record = gauges.empty_record()
+        self._pending: list[tuple[int, int, Array, Array, Array]] = []
+        self._used = self._next = 0
+        self._record = self._unrecorded = gauges.empty_record()
         self.dead_units: list[tuple[int, int, float]] = []
         self.curvature: list[dict[str, float]] = []
 
     def begin(self, first: int, steps: int) -> Record:
         """Give the record for a chunk of steps, `first` steps having been done."""
+        if first < self._next > first + steps + 1:
+            return self._unrecorded
         chosen = self.recording.chosen(first, first + steps + 1)
         if not len(chosen):
-            return self._record._replace(places=NO_PLACES)
+            self._next = self.recording.next_after(first)
+            return self._unrecorded
         at = np.asarray(chosen) - (first + 1)
         inside = at[at < steps]
         self._make_room(len(inside))
@@ -186,37 +196,42 @@ class Recorder:
         A step that failed is kept as far as it came.
         """
         if len(record.places):
-            self._pending.append((first, done, record, losses, rates))
+            self._pending.append((first, done, record.places, losses, rates))
 
     def _flush(self) -> None:
         """Take what has come together out of the room that the compiled loop writes to."""
-        for first, done, record, losses, rates in self._pending:
-            at = np.flatnonzero(record.places[: done + 1] >= 0)
-            if not at.size:
-                continue
-            place, failed = record.places[at], at >= done
-            step = first + 1 + at
-            last_rows = self._rows - (self.steps_per_epoch - 1) * self._batch
-            rows = np.where(step % self.steps_per_epoch == 0, last_rows, self._batch)
-            moves = plain(record.moves[place])
-            moves[failed] = np.nan
-            arrays = {
-                "step": step,
-                "loss": losses[at],
-                "learning_rate": rates[at],
-                "rows": rows,
-                "norm": np.where(failed, np.nan, record.norms[place]),
-                "row_norms": describe(record.row_squares[place], rows),
-                "forward": plain(record.rows[place]),
-                "moves": moves,
-                "counts": record.counts[place],
-            }
-            for name, array in arrays.items():
-                self._kept.setdefault(name, []).append(array)
+        found = []
+        for first, done, places, losses, rates in self._pending:
+            at = np.flatnonzero(places[: done + 1] >= 0)
+            found.append((first + 1 + at, places[at], losses[at], rates[at], at >= done))
         self._pending.clear()
+        if found:
+            step, place, loss, rate, failed = (
+                np.concatenate(each) for each in zip(*found, strict=True)
+            )
+            self._keep(step, place, failed, loss=loss, learning_rate=rate)
         for array in self._record[1:]:
             array[: self._used] = np.zeros((), array.dtype)
         self._used = 0
+
+    def _keep(self, step: Array, place: Array, failed: Array, **arrays: Array) -> None:
+        """Keep the records of some steps; of a failed one there are no moves."""
+        last_rows = self._rows - (self.steps_per_epoch - 1) * self._batch
+        rows = np.where(step % self.steps_per_epoch == 0, last_rows, self._batch)
+        record = self._record
+        moves = plain(record.moves[place])
+        moves[failed] = np.nan
+        arrays |= {
+            "step": step,
+            "rows": rows,
+            "norm": np.where(failed, np.nan, record.norms[place]),
+            "row_norms": describe(record.row_squares[place], rows),
+            "forward": plain(record.rows[place]),
+            "moves": moves,
+            "counts": record.counts[place],
+        }
+        for name, array in arrays.items():
+            self._kept.setdefault(name, []).append(array)
 
     def arrays(self) -> dict[str, Array]:
         """Give the records so far by step, each step once, without those left out again."""

@@ -33,9 +33,9 @@ Array = npt.NDArray[Any]
 
 _NO_LABELS = np.empty(0, np.int64)
 
-COUNTED = 4096
-"""Entries of z, and of dL/dW, that a histogram of a layer counts: a share of each is known to a
-hundredth, and counting costs some microseconds."""
+COUNTED = 1024
+"""Entries of z, and of dL/dW, that a histogram of a layer counts, about: the share of a bin is then
+known to some hundredths, and counting costs a microsecond or two."""
 
 _LENT = {"theta", "statistics", "reading", "features", "labels", "targets", "weights"}
 """Arrays of a job that belong to the network or the data, or are a view of another one."""
@@ -217,12 +217,11 @@ class Stepper(_Engine):
         units, layers = plan["units"], len(plan)
         by_row = -(-self._batch // np.maximum(COUNTED // units, 1))
         by_entry = -(-plan["inputs"] * units // COUNTED)
-        room = int((job.blocks["stop"] - job.blocks["start"]).max())
         self.job = job._replace(
             gauges=gauges.Gauges(
                 gradient=allocate(job.theta.size, dtype),
                 move=allocate(job.theta.size, dtype),
-                before=allocate(self.threads * aligned(room), dtype),
+                before=allocate(self.threads * gauges.PART, dtype),
                 room=allocate((self.threads, aligned(max(gauges.ROOM, int(units.max())))), dtype),
                 limits=np.asarray(flat, np.float64),
                 strides=np.stack([by_row, by_entry], 1),

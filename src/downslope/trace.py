@@ -141,7 +141,7 @@ class Trace:
     def histograms(self) -> pl.DataFrame:
         """A row a recorded step, layer, quantity ("z", "gradient") and bin that is not empty.
 
-        low <= z < high or low <= |dL/dw| < high; count: of 4,096 entries or somewhat fewer,
+        low <= z < high or low <= |dL/dw| < high; count: of 1,024 entries or somewhat fewer,
         evenly spread, where there are more.
         """
         return self.frames["histograms"]

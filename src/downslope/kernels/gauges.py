@@ -40,6 +40,10 @@ LOWEST_POWER = -48
 ROOM = 4096
 """Floats of a thread's room for phi': they stay in its first-level cache."""
 
+PART = 2048
+"""Entries of theta measured at a time, while theta, gradient and moments lie in the first-level
+cache; sums over so few may be of the number type itself. Whole vectors, however far unrolled."""
+
 FLAT = 1e-3
 """Share of the steepest slope below which an activation counts as flat."""
 
@@ -80,7 +84,7 @@ class Gauges(NamedTuple):
 
     gradient: Floats  # (parameters,): what the rule got in the step before
     move: Floats  # (parameters,): how the step before moved theta
-    before: Floats  # (threads x largest block,): a block of theta before its move
+    before: Floats  # (threads x PART,): a part of theta before its move
     room: Floats  # (threads, ROOM or the widest layer)
     limits: Doubles  # (layers,): |phi'| below it is flat
     strides: Integers  # (layers, 2): every how manyth row of z, entry of dL/dW is counted
@@ -218,26 +222,30 @@ def sum_of_squares(values):
 
 @inner
 def compare(values, previous):
-    """|v|^2, v p and |p|^2; then p becomes v. values, previous (size,)."""
-    own = product = other = 0.0
+    """|v|^2, v p and |p|^2; then p becomes v. values, previous (size,), at most PART."""
+    own = product = other = values.dtype.type(0)
     for i in range(values.shape[0]):
-        v, p = float(values[i]), float(previous[i])
+        v, p = values[i], previous[i]
         own += v * v
         product += v * p
         other += p * p
-        previous[i] = values[i]
-    return own, product, other
+        previous[i] = v
+    return float(own), float(product), float(other)
 
 
 @inner
-def moved(before, theta):
-    """|before|^2; then before becomes theta - before. Both (size,)."""
-    total = 0.0
+def compare_moves(before, theta, previous):
+    """|before|^2, and as `compare` of theta - before with the move before; all (size,)."""
+    w = own = product = other = theta.dtype.type(0)
     for i in range(theta.shape[0]):
-        w = before[i]
-        total += float(w) * float(w)
-        before[i] = theta[i] - w
-    return total
+        start, p = before[i], previous[i]
+        move = theta[i] - start
+        w += start * start
+        own += move * move
+        product += move * p
+        other += p * p
+        previous[i] = move
+    return float(w), float(own), float(product), float(other)
 
 
 @inner
@@ -517,54 +525,61 @@ def finish_rows(job, record, place, threads):
 
 
 @inner
-def note_gradient(job, block, at, thread):
-    """Note the gradient of a block of theta, without penalties; it begins at `at`."""
-    gauges = job.gauges
+def note_gradient(job, b, at, thread):
+    """Note the gradient of block b of theta, without penalties; it begins at `at`."""
+    gauges, block, whole = job.gauges, job.blocks[b], 0.0
     for p in range(block.first, block.last):
         part = job.pieces[p]
         values = piece(job.gradient, at + part.start - block.start, part.stop - part.start)
-        gauges.pieces[p].gradient = sum_of_squares(values)
+        total = sum_of_squares(values)
+        gauges.pieces[p].gradient = total
+        whole += total
         if part.kind == WEIGHT:
             stride = gauges.strides[part.layer, 1]
             first = (job.plan[part.layer].weight - part.start) % stride
             count_magnitudes(values, first, stride, gauges.counts[thread, part.layer, 1])
+    gauges.norms[b] = whole
 
 
 @inner
-def keep_theta(job, block, thread):
-    """Copy a block of theta before it is moved."""
-    size = block.stop - block.start
-    before = piece(job.gauges.before, thread * before_size(job), size)
-    theta = piece(job.theta, block.start, size)
-    for i in range(size):
-        before[i] = theta[i]
+def keep_theta(job, begin, end, thread):
+    """Copy the part begin:end of theta before it is moved."""
+    before = piece(job.gauges.before, thread * PART, end - begin)
+    for i in range(end - begin):
+        before[i] = job.theta[begin + i]
 
 
 @inner
-def before_size(job):
-    """Floats for each thread's copy of a block."""
-    return job.gauges.before.shape[0] // job.gauges.alive.shape[0]
+def note_move(job, block, begin, end, first, thread):
+    """Note what the rule got of a part of a block and how it moved it, beside the step before.
 
-
-@inner
-def note_move(job, block, at, thread):
-    """Note what the rule got of a block and how it moved it, beside the step before.
-
-    at: where the block's gradient begins.
+    first: where the part's gradient begins.
     """
     gauges = job.gauges
-    before_at = thread * before_size(job)
     for p in range(block.first, block.last):
         part, sums = job.pieces[p], gauges.pieces[p]
-        size, offset = part.stop - part.start, part.start - block.start
-        sums.final, sums.along, sums.before = compare(
-            piece(job.gradient, at + offset, size), piece(gauges.gradient, part.start, size)
+        if begin == block.start:
+            sums.final = sums.along = sums.before = sums.w = 0.0
+            sums.move = sums.move_along = sums.move_before = 0.0
+        low, high = max(begin, part.start), min(end, part.stop)
+        if low >= high:
+            continue
+        own, product, other = compare(
+            piece(job.gradient, first + low - begin, high - low),
+            piece(gauges.gradient, low, high - low),
         )
-        move = piece(gauges.before, before_at + offset, size)
-        sums.w = moved(move, piece(job.theta, part.start, size))
-        sums.move, sums.move_along, sums.move_before = compare(
-            move, piece(gauges.move, part.start, size)
+        sums.final += own
+        sums.along += product
+        sums.before += other
+        w, own, product, other = compare_moves(
+            piece(gauges.before, thread * PART + low - begin, high - low),
+            piece(job.theta, low, high - low),
+            piece(gauges.move, low, high - low),
         )
+        sums.w += w
+        sums.move += own
+        sums.move_along += product
+        sums.move_before += other
 
 
 @inner

@@ -126,13 +126,13 @@ def all_finite(values):
 
 
 @inner
-def decay_weights(job, block, decay):
+def decay_weights(job, block, begin, end, decay):
     """Decoupled weight decay (Loshchilov and Hutter 2019): w = decay w, for weights only."""
     factor = job.theta.dtype.type(decay)
     for p in range(block.first, block.last):
         piece = job.pieces[p]
         if piece.kind == WEIGHT or piece.kind == PROJECTION:
-            for k in range(piece.start, piece.stop):
+            for k in range(max(piece.start, begin), min(piece.stop, end)):
                 job.theta[k] *= factor
 
 
@@ -145,9 +145,8 @@ def scale_values(gradient, factor):
 
 
 @inner
-def move_block(job, block, gradient, rule, coefficients, decay):
-    """Move a block of theta by the rule; gradient (stop - start,) is the block's."""
+def move_part(job, block, begin, end, gradient, rule, coefficients, decay):
+    """Move the part begin:end of a block of theta by the rule; gradient (end - begin,) is its."""
     if decay != 1.0:
-        decay_weights(job, block, decay)
-    theta = job.theta[block.start : block.stop]
-    update(rule, theta, gradient, job.state, block.start, coefficients)
+        decay_weights(job, block, begin, end, decay)
+    update(rule, job.theta[begin:end], gradient, job.state, begin, coefficients)

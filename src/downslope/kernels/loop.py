@@ -19,7 +19,7 @@ from downslope.kernels.gradients import (
     all_finite,
     block_gradient,
     clip_values,
-    move_block,
+    move_part,
     penalize,
     scale_values,
     square_sum,
@@ -251,12 +251,31 @@ def finish_gradient(job, chunk, b, out, out_at, scale, recorded):
     if l1 > 0 or l2 > 0:
         job.sums[2, b] = penalize(job, block, out, out_at, l1 * scale, l2 * scale)
     gradient = out[out_at : out_at + block.stop - block.start]
-    if recorded:
+    if recorded and (l1 > 0 or l2 > 0 or clip_value > 0):
         job.gauges.norms[b] = gauges.sum_of_squares(gradient)
     if clip_value > 0:
         clip_values(gradient, clip_value)
     if clip_norm > 0 or chunk.norms.shape[0] > 0:
         job.sums[1, b] = square_sum(gradient)
+
+
+@inner
+def move_block(job, chunk, k, block, at, place, thread):
+    """Move a block of theta, whose gradient begins at `at`, by the rule.
+
+    In a recorded step it goes part by part, each measured while it is in the cache. A part is whole
+    vectors, so the rule's loop takes every element as it does in a block taken at once.
+    """
+    size = block.stop - block.start if place == gauges.NOT else gauges.PART
+    for begin in range(block.start, block.stop, size):
+        end = min(begin + size, block.stop)
+        first = at + begin - block.start
+        if place != gauges.NOT:
+            gauges.keep_theta(job, begin, end, thread)
+        move_part(job, block, begin, end, job.gradient[first : first + end - begin], chunk.rule,
+                  chunk.coefficients[k], chunk.decays[k])  # fmt: skip
+        if place != gauges.NOT:
+            gauges.note_move(job, block, begin, end, first, thread)
 
 
 @inner
@@ -278,18 +297,14 @@ def share_theta(job, chunk, k, source, x, rows, task, factor, scale, place, thre
             block_gradient(job, block, job.gradient, at, source, x, rows, (task & ADD) != 0)
         if (task & FINISH) != 0:
             if place >= 0:
-                gauges.note_gradient(job, block, at, thread)
+                gauges.note_gradient(job, b, at, thread)
             finish_gradient(job, chunk, b, job.gradient, at, scale, place >= 0)
         if moves:
             gradient = job.gradient[at : at + block.stop - block.start]
             if factor != 1.0:
                 scale_values(gradient, factor)
             if all_finite(gradient):
-                if place != gauges.NOT:
-                    gauges.keep_theta(job, block, thread)
-                move_block(job, block, gradient, chunk.rule, chunk.coefficients[k], chunk.decays[k])
-                if place != gauges.NOT:
-                    gauges.note_move(job, block, at, thread)
+                move_block(job, chunk, k, block, at, place, thread)
             else:
                 raise_flag(job.barrier)
         b = next_block(job, thread, threads, b)
