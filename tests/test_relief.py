@@ -13,11 +13,12 @@ import pytest
 import browser
 from downslope import cli, datasets, relief
 from downslope.curvature import Curvature
-from downslope.descent import Run, descend
+from downslope.descent import descend
 from downslope.errors import InvalidValueError
 from downslope.landscape import Plane, path_plane, plane
 from downslope.page import Grid, page, write
 from downslope.recipe import Descent, Network, Recipe
+from downslope.run import Run
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from downslope.contest import compare as compare
     from downslope.course import Epoch as Epoch
     from downslope.curvature import Curvature as Curvature
-    from downslope.descent import Run as Run
     from downslope.descent import descend as descend
     from downslope.errors import DownslopeError as DownslopeError
     from downslope.estimators import MLPClassifier as MLPClassifier
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from downslope.recipe import Descent as Descent
     from downslope.recipe import Network as Network
     from downslope.recipe import Recipe as Recipe
+    from downslope.run import Run as Run
     from downslope.table import Table as Table
 
 __version__ = "0.1.0"
@@ -44,7 +44,7 @@ _HOMES = {
     "Model": "model",
     "Network": "recipe",
     "Recipe": "recipe",
-    "Run": "descent",
+    "Run": "run",
     "Table": "table",
     "compare": "contest",
     "descend": "descent",

@@ -15,8 +15,8 @@ from rich.table import Table
 from downslope.account import Account
 from downslope.catalogue import Entry
 from downslope.course import Epoch
-from downslope.descent import Run
 from downslope.flow import by_layer, lately, recorded, seen_in_flow
+from downslope.run import Run
 
 SHOWN_LAYERS, BLOCKS = 8, 8
 """Layers from either end that the X-ray shows in a terminal; blocks of its longest bar."""
