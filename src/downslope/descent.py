@@ -93,7 +93,7 @@ def descend(
     Examples
     --------
     >>> import numpy as np
-    >>> from downslope import Network
+    >>> from downslope import Descent, Network
     >>> corners = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
     >>> recipe = Recipe(
     ...     Network([8], activation="tanh"),
