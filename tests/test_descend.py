@@ -72,8 +72,9 @@ def test_the_trace_names_every_variable(capsys: pytest.CaptureFixture[str]) -> N
 def test_several_rates_of_one_rule(capsys: pytest.CaptureFixture[str]) -> None:
     command = "descend x**2 --start 1 --learning-rate 0.1,0.3,1.1 --steps 5000"
     shown = run(capsys, *command.split())
-    assert len(re.findall(r"^gd ", shown, re.MULTILINE)) == 3
+    assert len(re.findall(r"^gd +[\d.]+ +", shown, re.MULTILINE)) == 3
     assert "diverged" in shown
+    assert "gd 1.1: f(w) left the finite numbers" in shown
 
 
 def test_a_lower_minimum_is_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,10 +17,11 @@ from downslope.function_terminal import (
     group_by_place,
     is_place,
     known,
+    known_as,
     number,
     place,
+    remarks,
     shortened,
-    what_is_lower,
 )
 from downslope.functions import Function
 from downslope.page import Grid, Section, write
@@ -32,8 +33,6 @@ FACTORS = (0.25, 1.0, 4.0)
 
 STRIP_RATES = 31
 """Learning rates of the basins of one variable."""
-
-CURVATURES = "Curvatures are the eigenvalues of the Hessian: all positive at a minimum."
 
 MOST_RULES = 6
 """Rules whose basins are drawn."""
@@ -60,7 +59,7 @@ def write_page(runs: Sequence[FunctionRun], path: str | Path) -> Path:
         sections.append(_curve(runs))
     if count == 2:
         sections += _surfaces(runs)
-    sections.append(Section("Where each one ended", table(runs), CURVATURES, wide=True))
+    sections.append(_ends(runs))
     sections += _courses(runs)
     if any(run.sweep is not None for run in runs):
         sections.append(_rates(runs))
@@ -102,26 +101,31 @@ def table(runs: Sequence[FunctionRun]) -> Grid:
     rows = []
     for rule in plots.groups(runs, drawn=len(runs)):
         together = group_by_place(rule.runs) if several else [[run] for run in rule.runs]
-        rows += [_row(alike, runs, several) for alike in together]
-    header = ["rule", "rate", "starts", "steps", "f", "|gradient|", "ended at", "curvatures",
-              "which is"]  # fmt: skip
+        rows += [_row(alike, several) for alike in together]
+    header = ["rule", "rate", "starts", "steps", "which is", "f", "|gradient|", "ended at",
+              "curvatures"]  # fmt: skip
     if not several:
         header.remove("starts")
     return Grid(header, rows)
 
 
-def _row(alike: Sequence[FunctionRun], runs: Sequence[FunctionRun], several: bool) -> list[object]:
+def _row(alike: Sequence[FunctionRun], several: bool) -> list[object]:
     """Give one row: of a run, or of those that ended at the same place."""
     run = alike[0]
     steps = int(np.median([each.steps for each in alike]))
+    kind = ", ".join(filter(None, [run.ending.kind, known_as(run)]))
     found: list[object] = [run.rule, run.learning_rate, *([len(alike)] if several else []), steps]
     if len(alike) > 1 and not is_place(run):
-        return [*found, math.nan, math.nan, "here and there", "", run.ending.kind]
+        return [*found, kind, math.nan, math.nan, "here and there", ""]
     low, high = run.ending.eigenvalues[[0, -1]]
     bends = f"{low:.3g}" if len(run.theta) == 1 else f"{low:.3g} to {high:.3g}"
-    said = filter(None, [run.ending.kind, run.ending.remark, what_is_lower(run, runs)])
-    where = place(run.theta, 4)
-    return [*found, run.value, run.ending.gradient_norm, where, bends, "; ".join(said)]
+    return [*found, kind, run.value, run.ending.gradient_norm, place(run.theta, 4), bends]
+
+
+def _ends(runs: Sequence[FunctionRun]) -> Section:
+    seen = ". ".join(f"{', '.join(rules)}: {said}" for said, rules in remarks(runs).items())
+    words = "Curvatures are the eigenvalues of the Hessian: all positive at a minimum."
+    return Section("Where each one ended", table(runs), words, seen and f"{seen}.", wide=True)
 
 
 def _curve(runs: Sequence[FunctionRun]) -> Section:

@@ -19,6 +19,8 @@ from downslope.gallery import GALLERY, Minimum
 SHOWN_DERIVATIVE = 160
 """Characters of a derivative that are shown; the rest is counted."""
 
+NONE_LOWER = "none is known: this is the lowest"
+
 SHOWN_VARIABLES = 4
 """Variables up to which each has a column."""
 
@@ -125,7 +127,7 @@ def what_is_lower(run: FunctionRun, runs: Sequence[FunctionRun]) -> str:
         found = f"a lower minimum was found by {best.rule} from {place(best.thetas[0])}"
         return f"{found}: f = {number(best.value)} at {place(best.theta)}"
     if run.at_known is not None and run.ending.kind == "minimum":
-        return "none is known: this is the lowest"
+        return NONE_LOWER
     return ""
 
 
@@ -138,13 +140,8 @@ def print_runs(runs: Sequence[FunctionRun]) -> None:
     for heading in ("rate", "steps", *(names if few else ()), "f", "|gradient|"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("which is", no_wrap=True)
-    remarks: dict[str, list[str]] = {}
     for run in runs:
         where = [_short(each) for each in run.theta] if few else []
-        lower = what_is_lower(run, runs)
-        said = "; ".join(filter(None, [run.ending.remark, "" if _is_lowest(lower) else lower]))
-        if said:
-            remarks.setdefault(said, []).append(run.rule)
         table.add_row(
             run.rule, _rate(run), f"{run.steps:,}", *where, _short(run.value),
             f"{run.ending.gradient_norm:.2g}", run.ending.kind,
@@ -156,12 +153,23 @@ def print_runs(runs: Sequence[FunctionRun]) -> None:
     if runs[0].sweep is not None:
         tried = runs[0].sweep.learning_rates
         console.print(f"Each rate is the best of {len(tried)} from {tried[0]:g} to {tried[-1]:g}.")
-    for said, rules in remarks.items():
+    for said, rules in remarks(runs).items():
         console.print(f"[bold]{escape(', '.join(rules))}[/bold]: {escape(said)}")
 
 
-def _is_lowest(lower: str) -> bool:
-    return lower.startswith("none")
+def remarks(runs: Sequence[FunctionRun]) -> dict[str, list[str]]:
+    """Give what there is to say of the ends, and of which rules (with rates, where several)."""
+    said: dict[str, list[str]] = {}
+    for run in runs:
+        lower = what_is_lower(run, runs)
+        parts = [run.ending.remark, "" if lower == NONE_LOWER else lower]
+        alone = len({other.learning_rate for other in runs if other.rule == run.rule}) <= 1
+        name = run.rule if alone else f"{run.rule} {_rate(run)}"
+        names = said.setdefault("; ".join(filter(None, parts)), [])
+        if name not in names:
+            names.append(name)
+    said.pop("", None)
+    return said
 
 
 def _rate(run: FunctionRun) -> str:
@@ -169,7 +177,8 @@ def _rate(run: FunctionRun) -> str:
 
 
 def _short(value: float) -> str:
-    return f"{0.0 if abs(value) < 1e-12 else value:.4g}"
+    digits = 4 if 1e-3 <= abs(value) < 1e5 else 2
+    return f"{0.0 if abs(value) < 1e-12 else value:.{digits}g}"
 
 
 def print_places(runs: Sequence[FunctionRun]) -> None:
@@ -188,7 +197,7 @@ def print_places(runs: Sequence[FunctionRun]) -> None:
             head = (first.rule, _rate(first))
             where = place(first.theta) if len(group) == 1 or is_place(first) else "here and there"
             value = _short(min(run.value for run in group)) if is_place(first) else "-"
-            said = ", ".join(filter(None, [first.ending.kind, _known_as(first)]))
+            said = ", ".join(filter(None, [first.ending.kind, known_as(first)]))
             table.add_row(*(head if row == 0 else ("", "")), f"{len(group)}", steps, value,
                           where, said)  # fmt: skip
     console = Console(highlight=False)
@@ -218,7 +227,8 @@ def is_place(run: FunctionRun) -> bool:
     return run.ending.kind not in ("not converged", "diverged")
 
 
-def _known_as(run: FunctionRun) -> str:
+def known_as(run: FunctionRun) -> str:
+    """Say how low a known minimum is among those known; "" where it is none."""
     if run.at_known is None or run.ending.kind != "minimum":
         return ""
     return "the lowest" if run.lower_known is None else "not the lowest"

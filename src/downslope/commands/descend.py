@@ -77,7 +77,7 @@ def descend(
     Parameters
     ----------
     function
-        A formula, as "x**4 - 3*x**3 + 2", or one of `downslope functions`.
+        A formula, as "x^2 + sin(x)", or one of those that `downslope functions` lists.
     start
         One number for each variable, with commas: -1.5,2.
     starts
