@@ -195,7 +195,7 @@ class Recorder:
 
         A step that failed is kept as far as it came.
         """
-        if len(record.places):
+        if record.places.max(initial=NOT) >= 0:
             self._pending.append((first, done, record.places, losses, rates))
 
     def _flush(self) -> None:
