@@ -496,7 +496,7 @@ class Course:
         noted = recorder.dead_units
         if recorder.recording.steps == "none" or (noted and noted[-1][0] == epoch):
             return
-        with Predictor(self.network.parameters, self.data.features, threads=1) as predictor:
+        with Predictor(self.network.parameters, self.data.features) as predictor:
             recorder.note_dead_units(epoch, predictor, self.data.training)
 
     def _show(self, watchers: tuple[Watcher, ...]) -> None:

@@ -20,7 +20,7 @@ from downslope.kernels import gauges
 from downslope.kernels.gauges import KEPT, NOT, Record
 from downslope.kernels.loop import Job
 from downslope.kernels.plan import WEIGHT
-from downslope.layout import BLOCK_ROWS, Layout
+from downslope.layout import Layout
 from downslope.network import BuiltNetwork
 from downslope.stepper import Predictor
 
@@ -40,8 +40,9 @@ CAPACITY, SQUARES = 256, 1 << 18
 DEAD_ROWS = 10_000
 """Training rows that are looked at for dead units, at most."""
 
-DEAD_EPOCHS = tuple(digit * 10**power for power in range(7) for digit in (1, 2, 5))
-"""Epochs at whose ends dead units are looked for: 1, 2, 5, 10, 20, 50, ...; and the run's last."""
+DEAD_EPOCHS = tuple(digit * 10**power for power in range(1, 7) for digit in (1, 3))
+"""Epochs at whose ends dead units are looked for: 10, 30, 100, ...; and the run's last. Where there
+are any, that takes a third of an epoch."""
 
 
 @dataclass(frozen=True)
@@ -173,14 +174,14 @@ class Recorder:
         if not len(chosen):
             self._next = self.recording.next_after(first)
             return self._unrecorded
+        inside = len(chosen) - (chosen[-1] > first + steps)
+        self._make_room(inside)
+        places = np.full(steps + 1, NOT, np.int64)
         at = np.asarray(chosen) - (first + 1)
-        inside = at[at < steps]
-        self._make_room(len(inside))
-        places = np.full(steps, NOT, np.int64)
-        places[at[at > 0] - 1] = KEPT
-        places[inside] = np.arange(self._used, self._used + len(inside))
-        self._used += len(inside)
-        return self._record._replace(places=places)
+        places[at - 1] = KEPT  # -1 is the place beyond the end, which is cut off
+        places[at[:inside]] = range(self._used, self._used + inside)
+        self._used += inside
+        return Record(places[:steps], *self._record[1:])
 
     def _make_room(self, count: int) -> None:
         """See to it that there is room for so many records more."""
@@ -195,7 +196,7 @@ class Recorder:
 
         A step that failed is kept as far as it came.
         """
-        if record.places.max(initial=NOT) >= 0:
+        if record is not self._unrecorded and record.places.max() >= 0:
             self._pending.append((first, done, record.places, losses, rates))
 
     def _flush(self) -> None:
@@ -282,12 +283,13 @@ def dead_shares(predictor: Predictor, rows: Array) -> list[float]:
     """
     plan = predictor.job.plan
     alive = [np.zeros(units, bool) for units in plan["units"]]
-    for begin in range(0, len(rows), BLOCK_ROWS):
-        part = rows[begin : begin + BLOCK_ROWS]
-        predictor.outputs(part)
+    height = int(predictor.job.frame[0]["rows"])
+    for begin in range(0, len(rows), height):
+        predictor.outputs(rows[begin : begin + height])
         for layer, seen in zip(plan, alive, strict=True):
-            at, size = int(layer["phi"]), len(part) * len(seen)
-            seen |= predictor.job.workspace[at : at + size].reshape(len(part), -1).any(axis=0)
+            # Rows from before, or zeros, may lie in the workspace: they make no unit alive.
+            at, size = int(layer["phi"]), height * len(seen)
+            seen |= predictor.job.workspace[at : at + size].reshape(height, -1).any(axis=0)
         if all(seen.all() for seen in alive):
             break
     return [float(1 - seen.mean()) for seen in alive]
