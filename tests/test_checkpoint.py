@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from polars.testing import assert_frame_equal
 
 from downslope import storage
 from downslope.checkpoint import FILE, Checkpoint
@@ -19,7 +20,9 @@ from downslope.course import Course, Data
 from downslope.errors import InvalidValueError, ModelFileError
 from downslope.network import BuiltNetwork
 from downslope.recipe import Descent, Network
+from downslope.recording import Recording
 from downslope.stepper import Targets
+from downslope.trace import FRAMES, Trace
 
 NETWORK = Network([12, 12], "prelu", normalize="batch", residual=True, dropout=0.2)
 
@@ -247,3 +250,33 @@ def test_digests_tell_values_types_and_shapes_apart() -> None:
     assert len({storage.digest({"a": array}) for array in arrays}) == len(arrays)
     strided = np.ones((3, 3))[:, ::2]
     assert storage.digest({"a": strided}) == storage.digest({"a": np.ones((3, 2))})
+
+
+@pytest.mark.parametrize("record", ["default", "all"])
+@pytest.mark.parametrize("step", [4, 9, 49, 50])
+def test_the_trace_is_that_of_a_run_without_interruption(
+    step: int, record: str, tmp_path: Path
+) -> None:
+    """Also where the step after the interruption is compared with the one before it."""
+    descent = Descent(batch=10, epochs=6, rule="adam", learning_rate=0.02, patience=None)
+    usual = recorded(None, descent, record)
+    usual.run()
+    stopped = recorded(tmp_path, descent, record)
+    interrupt(stopped, step)
+    stopped.run()
+    assert stopped.history.steps == step
+    resumed = recorded(tmp_path, descent, record)
+    assert resumed.resume()
+    resumed.run()
+    traces = [Trace.of(each.recorder) for each in (usual, resumed)]
+    for name in FRAMES:
+        assert_frame_equal(traces[0].frames[name], traces[1].frames[name], check_exact=True)
+    assert traces[0].curvature["step"].to_list() == [2, 30]
+    assert traces[0].dead_units["epoch"].to_list() == [6, 6, 6]
+
+
+def recorded(directory: Path | None, descent: Descent, record: str) -> Course:
+    """Set up a descent of which something is recorded."""
+    plain = course(directory, descent)
+    recording = Recording(record, curvature=[2, 30])
+    return Course(plain.network, plain.data, descent, 1, plain.checkpoint, recording=recording)

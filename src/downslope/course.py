@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from downslope.catalogue import Choice, choose
 from downslope.checkpoint import Checkpoint
+from downslope.curvature import measure
 from downslope.errors import NonFiniteError
 from downslope.history import LAST_STEPS, History, bound_reached, reason_to_stop
 from downslope.kernels import gauges, rules
@@ -26,6 +27,7 @@ from downslope.recording import DEAD_EPOCHS, Recorder, Recording, limits, note_m
 from downslope.schedules import Span, plateau_rate, rates
 from downslope.score import score
 from downslope.stepper import Predictor, Stepper, Targets
+from downslope.surface import RowSet
 from downslope.whole_rules import Muon, Own, WholeRule
 
 Array = npt.NDArray[Any]
@@ -37,8 +39,21 @@ CHUNK_SECONDS = 0.05
 STRETCH = 20
 """Steps before a failure that are recorded one and all."""
 
+RECORD = "record."
+"""What the names of a checkpoint's records begin with."""
+
 SAVE_SECONDS = 1.0
 """How often a checkpoint is written, at most."""
+
+
+def penalties_of(descent: Descent, rows: int) -> tuple[float, float]:
+    """Give l1 and l2 for a loss over all rows, which weighs them as the steps' batches do.
+
+    >>> penalties_of(Descent(batch=32, l2=0.5), rows=320)
+    (0.0, 5.0)
+    """
+    batch = rows if descent.batch == "full" else min(descent.batch, rows)
+    return descent.l1 * (rows / batch), descent.l2 * (rows / batch)
 
 
 @dataclass(frozen=True)
@@ -57,6 +72,18 @@ class Data:
     targets: Targets
     training: Rows
     held_out: Rows
+
+    def training_rows(self, descent: Descent, outputs: int) -> RowSet:
+        """Give what is descended on: the rows trained on, their weights, the penalties."""
+        labels, values = self.targets.labels, self.targets.values.reshape(-1, outputs)
+        weights = self.targets.weights
+        return RowSet(
+            self.features,
+            labels if labels.size else values,
+            weights if weights.size else None,
+            penalties_of(descent, len(self.training)),
+            self.training,
+        )
 
 
 @dataclass(frozen=True)
@@ -155,7 +182,7 @@ class Course:
         order: Order | None = None,
         recording: Recording = UNRECORDED,
     ) -> None:
-        self.network, self.data, self.descent = network, data, descent
+        self.network, self.data, self.descent, self._threads = network, data, descent, threads
         self.checkpoint, self.rate = checkpoint, descent.rate
         self.history = History()
         self.reason = ""
@@ -256,6 +283,8 @@ class Course:
         self._shuffle()
         while self._position < self.steps_per_epoch and not self.reason:
             begun = time.perf_counter()
+            if self.history.steps + 1 in self.recorder.recording.curvature:
+                self._measure_curvature()
             steps = self._chunk_steps()
             self._steps(steps)
             passed = time.perf_counter() - begun
@@ -288,6 +317,8 @@ class Course:
         left = self.steps_per_epoch - self._position
         if self.descent.steps is not None:
             left = min(left, self.descent.steps - self.history.steps)
+        bends = (step - 1 - self.history.steps for step in self.recorder.recording.curvature)
+        left = min([left, *(step for step in bends if step > 0)])
         if self._whole_rule is not None:
             return 1
         if not self._seconds_per_step:
@@ -496,8 +527,18 @@ class Course:
         noted = recorder.dead_units
         if recorder.recording.steps == "none" or (noted and noted[-1][0] == epoch):
             return
-        with Predictor(self.network.parameters, self.data.features) as predictor:
+        parameters, features = self.network.parameters, self.data.features
+        with Predictor(parameters, features, threads=self._threads) as predictor:
             recorder.note_dead_units(epoch, predictor, self.data.training)
+
+    def _measure_curvature(self) -> None:
+        """Measure how the loss bends before the next step."""
+        rows = self.data.training_rows(self.descent, self.network.outputs)
+        found = measure(self.network, rows, seed=self.descent.seed)
+        names = ("largest", "smallest", "trace", "stable_rate")
+        self.recorder.curvature.append(
+            {"step": self.history.steps + 1, **{name: getattr(found, name) for name in names}}
+        )
 
     def _show(self, watchers: tuple[Watcher, ...]) -> None:
         """Tell the watchers of the epoch; one of them may end the run."""
@@ -528,13 +569,37 @@ class Course:
         }
         if self._best is not None:
             arrays["best_theta"], arrays["best_statistics"] = self._best
+        arrays |= self._recorded()
         progress = {
             "history": self.history.to_dict(),
             "position": self._position,
             "loss_sum": self._loss_sum.hex(),
+            "dead_units": self.recorder.dead_units,
+            "curvature": self.recorder.curvature,
         }
         self.checkpoint.write(arrays, progress)
         self._saved = time.monotonic()
+
+    def _recorded(self) -> dict[str, Array]:
+        """Give the records for a checkpoint, and what the next step is to be compared with."""
+        recorder, room = self.recorder, self._stepper.job.gauges
+        arrays = {RECORD + name: array for name, array in recorder.arrays().items() if array.size}
+        if recorder.recording.next_after(self.history.steps) == self.history.steps + 1:
+            arrays |= {"gradient_before": room.gradient, "move_before": room.move}
+        return arrays
+
+    def _take_up_records(self, arrays: Mapping[str, Array], progress: Mapping[str, Any]) -> None:
+        """Go on with the records of a checkpoint, unless nothing is recorded now."""
+        recorder, room = self.recorder, self._stepper.job.gauges
+        if recorder.recording.steps == "none":
+            return
+        recorder.restore(
+            {name.removeprefix(RECORD): each for name, each in arrays.items() if RECORD in name}
+        )
+        recorder.dead_units += [tuple(each) for each in progress.get("dead_units", [])]
+        recorder.curvature += progress.get("curvature", [])
+        if "gradient_before" in arrays:
+            room.gradient[:], room.move[:] = arrays["gradient_before"], arrays["move_before"]
 
     def resume(self) -> bool:
         """Go on from the checkpoint; False where there is none yet."""
@@ -545,6 +610,7 @@ class Course:
         self.network.theta[:] = arrays["theta"]
         self.network.statistics[:] = arrays["statistics"]
         self._stepper.job.state[:] = arrays["state"]
+        self._take_up_records(arrays, progress)
         if "best_theta" in arrays:
             self._best = (arrays["best_theta"], arrays["best_statistics"])
         self.history = History(**progress["history"])

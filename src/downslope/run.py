@@ -21,7 +21,7 @@ from downslope.model import Model
 from downslope.network import BuiltNetwork
 from downslope.page import Section
 from downslope.plots import Plots
-from downslope.recipe import Descent, Recipe
+from downslope.recipe import Recipe
 from downslope.relief import around
 from downslope.replay import replay
 from downslope.snapshots import Snapshots
@@ -153,20 +153,8 @@ class Run:
         return self.model.save(path)
 
     def training_rows(self) -> RowSet:
-        """Give what the loss was descended on: the rows trained on, their weights, the penalties.
-
-        Each step adds its penalties over its batch, so over all rows they weigh rows / batch as
-        much.
-        """
-        data, targets = self.data, self.data.targets
-        labels, values = targets.labels, targets.values.reshape(-1, self.network.outputs)
-        return RowSet(
-            data.features,
-            labels if labels.size else values,
-            targets.weights if targets.weights.size else None,
-            penalties_of(self.recipe.descent, len(data.training)),
-            data.training,
-        )
+        """Give what the loss was descended on (see `Data.training_rows`)."""
+        return self.data.training_rows(self.recipe.descent, self.network.outputs)
 
     def curvature(self, **options: Any) -> Curvature:
         """Measure how the training loss bends where the run ended (see `curvature.measure`)."""
@@ -227,13 +215,3 @@ class Run:
         before = [(epoch, state[0]) for epoch, state in taken if epoch < last]
         epochs = [*(epoch for epoch, _theta in before), last]
         return epochs, [*(theta for _epoch, theta in before), self.network.theta.copy()]
-
-
-def penalties_of(descent: Descent, rows: int) -> tuple[float, float]:
-    """Give l1 and l2 for a loss over all rows, which weighs them as the steps' batches do.
-
-    >>> penalties_of(Descent(batch=32, l2=0.5), rows=320)
-    (0.0, 5.0)
-    """
-    batch = rows if descent.batch == "full" else min(descent.batch, rows)
-    return descent.l1 * (rows / batch), descent.l2 * (rows / batch)
