@@ -16,6 +16,7 @@ pytestmark = [
 
 CONFIGURATIONS: list[dict[str, Any]] = [
     {"max_iter": 100},
+    {"max_iter": 100, "normalization": "batch"},
     {"max_iter": 100, "residual": True, "hidden_layer_sizes": (20, 20)},
     {"max_iter": 100, "solver": "lbfgs"},
 ]

@@ -102,9 +102,12 @@ def forward(case: Case) -> tuple[float, float]:
         z = x @ part["weight"] + part.get("bias", 0.0)
         if number < layers and built.network.normalize != "none":
             axis = 0 if built.network.normalize == "batch" else 1
-            deviation = np.sqrt(z.var(axis, keepdims=True) + 1e-5)
+            shares = None if axis == 1 or case.weights is None else case.weights
+            z = z - np.expand_dims(np.average(z, axis, shares), axis)
+            variance = np.expand_dims(np.average(z**2, axis, shares), axis)
+            deviation = np.sqrt(variance + 1e-5)
             distances.append(float(deviation.min()) / 50)
-            z = (z - z.mean(axis, keepdims=True)) / deviation * part["gamma"] + part["beta"]
+            z = z / deviation * part["gamma"] + part["beta"]
         parameter: Any = part.get("slope", (*activation.values(), 0.0)[0])
         y = naive.activate_naively(activation.name, z, parameter)
         if activation.name in KINKED:

@@ -29,7 +29,7 @@ normalize_rows_backward = normalize.normalize_rows_backward
 
 
 @numba.njit
-def batch_kernels(u, block, theta, statistics, dz):  # type: ignore[no-untyped-def]
+def batch_kernels(u, block, theta, statistics, dz, weight):  # type: ignore[no-untyped-def]
     """u becomes v, dz dL/du; give mean, sums of squares, gradients of gamma and beta."""
     rows, units = u.shape
     blocks = (rows + block - 1) // block
@@ -38,20 +38,24 @@ def batch_kernels(u, block, theta, statistics, dz):  # type: ignore[no-untyped-d
         at = b * 2 * units
         block_statistics(
             u[b * block : (b + 1) * block],
+            weight[b * block : (b + 1) * block],
             sums[at : at + units],
             sums[at + units : at + 2 * units],
         )
     mean, squares = np.empty(units, u.dtype), np.empty(units, u.dtype)
-    merge_statistics(sums, 0, 2 * units, block, rows, mean, squares)
+    count = merge_statistics(sums, 0, 2 * units, block, rows, weight, mean, squares)
     whole_squares = squares.copy()
-    update_running(mean, squares, rows, statistics, 0)
-    invert_deviation(squares, rows)
+    update_running(mean, squares, count, statistics, 0)
+    invert_deviation(squares, count)
     gamma_sum, beta_sum = np.zeros(units, u.dtype), np.zeros(units, u.dtype)
     for b in range(blocks):
         part = u[b * block : (b + 1) * block]
         normalize_units(part, mean, squares)
         affine_sums(part, dz[b * block : (b + 1) * block], gamma_sum, beta_sum)
-    normalize_units_backward(u, squares, theta, 0, gamma_sum, beta_sum, rows, dz)
+    for b in range(blocks):
+        span = slice(b * block, (b + 1) * block)
+        normalize_units_backward(u[span], squares, theta, 0, gamma_sum, beta_sum, weight[span],
+                                 count, dz[span])  # fmt: skip
     return mean, whole_squares, gamma_sum, beta_sum
 
 
@@ -108,7 +112,9 @@ def test_batch_normalization_by_blocks_is_that_of_the_whole(
     exact, exact_d = u.astype(np.float64), d.astype(np.float64)
     statistics = np.concatenate([np.full(5, 0.5), np.full(5, 2.0)]).astype(dtype)
     v, du = u.copy(), d.copy()
-    mean, squares, gamma_sum, beta_sum = batch_kernels(v, block, gamma, statistics, du)
+    mean, squares, gamma_sum, beta_sum = batch_kernels(
+        v, block, gamma, statistics, du, np.empty(0, dtype)
+    )
     expected = normalize_naively(exact, 0)
     close(mean, exact.mean(0), dtype)
     close(squares, exact.var(0) * rows, dtype)
@@ -123,7 +129,9 @@ def test_batch_normalization_by_blocks_is_that_of_the_whole(
 def test_a_mean_far_from_0_costs_the_variance_nothing() -> None:
     u, gamma, d = draw(300, 5, np.float32, far=1e4)
     exact = u.astype(np.float64)
-    _, squares, _, _ = batch_kernels(u, 64, gamma, np.zeros(10, np.float32), d)
+    _, squares, _, _ = batch_kernels(
+        u, 64, gamma, np.zeros(10, np.float32), d, np.empty(0, np.float32)
+    )
     np.testing.assert_allclose(squares / 300, exact.var(0), rtol=1e-3)
 
 
@@ -131,10 +139,40 @@ def test_a_batch_of_one_row_and_a_unit_that_never_changes() -> None:
     for rows in (1, 6):
         u, gamma, d = np.full((rows, 3), 4.0), np.ones(3), np.ones((rows, 3))
         statistics = np.zeros(6)
-        batch_kernels(u, 4, gamma, statistics, d)
+        batch_kernels(u, 4, gamma, statistics, d, np.empty(0))
         np.testing.assert_array_equal(u, 0)
         np.testing.assert_allclose(d, 0, atol=1e-12)
         np.testing.assert_allclose(statistics, [0.4] * 3 + [0.0] * 3)
+
+
+@pytest.mark.parametrize("block", [1, 3, 128])
+def test_a_row_of_weight_two_is_that_row_twice(block: int) -> None:
+    u, gamma, d = draw(9, 5, np.float64)
+    weight = np.array([1.0, 2, 0, 0, 3, 1, 0, 1, 2])
+    rows = np.repeat(np.arange(9), weight.astype(int))
+    # dL/dz holds the row's weight already: a row that is there twice has half of it each time.
+    repeated, d_repeated = u[rows].copy(), d[rows] / weight[rows, None]
+    d[weight == 0] = 0
+    statistics, of_repeated = np.zeros(10), np.zeros(10)
+    found = batch_kernels(u, block, gamma, statistics, d, weight)
+    expected = batch_kernels(repeated, block, gamma, of_repeated, d_repeated, np.empty(0))
+    for one, other in zip((*found, statistics), (*expected, of_repeated), strict=True):
+        close(one, other, np.float64)
+    close(u[rows], repeated, np.float64)
+    close(d[rows], d_repeated * weight[rows, None], np.float64)
+
+
+def test_weights_that_are_no_counts_give_the_variance_as_it_is() -> None:
+    u, gamma, d = draw(9, 2, np.float64)
+    weight = np.full(9, 1 / 9)
+    exact, statistics = u.copy(), np.zeros(4)
+    batch_kernels(u, 4, gamma, statistics, d, weight)
+    close(statistics, 0.1 * np.concatenate([exact.mean(0), exact.var(0)]), np.float64)
+    before = statistics.copy()
+    batch_kernels(u, 4, gamma, statistics, d, np.zeros(9))
+    np.testing.assert_array_equal(statistics, before)
+    assert np.isfinite(u).all()
+    assert np.isfinite(d).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

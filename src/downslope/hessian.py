@@ -93,8 +93,8 @@ class Hessian:
     """The Hessian of the training loss at a network's theta, as something that vectors go through.
 
     L is as in `BuiltNetwork.loss_and_gradient`: the weighted mean over the rows plus the penalties
-    (that of l1 has no curvature). Batch normalization takes its statistics from these rows, and
-    they move with theta. At a kink phi'' is 0.
+    (that of l1 has no curvature). Batch normalization takes its statistics from these rows, by
+    their weights, and they move with theta. At a kink phi'' is 0.
 
     Parameters
     ----------
@@ -238,7 +238,8 @@ class Hessian:
                 shape = (rows.stop - rows.start, int(record["units"]))
                 mask = dropout_mask(rate, (*self._masks, number), rows.start, shape)
             axis = _AXES.get(int(record["normalization"]))
-            layers.append(Layer(activation, axis, bool(record["residual"]), mask))
+            share = self._share[rows]
+            layers.append(Layer(activation, axis, bool(record["residual"]), mask, share=share))
         return layers
 
     def _penalize(self, out: Array, l1_slope: Array, w: Array) -> None:

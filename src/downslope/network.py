@@ -260,8 +260,8 @@ class BuiltNetwork:
         """Give the loss over all rows and its gradient dL/dtheta.
 
         L = sum_n weight_n L_n / sum_n weight_n, plus (l1 sum |w| + l2 sum w^2 / 2) / sum_n weight_n
-        over weights. Batch normalization takes its statistics from these rows; its running ones
-        stay as they are.
+        over weights. Batch normalization takes its statistics from these rows, by their weights;
+        its running ones stay as they are.
 
         Parameters
         ----------

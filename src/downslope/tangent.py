@@ -50,6 +50,8 @@ class Layer:
         y is phi(z) alone; slope phi'(z), bend phi''(z). All but y are unused after softmax.
     dy, dphi, dz, du
         Derivatives of the loss: by the layer's output, by phi(z), by z, by u.
+    share : (rows, 1)
+        Each row's weight over the sum of all: what it counts in the mean of a batch.
 
     Those from v on are (rows, units) unless said, float64.
     """
@@ -69,6 +71,7 @@ class Layer:
     dphi: Any = None
     dz: Any = None
     du: Any = None
+    share: Any = None
 
 
 @dataclass
@@ -102,8 +105,8 @@ def forward(layer: Layer, weights: Weights, x: Array) -> Array:
     if layer.axis is None:
         layer.z = u
     else:
-        centered = u - u.mean(layer.axis, keepdims=True)
-        variance = (centered**2).mean(layer.axis, keepdims=True)
+        centered = u - _mean(layer, u)
+        variance = _mean(layer, centered**2)
         layer.inverse = 1 / np.sqrt(variance + EPSILON)
         layer.v = centered * layer.inverse
         layer.z = weights["gamma"] * layer.v + weights["beta"]
@@ -132,8 +135,8 @@ def r_forward(layer: Layer, weights: Weights, r_weights: Weights, tangent: Tange
         tangent.z = r_u
     else:
         v, inverse = layer.v, layer.inverse
-        centered = r_u - r_u.mean(layer.axis, keepdims=True)
-        pull = (centered * v).mean(layer.axis, keepdims=True)
+        centered = r_u - _mean(layer, r_u)
+        pull = _mean(layer, centered * v)
         tangent.v = inverse * (centered - v * pull)
         tangent.inverse = -(inverse**2) * pull
         tangent.z = r_weights["gamma"] * v + weights["gamma"] * tangent.v + r_weights["beta"]
@@ -254,10 +257,23 @@ def _affine_backward(layer: Layer, weights: Weights, gradient: Weights) -> Array
     return np.asarray(layer.du @ weights["weight"].T)
 
 
+def _mean(layer: Layer, values: Array) -> Array:
+    """Give the mean over the batch, by the rows' shares, or over the units of a row."""
+    if layer.axis == 0:
+        return np.asarray((layer.share * values).sum(0, keepdims=True))
+    return np.asarray(values.mean(1, keepdims=True))
+
+
+def _spread(layer: Layer, values: Array) -> Array:
+    """Give what `_mean` makes of derivatives on the way back: each row its share of their sum."""
+    if layer.axis == 0:
+        return np.asarray(layer.share * values.sum(0, keepdims=True))
+    return np.asarray(values.mean(1, keepdims=True))
+
+
 def _project(layer: Layer, h: Array) -> Array:
-    """H - mean h - v mean(h v)."""
-    pull = (h * layer.v).mean(layer.axis, keepdims=True)
-    return np.asarray(h - h.mean(layer.axis, keepdims=True) - layer.v * pull)
+    """H - spread h - v spread(h v)."""
+    return np.asarray(h - _spread(layer, h) - layer.v * _spread(layer, h * layer.v))
 
 
 def _r_affine_backward(
@@ -271,8 +287,8 @@ def _r_affine_backward(
         product["beta"] += r_dz.sum(0)
         h = weights["gamma"] * layer.dz
         r_h = r_weights["gamma"] * layer.dz + weights["gamma"] * r_dz
-        pull = (h * layer.v).mean(layer.axis, keepdims=True)
-        r_pull = (h * tangent.v).mean(layer.axis, keepdims=True)
+        pull = _spread(layer, h * layer.v)
+        r_pull = _spread(layer, h * tangent.v)
         r_du = tangent.inverse * _project(layer, h) + layer.inverse * (
             _project(layer, r_h) - tangent.v * pull - layer.v * r_pull
         )

@@ -190,6 +190,14 @@ def losses_and_dz(job, chunk, source, x, begin, row, rows, scale, step, place, t
 
 
 @inner
+def weights_of(frame, workspace, first, last):
+    """View the weights of rows first:last of the micro-batch; empty where all weigh the same."""
+    if frame.weight < 0:
+        return workspace[0:0]
+    return workspace[frame.weight + first : frame.weight + last]
+
+
+@inner
 def normalize_batch(job, layer, rows, mine, end, scratch, thread, threads):
     """Batch normalization forward; the threads meet before they use each other's statistics."""
     frame, workspace, units = job.frame[0], job.workspace, layer.units
@@ -198,17 +206,20 @@ def normalize_batch(job, layer, rows, mine, end, scratch, thread, threads):
             workspace, layer.affine, b * frame.block, min((b + 1) * frame.block, rows), units
         )
         at = frame.sums + b * frame.sums_size + layer.sums
+        weight = weights_of(frame, workspace, b * frame.block, min((b + 1) * frame.block, rows))
         normalize.block_statistics(
-            u, workspace[at : at + units], workspace[at + units : at + 2 * units]
+            u, weight, workspace[at : at + units], workspace[at + units : at + 2 * units]
         )
     wait(job.barrier, threads)
     mean = scratch[layer.moments : layer.moments + units]
     squares = scratch[layer.moments + units : layer.moments + 2 * units]
-    normalize.merge_statistics(workspace, frame.sums + layer.sums, frame.sums_size, frame.block,
-                               rows, mean, squares)  # fmt: skip
+    count = normalize.merge_statistics(
+        workspace, frame.sums + layer.sums, frame.sums_size, frame.block, rows,
+        weights_of(frame, workspace, 0, rows), mean, squares,
+    )  # fmt: skip
     if thread == 0:
-        normalize.update_running(mean, squares, rows, job.statistics, layer.statistics)
-    normalize.invert_deviation(squares, rows)
+        normalize.update_running(mean, squares, count, job.statistics, layer.statistics)
+    normalize.invert_deviation(squares, count)
     for b in range(mine, end):
         u = rows_of(
             workspace, layer.affine, b * frame.block, min((b + 1) * frame.block, rows), units
@@ -228,12 +239,15 @@ def normalize_batch_backward(job, layer, rows, mine, end, scratch, threads):
         at = frame.sums + b * frame.sums_size + layer.sums
         for j in range(2 * units):
             both[j] += workspace[at + j]
+    count = normalize.count_of(weights_of(frame, workspace, 0, rows), rows)
     for b in range(mine, end):
         first, last = b * frame.block, min((b + 1) * frame.block, rows)
         v = rows_of(workspace, layer.affine, first, last, units)
         dz = rows_of(workspace, layer.dz, first, last, units)
         normalize.normalize_units_backward(v, inverse, job.theta, layer.gamma, both[:units],
-                                           both[units:], rows, dz)  # fmt: skip
+                                           both[units:],
+                                           weights_of(frame, workspace, first, last), count,
+                                           dz)  # fmt: skip
 
 
 @inner

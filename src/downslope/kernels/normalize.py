@@ -78,38 +78,55 @@ def normalize_by_running(u, statistics, at):
 
 
 @inner
-def block_statistics(u, mean, squares):
-    """One block's mean (units,) and sum of squared distances from it (units,)."""
+def count_of(weight, rows):
+    """The sum of the row weights; rows, where weight is empty, as then each weighs 1."""
+    if weight.shape[0] == 0:
+        return float(rows)
+    total = 0.0
+    for r in range(rows):
+        total += weight[r]
+    return total
+
+
+@inner
+def block_statistics(u, weight, mean, squares):
+    """One block's mean (units,) and sum of squared distances from it (units,), by row weights."""
     rows, units = u.shape
+    count = count_of(weight, rows)
     for j in range(units):
         mean[j] = 0
         squares[j] = 0
     # From the first row on: the mean of a unit that never changes is then exact.
     for r in range(1, rows):
+        w = weight[r] if weight.shape[0] > 0 else u.dtype.type(1)
         for j in range(units):
-            mean[j] += u[r, j] - u[0, j]
+            mean[j] += w * (u[r, j] - u[0, j])
     for j in range(units):
-        mean[j] = u[0, j] + mean[j] / u.dtype.type(rows)
+        mean[j] = u[0, j] + (mean[j] / u.dtype.type(count) if count > 0 else u.dtype.type(0))
     for r in range(rows):
+        w = weight[r] if weight.shape[0] > 0 else u.dtype.type(1)
         for j in range(units):
-            squares[j] += (u[r, j] - mean[j]) * (u[r, j] - mean[j])
+            squares[j] += w * (u[r, j] - mean[j]) * (u[r, j] - mean[j])
 
 
 @inner
-def merge_statistics(sums, sums_at, sums_size, block, rows, mean, squares):
+def merge_statistics(sums, sums_at, sums_size, block, rows, weight, mean, squares):
     """Join the blocks' statistics in their order: mean and squares (units,) of the whole batch.
 
     Chan, Golub and LeVeque 1983, equation 2.1. sums at (b sums_size): mean, then squares of block
-    b.
+    b. weight (rows,): of the batch's rows, or empty. Gives their sum.
     """
     units = mean.shape[0]
     for j in range(units):
         mean[j] = sums[sums_at + j]
         squares[j] = sums[sums_at + units + j]
-    seen = min(block, rows)
-    b = 1
-    while seen < rows:
-        count = min(block, rows - seen)
+    seen = count_of(weight[:block], min(block, rows))
+    b = 0
+    for first in range(block, rows, block):
+        b += 1
+        count = count_of(weight[first : first + block], min(block, rows - first))
+        if count <= 0:
+            continue
         share = mean.dtype.type(count / (seen + count))
         both = mean.dtype.type(seen * (count / (seen + count)))
         at = sums_at + b * sums_size
@@ -118,15 +135,20 @@ def merge_statistics(sums, sums_at, sums_size, block, rows, mean, squares):
             mean[j] += apart * share
             squares[j] += sums[at + units + j] + apart * apart * both
         seen += count
-        b += 1
+    return seen
 
 
 @inner
-def update_running(mean, squares, rows, statistics, at):
-    """running = (1 - MOMENTUM) running + MOMENTUM batch; the variance is the unbiased one."""
+def update_running(mean, squares, count, statistics, at):
+    """running = (1 - MOMENTUM) running + MOMENTUM batch; the variance is the unbiased one.
+
+    Row weights that add up to less than 2 are no counts of rows: their variance stays as it is.
+    """
+    if count <= 0:
+        return
     units = mean.shape[0]
     share = mean.dtype.type(MOMENTUM)
-    unbiased = mean.dtype.type(1 / max(rows - 1, 1))
+    unbiased = mean.dtype.type(1 / (count - 1) if count >= 2 else 1 / count)
     for j in range(units):
         statistics[at + j] += share * (mean[j] - statistics[at + j])
         variance = squares[j] * unbiased
@@ -134,10 +156,11 @@ def update_running(mean, squares, rows, statistics, at):
 
 
 @inner
-def invert_deviation(squares, rows):
+def invert_deviation(squares, count):
     """Turn sums of squares (units,) into 1 / sqrt(variance + EPSILON)."""
+    count = count if count > 0 else 1.0
     for j in range(squares.shape[0]):
-        squares[j] = squares.dtype.type(1 / math.sqrt(squares[j] / rows + EPSILON))
+        squares[j] = squares.dtype.type(1 / math.sqrt(squares[j] / count + EPSILON))
 
 
 @inner
@@ -160,15 +183,16 @@ def affine_sums(v, dz, gamma_sum, beta_sum):
 
 
 @inner
-def normalize_units_backward(v, inverse, theta, gamma, gamma_sum, beta_sum, count, dz):
+def normalize_units_backward(v, inverse, theta, gamma, gamma_sum, beta_sum, weight, count, dz):
     """Batch normalization backward: dL/dz becomes dL/du.
 
-    dL/du = gamma inverse (dL/dz - beta_sum / count - v gamma_sum / count), the sums over the whole
-    batch of `count` rows.
+    dL/du = gamma inverse (dL/dz - s (beta_sum + v gamma_sum)), s = weight / count, the sums over
+    the whole batch, whose row weights add up to `count`.
     """
     rows, units = v.shape
-    share = dz.dtype.type(1 / count)
+    each = dz.dtype.type(1 / count if count > 0 else 0.0)
     for r in range(rows):
+        share = each * weight[r] if weight.shape[0] > 0 else each
         for j in range(units):
             pull = (beta_sum[j] + v[r, j] * gamma_sum[j]) * share
             dz[r, j] = theta[gamma + j] * inverse[j] * (dz[r, j] - pull)
