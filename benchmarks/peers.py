@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from compare import comparisons
 from estimators import estimators
 from footprint import memory, startup
 from landscapes import landscapes
@@ -43,6 +44,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--startup", action="store_true", help="only time to start")
     parser.add_argument("--landscapes", action="store_true", help="only landscapes and curvature")
     parser.add_argument("--estimators", action="store_true", help="only the estimators")
+    parser.add_argument("--comparisons", action="store_true", help="only compare() of 216 runs")
     arguments = parser.parse_args()
     if arguments.rounds < 1:
         parser.error(f"--rounds takes a number from 1; got {arguments.rounds}")
@@ -77,7 +79,7 @@ def _measure(rows: list[Row], rounds: int, budget: float, console: Console) -> M
 def main() -> None:
     arguments = _arguments()
     console = Console(width=None if sys.stdout.isatty() else 110)
-    beside: list[Callable[[], object]] = [memory, startup, landscapes]
+    beside: list[Callable[[], object]] = [memory, startup, landscapes, comparisons]
     only = [f for f in beside if getattr(arguments, f.__name__)]
     if only:
         console.print("\n".join(_footprint(only)), markup=False)

@@ -204,7 +204,7 @@ def _notes(results: Results) -> Iterator[tuple[str, list[str]]]:
     if compiled := list(_compiled(found)):
         yield "Compilation", compiled
     if results.footprint:
-        yield "Memory, start and landscapes", list(results.footprint)
+        yield "Memory, start, landscapes and comparisons", list(results.footprint)
     if results.estimators:
         yield "The estimators against scikit-learn's", list(results.estimators)
     if found.absent:

@@ -172,7 +172,9 @@ def differences(values: Array, resolution: float = 0.0) -> list[Difference]:
     if count >= MODERATED[0] and values.shape[1] >= MODERATED[1]:
         full = tested & (sizes == values.shape[1])
         variances[full], freedom[full] = moderate(variances[full], values.shape[1] - 1, count)
-    means = np.array([each.mean() if len(each) else math.nan for each in apart])
+    means = np.array(
+        [each.mean() if ok else math.nan for each, ok in zip(apart, tested, strict=True)]
+    )
     errors = np.sqrt(variances / np.maximum(sizes, 1))
     p = np.full(len(pairs), math.nan)
     for place in np.flatnonzero(tested).tolist():
