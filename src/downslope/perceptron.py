@@ -26,6 +26,7 @@ from downslope.course import Course, Data
 from downslope.errors import InvalidValueError, NonFiniteError
 from downslope.interrupt import interruptible
 from downslope.kernels import plan as kinds
+from downslope.matrices import copy_into, draw, views_of
 from downslope.network import BuiltNetwork
 from downslope.quasi_newton import minimize
 from downslope.recipe import DTYPES, NORMALIZATIONS, Descent, Recipe
@@ -47,24 +48,6 @@ NOT_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and "
     "need to be preprocessed."
 )
-
-
-class Views(list[Array]):
-    """A list of views of theta: an entry that is assigned is written into theta."""
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        """Write a value into the view, or values into several."""
-        views = self[index] if isinstance(index, slice) else [self[index]]
-        for view, each in zip(views, value if isinstance(index, slice) else [value], strict=True):
-            each = np.asarray(each)
-            if each.shape != view.shape:
-                raise InvalidValueError(
-                    f"an array of shape {view.shape} is written here; got one of {each.shape}"
-                )
-            view[...] = each
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return list, (list(self),)
 
 
 class Perceptron(BaseEstimator, ABC):  # type: ignore[misc]
@@ -155,19 +138,12 @@ class Perceptron(BaseEstimator, ABC):  # type: ignore[misc]
 
     def _matrices(self, name: str, kinds_of: tuple[int, ...]) -> list[Array]:
         """Give each layer's view of theta of one of some kinds, the first that it has."""
-        network: BuiltNetwork | None = vars(self).get("network_")
-        if network is None:
-            if f"_given_{name}" in vars(self):
-                given: list[Array] = vars(self)[f"_given_{name}"]
-                return given
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        found: dict[int, Array] = {}
-        for kind in kinds_of:
-            for part in network.layout.parts:
-                if part.kind == kind:
-                    view = network.theta[part.start : part.stop].reshape(part.shape)
-                    found.setdefault(part.layer, view)
-        return Views(found[layer] for layer in sorted(found))
+        if "network_" in vars(self):
+            return views_of(self.network_, kinds_of)
+        if f"_given_{name}" in vars(self):
+            given: list[Array] = vars(self)[f"_given_{name}"]
+            return given
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def _set_matrices(self, name: str, values: Any, views: Callable[[], list[Array]]) -> None:
         if "network_" in vars(self):
@@ -197,8 +173,7 @@ class Perceptron(BaseEstimator, ABC):  # type: ignore[misc]
 
     def _settings(self) -> dict[str, Any]:
         """Give the parameters by name, with what only the one or the other class has."""
-        settings: dict[str, Any] = self.get_params(deep=False)
-        return settings
+        return {name: getattr(self, name) for name in self._parameter_constraints}
 
     def _threads(self) -> int | None:
         """Give the threads that `n_jobs` means; None: all."""
@@ -261,7 +236,7 @@ class Perceptron(BaseEstimator, ABC):  # type: ignore[misc]
         dtype = str(X.dtype if before is None else before.theta.dtype)
         built = BuiltNetwork(network, X.shape[1], columns, task, dtype, int(seed))
         if before is not None:
-            _copy_into(built, before.parts(), "warm_start")
+            copy_into(built, before.parts(), "warm_start")
         elif not first:
             given = {
                 "weight": vars(self)["_given_coefs_"],
@@ -272,9 +247,9 @@ class Perceptron(BaseEstimator, ABC):  # type: ignore[misc]
                 for kind, values in given.items()
                 for number, each in enumerate(values, start=1)
             }
-            _copy_into(built, parts, "coefs_ and intercepts_")
+            copy_into(built, parts, "coefs_ and intercepts_")
         elif settings["initializer"] is None:
-            _draw(built, state)
+            draw(built, state)
         for name in ("_given_coefs_", "_given_intercepts_"):
             self.__dict__.pop(name, None)
         self.network_ = built
@@ -496,35 +471,3 @@ class Perceptron(BaseEstimator, ABC):  # type: ignore[misc]
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
-
-
-def _draw(built: BuiltNetwork, random_state: np.random.RandomState) -> None:
-    """Draw weights and biases as scikit-learn does, by the same numbers.
-
-    w, b ~ U(-a, a), a = sqrt(6 / (in + out)), 2 in the place of 6 for the sigmoid (Glorot and
-    Bengio 2010). Normalized layers have no bias of their own to draw.
-    """
-    activations = built.network.activations()
-    for part in built.layout.parts:
-        if part.kind not in (kinds.WEIGHT, kinds.BIAS, kinds.PROJECTION):
-            continue
-        layer = built.layout.plan[part.layer]
-        chosen = activations[min(part.layer, len(activations) - 1)] if activations else None
-        factor = 2.0 if chosen is not None and chosen.name == "sigmoid" else 6.0
-        bound = np.sqrt(factor / (int(layer["inputs"]) + int(layer["units"])))
-        built.theta[part.start : part.stop] = random_state.uniform(
-            -bound, bound, part.stop - part.start
-        )
-
-
-def _copy_into(built: BuiltNetwork, parts: Mapping[str, Array], what: str) -> None:
-    """Copy parts of theta by their names; all must be there and fit."""
-    for name, view in built.parts().items():
-        found = parts.get(name)
-        if found is None or found.shape != view.shape:
-            shown = "none" if found is None else f"one of shape {found.shape}"
-            raise InvalidValueError(
-                f"{what}: {name} must be an array of shape {view.shape}, by the estimator's "
-                f"parameters; got {shown}"
-            )
-        view[...] = found
