@@ -206,6 +206,17 @@ def test_warm_start_takes_up_theta_and_new_settings() -> None:
         fitted.set_params(hidden_layer_sizes=(9,)).fit(IRIS, SPECIES)
 
 
+def test_warm_start_may_turn_early_stopping_on_and_off() -> None:
+    fitted = MLPClassifier((6,), max_iter=3, warm_start=True, random_state=0).fit(IRIS, SPECIES)
+    fitted.set_params(early_stopping=True).fit(IRIS, SPECIES)
+    assert fitted.best_loss_ is None
+    assert len(fitted.validation_scores_) == len(fitted.validation_loss_curve_) == 3
+    fitted.set_params(early_stopping=False).fit(IRIS, SPECIES)
+    assert fitted.validation_scores_ is None
+    assert fitted.best_loss_ == min(fitted.loss_curve_[-3:])
+    assert len(fitted.loss_curve_) == 9
+
+
 def test_callbacks_see_the_run_and_may_end_it() -> None:
     seen: list[tuple[int, float, float]] = []
 

@@ -267,12 +267,23 @@ class Perceptron(BaseEstimator, ABC):  # type: ignore[misc]
         self.n_iter_, self.t_ = 0, 0
         self.loss_curve_: list[float] = []
         self._no_improvement_count = 0
-        early = self.early_stopping
-        self.best_loss_ = None if early else np.inf
-        self.validation_scores_: list[float] | None = [] if early else None
-        self.validation_loss_curve_: list[float] | None = [] if early else None
-        self.best_validation_score_ = -np.inf if early else None
-        self._best = self.network_.theta.copy(), self.network_.statistics.copy()
+        self.best_loss_: float | None = None
+        self.validation_scores_: list[float] | None = None
+        self.validation_loss_curve_: list[float] | None = None
+        self.best_validation_score_: float | None = None
+        self._watch(self.early_stopping)
+
+    def _watch(self, early: bool) -> None:
+        """Begin to write down what decides when to stop, unless an earlier fit has."""
+        if not early and self.best_loss_ is None:
+            self.best_loss_ = np.inf
+            self.validation_scores_ = self.validation_loss_curve_ = None
+            self.best_validation_score_ = None
+        elif early and self.validation_scores_ is None:
+            self.best_loss_ = None
+            self.validation_scores_, self.validation_loss_curve_ = [], []
+            self.best_validation_score_ = -np.inf
+            self._best = self.network_.theta.copy(), self.network_.statistics.copy()
 
     def _describe(self, rows: int) -> Descent:
         """Note the recipe; give its descent."""
@@ -287,6 +298,8 @@ class Perceptron(BaseEstimator, ABC):  # type: ignore[misc]
         early = self.early_stopping
         if early and incremental:
             raise InvalidValueError("partial_fit does not support early_stopping=True")
+        if "validation_scores_" in vars(self):  # not if coefs_ were set by hand
+            self._watch(early)
         rows, held_out = self._split(targets, len(X)) if early else (np.arange(len(X)), None)
         descent = self._describe(len(rows))
         if not isinstance(self.batch_size, str) and self.batch_size > len(rows):
