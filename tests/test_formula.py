@@ -95,8 +95,10 @@ def test_an_absolute_value_has_the_slope_of_its_side_and_no_curvature() -> None:
         ("x**-1001", "power", 1),
         ("(x**100)**100", "power", 8),
         ("x + ((2*x)**500)**500", "power", 16),
-        ("exp(100000*log(2*x))", "power", 0),
-        ("e**(100000*log(2*x))", "power", 1),
+        ("x*10**300*10**300", "too large", 0),
+        ("(pi/x)**1000", "too large", 6),
+        ("(-2)**x", "not real", 4),
+        ("x + tan(-1)**(1/x)", "not real", 11),
         ("x*1e999", "largest number", 2),
         ("exp(exp(exp(100))) + x", "no finite real number", 4),
         ("sqrt(-1)*x", "no finite real number", 0),
@@ -110,7 +112,6 @@ def test_an_absolute_value_has_the_slope_of_its_side_and_no_curvature() -> None:
         ("sin(" * 300 + "x" + ")" * 300, "nested deeper", None),
         ("x" + "**x" * 400, "nested deeper", None),
         ("x" + "+x" * 400, "at most 300 operations", None),
-        ("sin(atan(" * 14 + "x" + "))" * 14, "too large written out", None),
     ],
 )
 def test_what_is_no_formula_is_refused_at_its_place(text: str, said: str, at: int | None) -> None:
@@ -151,6 +152,16 @@ def test_a_formula_is_a_text_of_bounded_length() -> None:
         "abs(" * 25 + "x - y" + ")" * 25,
         "(" + "+".join(f"{k}*x**{k}" for k in range(1, 60)) + ")**16",
         "sqrt(" * 25 + "x**2 + y" + ")" * 25,
+        "sin(atan(" * 13 + "x" + "))" * 13,
+        # What SymPy by itself takes to hundreds of digits, or to bits by the hundred thousand.
+        "exp(100000*log(2*x)) + e**(100000*log(2*x))",
+        (
+            "e/(2*tanh(tan(cosh(pi**pi)**-0.5/((-((999999999999999 + 1e-300)**(-x)) - 1e300) - "
+            "(-log(0.5 - x))**100))))"
+        ),
+        # What becomes a delta function there, or a whole number that NumPy cannot take.
+        "((cos(2*x))**2)**(1000 + 1e-300 - 2e15)",
+        "((999999999999999**2)**(-y)/(w*-1)**0.5)**(-(y*e)**(pi + 0.5))",
     ],
 )
 def test_the_largest_formulas_take_seconds_at_most(text: str) -> None:
@@ -160,7 +171,7 @@ def test_the_largest_formulas_take_seconds_at_most(text: str) -> None:
         function.hessian(np.full(len(function.variables), 0.7))
     except InvalidValueError as error:
         refused = str(error)
-    assert not refused or "terms" in refused or "too large" in refused
+    assert not refused or "terms" in refused or "too large" in refused or "power" in refused
     assert time.perf_counter() - begun < 20
 
 

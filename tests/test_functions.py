@@ -94,7 +94,7 @@ def test_places_outside_of_what_is_defined_are_not_finite() -> None:
         ("x**2", 2, InvalidValueError, r"has 1 variable \(x\); the start has 2"),
         (3.0, 1, InvalidTypeError, "got 3.0"),
         (valley, None, InvalidValueError, "needs a start"),
-        ("x*10**300*10**300", 1, InvalidValueError, "largest number"),
+        ("(x - x - 2)**y + x", 2, InvalidValueError, "derivative is no real number"),
         ("rastrigin", 40, InvalidValueError, "operations"),
     ],
 )

@@ -1,8 +1,10 @@
 """Formulas typed by a person: text -> checked tree -> SymPy, and nothing of the text is ever run.
 
 The text is split into tokens and parsed by precedence, as Python's arithmetic has it; names come
-from a short list. SymPy simplifies what it is given, and 9**9**9 would not end there, so the tree
-bounds beforehand what may come of it: every node knows how large its numbers and powers can grow.
+from a short list. SymPy simplifies powers, and 9**9**9 would not end there, so the tree bounds
+beforehand what may come of it: every node knows how large its numbers and powers can grow. Its
+functions are our own, which SymPy differentiates but does not simplify: it would ask of numbers how
+they compare, to any number of digits.
 """
 
 from __future__ import annotations
@@ -20,8 +22,9 @@ from downslope.errors import InvalidTypeError, InvalidValueError, nearest
 LONGEST, OPERATIONS, DEEPEST = 2000, 300, 30
 """Characters, operations and levels of nesting: beyond what anybody types, far below what hurts."""
 
-DEGREE, BITS = 1000, 4000
-"""Bounds on powers within powers, and on the length of the integers that SymPy may come to."""
+DEGREE, BITS = 1000, 1000
+"""Bounds on powers within powers, and on the numbers that may come up: 2^1000, and twice a power's
+derivative, stay below the largest float, 2^1024."""
 
 TERMS = 20_000
 """Terms of an expression or of its derivatives; some 2 s of SymPy's time were measured there."""
@@ -74,9 +77,6 @@ class Node:
     """What it comes to, where no variable is in it."""
     degree: float = 0.0
     bits: float = 0.0
-    magnitude: float = 1.0
-    """The largest coefficient that can come up in it."""
-    has_logarithm: bool = False
 
 
 def read(text: object) -> Formula:
@@ -283,8 +283,8 @@ class _Parser:
         return Node("variable", at, word, degree=1.0)
 
     def _leaf(self, kind: str, at: int, word: str, value: float) -> Node:
-        bits = abs(math.log2(value)) + 1 if value else 1.0
-        return Node(kind, at, word, value=value, bits=bits, magnitude=max(1.0, value))
+        bits = abs(math.log2(value)) if value else 0.0
+        return Node(kind, at, word, value=value, bits=bits)
 
     def _node(self, kind: str, at: int, *parts: Node) -> Node:
         """Join parts; refuse what is no number or could grow beyond the bounds."""
@@ -293,13 +293,15 @@ class _Parser:
             value = _fold(kind, [part.value for part in parts if part.value is not None])
             if value is None:
                 fault(self.text, at, "this comes to no finite real number")
-        degree, bits, magnitude = _growth(kind, parts, value)
+        degree, bits = _growth(kind, parts, value)
         if degree > DEGREE or (kind == "**" and abs(parts[1].value or 0) > DEGREE):
             fault(self.text, at, f"a power beyond {DEGREE:,} is too large")
         if bits > BITS:
             fault(self.text, at, "the numbers that this comes to are too large")
-        logarithm = kind == "log" or any(part.has_logarithm for part in parts)
-        return Node(kind, at, "", parts, value, degree, bits, magnitude, logarithm)
+        base = parts[0].value
+        if kind == "**" and value is None and base is not None and base < 0:
+            fault(self.text, at, "a negative number to a variable power is not real")
+        return Node(kind, at, "", parts, value, degree, bits)
 
 
 def _shown(text: str) -> str:
@@ -327,69 +329,61 @@ def _fold(kind: str, values: list[float]) -> float | None:
     return float(found) if isinstance(found, float) and math.isfinite(found) else None
 
 
-def _growth(kind: str, parts: tuple[Node, ...], value: float | None) -> tuple[float, float, float]:
-    """Bound the degree, the bits and the coefficients of what SymPy makes of a part."""
+def _growth(kind: str, parts: tuple[Node, ...], value: float | None) -> tuple[float, float]:
+    """Bound the degree and the bits of what SymPy makes of a part."""
     degrees, lengths = [part.degree for part in parts], [part.bits for part in parts]
-    magnitudes = [part.magnitude for part in parts]
-    bits, degree, magnitude = sum(lengths), max(degrees), sum(magnitudes)
+    if kind in FUNCTIONS and kind != "sqrt":
+        bits = abs(math.log2(abs(value))) if value else 0.0
+        return min(max(degrees), 1.0), bits
     if kind == "*":
-        degree, magnitude = sum(degrees), _bounded_product(magnitudes)
-    elif kind == "**" and parts[1].value is not None:
+        return sum(degrees), sum(lengths)
+    if kind == "**" and parts[1].value is not None:
         power = abs(parts[1].value)
-        degree, bits = degrees[0] * power, max(lengths[0] * power, lengths[1])
-        magnitude = _bounded_product([magnitudes[0]] * min(int(power) + 1, 2 * DEGREE))
-    elif kind == "**" or kind == "exp":
-        # exp(c log(g)) becomes g**c by itself: then c is a power, unseen.
-        degree = sum(degrees)
-        if kind == "**" or parts[0].has_logarithm:
-            power = magnitudes[-1] if parts[-1].has_logarithm else 1.0
-            bits, degree = bits * power, degree * power
-    elif kind not in ("+", "negate", "reciprocal"):
-        degree = min(degree, 1.0)
-    if value is not None:
-        magnitude = max(1.0, abs(value))
-        if kind in FUNCTIONS:
-            bits = abs(math.log2(abs(value))) + 1 if value else 1.0
-    return degree, bits, magnitude
-
-
-def _bounded_product(values: list[float]) -> float:
-    product = 1.0
-    for value in values:
-        product = min(product * value, 1e300)
-    return product
+        return degrees[0] * power, max(lengths[0] * power, lengths[1])
+    return sum(degrees) if kind == "**" else max(degrees), sum(lengths)
 
 
 @cache
-def absolute() -> Any:
-    """Give |u| as a SymPy function of its own, with the derivative sign(u), whose own is 0.
+def functions() -> Mapping[str, Any]:
+    """Give SymPy functions of our own by name, each with its derivative, none with any rule.
 
-    SymPy's would ask whether u is real, which log(x) is only for some x, and differentiate to
-    parts that cannot be computed; and its second derivative is a delta function.
+    |u| has the derivative sign(u), whose own is 0: SymPy's second one is a delta function.
     """
     import sympy
 
-    class sign(sympy.Function):  # type: ignore[misc]  # noqa: N801
-        def fdiff(self, argument: int = 1) -> Any:
-            return sympy.Integer(0)
+    def function(name: str, slope: Callable[[Any], Any]) -> Any:
+        def fdiff(self: Any, argindex: int = 1) -> Any:
+            return slope(self.args[0])
 
-    class abs(sympy.Function):  # type: ignore[misc]  # noqa: A001, N801
-        def fdiff(self, argument: int = 1) -> Any:
-            return sign(self.args[0])
+        return type(name, (sympy.Function,), {"fdiff": fdiff, "nargs": 1})
 
-    return abs
+    made: dict[str, Any] = {}
+    slopes: dict[str, Callable[[Any], Any]] = {
+        "sin": lambda u: made["cos"](u),
+        "cos": lambda u: -made["sin"](u),
+        "tan": lambda u: 1 + made["tan"](u) ** 2,
+        "atan": lambda u: 1 / (1 + u**2),
+        "sinh": lambda u: made["cosh"](u),
+        "cosh": lambda u: made["sinh"](u),
+        "tanh": lambda u: 1 - made["tanh"](u) ** 2,
+        "exp": lambda u: made["exp"](u),
+        "log": lambda u: 1 / u,
+        "abs": lambda u: made["sign"](u),
+        "sign": lambda u: sympy.Integer(0),
+    }
+    for name, slope in slopes.items():
+        made[name] = function(name, slope)
+    return MappingProxyType(made)
 
 
 def _build(text: str, tree: Node, names: list[str]) -> Any:
     """Make the SymPy expression of a checked tree."""
     import sympy
 
-    symbols = {name: sympy.Symbol(name, real=True) for name in names}
+    symbols = {name: sympy.Symbol(name) for name in names}
     made = {
-        "sin": sympy.sin, "cos": sympy.cos, "tan": sympy.tan, "atan": sympy.atan,
-        "sinh": sympy.sinh, "cosh": sympy.cosh, "tanh": sympy.tanh, "exp": sympy.exp,
-        "log": sympy.log, "sqrt": sympy.sqrt, "abs": absolute(), "+": sympy.Add, "*": sympy.Mul,
-        "**": sympy.Pow, "negate": lambda part: -part, "reciprocal": lambda part: 1 / part,
+        **functions(), "sqrt": sympy.sqrt, "+": sympy.Add, "*": sympy.Mul, "**": sympy.Pow,
+        "negate": lambda part: -part, "reciprocal": lambda part: 1 / part,
     }  # fmt: skip
 
     def build(node: Node) -> Any:
@@ -398,22 +392,35 @@ def _build(text: str, tree: Node, names: list[str]) -> Any:
         if node.kind == "constant":
             return sympy.pi if node.text == "pi" else sympy.E
         if node.kind == "number":
-            whole = node.text.isdigit() and len(node.text) <= 15
-            return sympy.Integer(int(node.text)) if whole else sympy.Float(node.value)
+            exact = _stays_exact(node)
+            return sympy.Integer(int(node.text)) if exact else sympy.Float(node.value)
         if node.value is not None and not _stays_exact(node):
             return sympy.Float(node.value)
-        found = made[node.kind](*[build(part) for part in node.parts])
-        if found.has(sympy.I, sympy.zoo, sympy.nan, sympy.oo, -sympy.oo):
+        parts = [build(part) for part in node.parts]
+        if node.kind == "**" and parts[0] == sympy.E:
+            return made["exp"](parts[1])
+        found = made[node.kind](*parts)
+        if not is_real(found):
             fault(text, node.at, "this comes to no finite real number")
-        if terms([found]) > TERMS:
-            fault(text, node.at, "this is too large written out")
         return found
 
     return build(tree)
 
 
 def _stays_exact(node: Node) -> bool:
-    """Say whether a part without variables is left to SymPy: sums and products, whole powers."""
-    if node.kind in FUNCTIONS:
-        return False
-    return node.kind != "**" or all(part.text.isdigit() for part in node.parts)
+    """Say whether a part without variables is left to SymPy: whole numbers, pi and e, not mixed.
+
+    A sum of 1e300 and 1e-300 it would take to six hundred digits.
+    """
+    if node.kind == "number":
+        return node.text.isdigit() and len(node.text) <= 15
+    if node.kind == "**":
+        return all(part.text.isdigit() for part in node.parts)
+    return node.kind not in FUNCTIONS and all(_stays_exact(part) for part in node.parts)
+
+
+def is_real(expression: Any) -> bool:
+    """Say whether an expression has neither the imaginary unit nor an infinity in it."""
+    import sympy
+
+    return not expression.has(sympy.I, sympy.zoo, sympy.nan, sympy.oo, -sympy.oo)

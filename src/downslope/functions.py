@@ -6,7 +6,6 @@ Points are arrays (points, variables), so that many places are looked at in one 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,12 +17,15 @@ import numpy.typing as npt
 
 from downslope.differences import WIDTH, differences, second_differences
 from downslope.errors import InvalidTypeError, InvalidValueError
-from downslope.formula import TERMS, Formula, read, terms
+from downslope.formula import TERMS, Formula, functions, is_real, read, terms
 from downslope.gallery import GALLERY, Minimum, names_of, specimen
 from downslope.kernels.jit import Doubles
 
 Bounds: TypeAlias = tuple[tuple[float, float], ...]
 """The lowest and the highest value of each variable."""
+
+EXACT = 1 << 53
+"""The largest whole number up to which floats hold every one."""
 
 WRONG_GRADIENT = 0.1
 """Largest difference, as a share, of a gradient that was handed in from central differences. Wrong
@@ -127,7 +129,10 @@ class Function:
         if terms(self.gradient_formulas) * len(symbols) > TERMS // 10:
             return None
         rows = [[slope.diff(symbol) for symbol in symbols] for slope in self.gradient_formulas]
-        return None if terms(chain.from_iterable(rows)) > TERMS else compiled(symbols, rows)
+        entries = list(chain.from_iterable(rows))
+        if terms(entries) > TERMS or not all(map(is_real, entries)):
+            return None
+        return compiled(symbols, rows)
 
 
 def of_formula(formula: Formula, name: str = "") -> Function:
@@ -151,7 +156,8 @@ def of_formula(formula: Formula, name: str = "") -> Function:
             f"formula: its derivatives have more than {TERMS:,} terms; shorten it, or write it as "
             "a Python function"
         )
-    _check_numbers(formula, slopes)
+    if not all(map(is_real, slopes)):
+        raise InvalidValueError("formula: its derivative is no real number")
     both = compiled(symbols, [formula.expression, *slopes])
     plain = compiled(symbols, [formula.expression])
 
@@ -330,7 +336,7 @@ def symbols_of(formula: Formula) -> list[Any]:
     """Give the SymPy symbols of the variables, in their order."""
     import sympy
 
-    return [sympy.Symbol(name, real=True) for name in formula.variables]
+    return [sympy.Symbol(name) for name in formula.variables]
 
 
 def written(expression: Any) -> str:
@@ -348,31 +354,19 @@ def compiled(symbols: list[Any], expressions: Any) -> Callable[..., Any]:
     """Compile checked expressions to NumPy, what they share computed once."""
     import sympy
 
+    def floats(each: Any) -> Any:
+        if isinstance(each, list):
+            return [floats(part) for part in each]
+        # NumPy has no arithmetic for whole numbers beyond 64 bits.
+        large = {number: sympy.Float(number) for number in each.atoms(sympy.Rational)
+                 if max(abs(number.p), number.q) > EXACT}  # fmt: skip
+        return each.xreplace(large)
+
+    of_numpy = {name: getattr(np, {"atan": "arctan"}.get(name, name)) for name in functions()}
     made: Callable[..., Any] = sympy.lambdify(
-        symbols,
-        expressions,
-        modules=[{"abs": np.abs, "sign": np.sign}, "numpy"],
-        cse=True,
-        dummify=True,
+        symbols, floats(expressions), modules=[of_numpy, "numpy"], cse=True, dummify=True
     )
     return made
-
-
-def _check_numbers(formula: Formula, slopes: tuple[Any, ...]) -> None:
-    """Refuse coefficients that are beyond the largest float."""
-    import sympy
-
-    for expression in (formula.expression, *slopes):
-        for number in expression.atoms(sympy.Number):
-            try:
-                fits = math.isfinite(float(number))
-            except OverflowError:
-                fits = False
-            if not fits:
-                raise InvalidValueError(
-                    "formula: its coefficients, or its derivative's, come to more than the largest "
-                    "number, 1.8e308"
-                )
 
 
 def _variables(count: int) -> str:
