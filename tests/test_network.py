@@ -56,17 +56,27 @@ def test_parts_cover_theta_without_gap_or_overlap(built: BuiltNetwork) -> None:
     assert (built.theta == -1).all()
 
 
-@given(built_networks(), st.integers(1, 3000))
+@given(built_networks(), st.booleans())
 @settings(max_examples=25, deadline=None)
-def test_blocks_and_pieces_cover_theta_in_order(built: BuiltNetwork, rows: int) -> None:
-    pieces, blocks = cut(built.layout, rows)
+def test_blocks_and_pieces_cover_theta_once(built: BuiltNetwork, shared: bool) -> None:
+    pieces, blocks, middle = cut(built.layout, shared)
     for table in (pieces, blocks):
-        assert table["start"][0] == 0
-        assert table["stop"][-1] == built.theta.size
-        np.testing.assert_array_equal(table["start"][1:], table["stop"][:-1])
+        by_place = np.sort(table, order="start")
+        assert by_place["start"][0] == 0
+        assert by_place["stop"][-1] == built.theta.size
+        np.testing.assert_array_equal(by_place["start"][1:], by_place["stop"][:-1])
     np.testing.assert_array_equal(blocks["first"][1:], blocks["last"][:-1])
     np.testing.assert_array_equal(pieces["start"][blocks["first"]], blocks["start"])
     np.testing.assert_array_equal(pieces["stop"][blocks["last"] - 1], blocks["stop"])
+    assert 0 <= middle < len(blocks)
+    assert shared or middle == 0
+
+
+def test_halves_of_theta_are_about_even() -> None:
+    built = BuiltNetwork(Network([256, 128]), 784, 10, "multiclass")
+    _, blocks, middle = cut(built.layout, True)
+    lower = (blocks["stop"] - blocks["start"])[:middle].sum()
+    assert abs(lower / built.theta.size - 0.5) < 0.05
 
 
 @given(built_networks())

@@ -10,7 +10,7 @@ import pytest
 
 from compiled import compiled
 from downslope.kernels import product
-from downslope.kernels.product import CACHED_BYTES, TRANSPOSED_BYTES
+from downslope.kernels.product import CACHED_BYTES, PACKED_DEPTH, panel_floats
 
 affine = compiled(product.affine)
 input_gradient = compiled(product.input_gradient)
@@ -51,24 +51,39 @@ def check(got: Array, a: Array, b: Array, plus: Array | float = 0.0) -> None:
     assert (abs(got - (a @ b + plus)) <= allowed).all()
 
 
-def check_affine(rows: int, inputs: int, units: int, dtype: Any, bias: bool = True) -> None:
+def scratch_for(depth: int, dtype: Any) -> Array:
+    """Give scratch of just the size that a product of some depth may use, filled with NaN."""
+    whole = guarded(np.full(panel_floats(depth), np.nan, dtype))
+    return whole[GUARD:-GUARD]
+
+
+def check_affine(
+    rows: int, inputs: int, units: int, dtype: Any, bias: bool = True, first: int = 0,
+    last: int | None = None,
+) -> None:  # fmt: skip
+    last = inputs if last is None else last
     x, w, b = draw((rows, inputs), (inputs, units), (units,), dtype=dtype)
     theta = np.concatenate([guarded(w), b])
     z = guarded(np.full((rows, units), np.nan, dtype))
     place = len(theta) - units if bias else -1
-    affine(guarded(x), GUARD, theta, GUARD, place, z, GUARD, rows, inputs, units)
-    check(inside(z, (rows, units)), x, w, b.astype(np.float64) if bias else 0.0)
+    affine(guarded(x), GUARD, theta, GUARD, place, z, GUARD, rows, inputs, units, first, last,
+           scratch_for(inputs, dtype))  # fmt: skip
+    check(inside(z, (rows, units)), x[:, first:last], w[first:last], b.astype(float) * bias)
 
 
 def check_input_gradient(
-    rows: int, inputs: int, units: int, dtype: Any, accumulate: bool = False
-) -> None:
+    rows: int, inputs: int, units: int, dtype: Any, accumulate: bool = False, first: int = 0,
+    last: int | None = None,
+) -> None:  # fmt: skip
+    last = inputs if last is None else last
     d, w, before = draw((rows, units), (inputs, units), (rows, inputs), dtype=dtype)
-    dx = guarded(before if accumulate else np.full_like(before, np.nan))
-    scratch = np.full(TRANSPOSED_BYTES // dx.itemsize, np.nan, dtype)
-    input_gradient(guarded(d), GUARD, guarded(w), GUARD, dx, GUARD, rows, inputs, units, scratch,
-                   accumulate)  # fmt: skip
-    check(inside(dx, (rows, inputs)), d, w.T, before.astype(np.float64) * accumulate)
+    dx = guarded(before)
+    input_gradient(guarded(d), GUARD, guarded(w), GUARD, dx, GUARD, rows, inputs, units,
+                   first, last, scratch_for(units, dtype), accumulate)  # fmt: skip
+    got = inside(dx, (rows, inputs))
+    check(got[:, first:last], d, w[first:last].T, before[:, first:last].astype(float) * accumulate)
+    np.testing.assert_array_equal(np.delete(got, np.s_[first:last], 1),
+                                  np.delete(before, np.s_[first:last], 1))  # fmt: skip
 
 
 def check_weight_gradient(
@@ -79,7 +94,7 @@ def check_weight_gradient(
     x, d, before = draw((rows, inputs), (rows, units), (last - first, units), dtype=dtype)
     gradient = guarded(before if accumulate else np.full_like(before, np.nan))
     weight_gradient(guarded(x), GUARD, guarded(d), GUARD, gradient, GUARD, rows, inputs, units,
-                    first, last, accumulate)  # fmt: skip
+                    first, last, scratch_for(rows, dtype), accumulate)  # fmt: skip
     got = inside(gradient, (last - first, units))
     check(got, x[:, first:last].T, d, before.astype(np.float64) * accumulate)
 
@@ -89,8 +104,9 @@ def test_every_tail(dtype: Any) -> None:
     for rows in TAILS:
         for units in TAILS:
             inputs = 1 + (7 * rows + units) % 40
-            check_affine(rows, inputs, units, dtype, bias=(rows + units) % 3 > 0)
-            check_input_gradient(rows, inputs, units, dtype, (rows + units) % 2 == 0)
+            some = inputs // 3, inputs - inputs // 5
+            check_affine(rows, inputs, units, dtype, (rows + units) % 3 > 0, *some)
+            check_input_gradient(rows, inputs, units, dtype, (rows + units) % 2 == 0, *some)
             check_weight_gradient(
                 rows, inputs, units, dtype, inputs // 3, inputs, (rows + units) % 2 == 0
             )
@@ -102,14 +118,23 @@ def test_every_tail(dtype: Any) -> None:
 def test_affine_where_W_is_large(rows: int, bias: bool, dtype: Any) -> None:
     inputs, units = 457, CACHED_BYTES // np.dtype(dtype).itemsize // 457 + 3
     check_affine(rows, inputs, units, dtype, bias)
+    check_affine(rows, inputs, units, dtype, bias, 100, 420)
     check_affine(rows, 211, 157, dtype, bias)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_products_deeper_than_a_panel(dtype: Any) -> None:
+    deep = PACKED_DEPTH + 5
+    check_affine(67, deep, 263, dtype)
+    check_input_gradient(9, 37, deep, dtype, accumulate=True)
+    check_weight_gradient(deep, 80, 263, dtype, 3, 79, accumulate=True)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("accumulate", [False, True])
 @pytest.mark.parametrize("rows", [1, 3, 4, 64, 131])
 def test_input_gradient_where_W_is_large(rows: int, accumulate: bool, dtype: Any) -> None:
-    inputs, units = 301, TRANSPOSED_BYTES // np.dtype(dtype).itemsize // 301 + 3
+    inputs, units = 301, CACHED_BYTES // np.dtype(dtype).itemsize // 301 + 3
     check_input_gradient(rows, inputs, units, dtype, accumulate)
     check_input_gradient(rows, 101, 61, dtype, accumulate)
 
@@ -120,7 +145,7 @@ def test_input_gradient_where_W_is_large(rows: int, accumulate: bool, dtype: Any
 def test_weight_gradient_of_some_rows_of_W(
     first: int, last: int, accumulate: bool, dtype: Any
 ) -> None:
-    rows, units = 301, CACHED_BYTES // 8 // np.dtype(dtype).itemsize // 301 + 3
+    rows, units = 301, CACHED_BYTES // np.dtype(dtype).itemsize // 301 + 3
     check_weight_gradient(rows, 203, units, dtype, first, last, accumulate)
     check_weight_gradient(37, 203, units, dtype, first, last, accumulate)
 
@@ -134,18 +159,21 @@ def test_bits_do_not_hang_on_how_rows_are_shared_out(dtype: Any) -> None:
     rows, inputs, units = 29, 37, 45
     x, w, d = draw((rows, inputs), (inputs, units), (rows, units), dtype=dtype)
     theta = np.concatenate([w.reshape(-1), w[0]])
+    scratch = scratch_for(inputs, dtype)
     whole, cut = np.empty((rows, units), dtype), np.empty((rows, units), dtype)
-    affine(x.reshape(-1), 0, theta, 0, w.size, whole.reshape(-1), 0, rows, inputs, units)
+    affine(x.reshape(-1), 0, theta, 0, w.size, whole.reshape(-1), 0, rows, inputs, units,
+           0, inputs, scratch)  # fmt: skip
     whole_dw, cut_dw = np.empty((inputs, units), dtype), np.empty((inputs, units), dtype)
     weight_gradient(x.reshape(-1), 0, d.reshape(-1), 0, whole_dw.reshape(-1), 0, rows, inputs,
-                    units, 0, inputs, False)  # fmt: skip
+                    units, 0, inputs, scratch, False)  # fmt: skip
     for height in (1, 3, 8, 13):
         for r in range(0, rows, height):
             affine(x.reshape(-1), r * inputs, theta, 0, w.size, cut.reshape(-1), r * units,
-                   min(height, rows - r), inputs, units)  # fmt: skip
+                   min(height, rows - r), inputs, units, 0, inputs, scratch)  # fmt: skip
         for i in range(0, inputs, height):
             weight_gradient(x.reshape(-1), 0, d.reshape(-1), 0, cut_dw.reshape(-1), i * units,
-                            rows, inputs, units, i, min(i + height, inputs), False)  # fmt: skip
+                            rows, inputs, units, i, min(i + height, inputs), scratch,
+                            False)  # fmt: skip
         np.testing.assert_array_equal(cut, whole)
         np.testing.assert_array_equal(cut_dw, whole_dw)
 
@@ -155,7 +183,7 @@ def test_what_is_not_finite_stays_so(value: float) -> None:
     x, w = draw((9, 5), (5, 20), dtype=np.float32)
     x[4, 2] = value
     z = np.zeros(180, np.float32)
-    affine(x.reshape(-1), 0, w.reshape(-1), 0, -1, z, 0, 9, 5, 20)
+    affine(x.reshape(-1), 0, w.reshape(-1), 0, -1, z, 0, 9, 5, 20, 0, 5, scratch_for(5, np.float32))
     bad = ~np.isfinite(z.reshape(9, 20))
     assert bad[4].all()
     assert bad.sum() == 20

@@ -6,6 +6,7 @@ residual layer, b, gamma, beta and PReLU's slopes, each where the layer has it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,8 @@ import numpy.typing as npt
 from downslope.catalogue import Choice
 from downslope.kernels import plan as kinds
 from downslope.kernels.losses import fused
-from downslope.kernels.product import CACHED_BYTES, TRANSPOSED_BYTES
+from downslope.kernels.product import panel_floats
+from downslope.kernels.tiles import TILE_ROWS
 from downslope.recipe import Network
 
 CACHE_LINE = 64
@@ -27,8 +29,11 @@ ALIGNMENT = 16
 BLOCK_PARAMETERS = 1 << 15
 """Parameters of a block of theta: gradient and moments then stay in the second-level cache."""
 
-MATRIX_ROWS = 512
-"""Rows of W in a block where BLAS computes the gradient, which packs its operands at each call."""
+LEAST_PARAMETERS, SHARED_BLOCKS = 2048, 16
+"""Several threads share theta out in about so many blocks, unless those were too small to pay."""
+
+HALVED_PARAMETERS = 1 << 13
+"""Parameters of W from which each half of it has its own cores: fewer are soon read anew."""
 
 BLOCK_ROWS = 128
 """Rows that one thread takes through all layers at a time: their values stay in its cache."""
@@ -190,17 +195,26 @@ class _Room:
 
 
 def plan_workspace(
-    parameters: Parameters, rows: int, block: int, threads: int, weighted: bool
+    parameters: Parameters,
+    rows: int,
+    block: int,
+    threads: int,
+    weighted: bool,
+    halved: bool = False,
 ) -> Workspace:
     """Plan the workspace for micro-batches of `rows` rows, in blocks of `block` rows.
 
-    weighted: whether rows have weights.
+    weighted: whether rows have weights; halved: whether cores may each keep to half of W.
     """
     layout, loss = parameters.layout, parameters.loss
     plan = layout.plan.copy()
+    if halved:
+        halve(plan, rows)
     room = _Room()
     before = room.take(rows * int(plan[0]["inputs"]))
-    sums, moments = 0, int(_transposed(plan))
+    sums = 0
+    depths = rows, *plan["inputs"], *plan["units"]
+    moments = panel_floats(int(max(depths)))
     for layer in plan:
         units = int(layer["units"])
         matrix = rows * units
@@ -234,6 +248,9 @@ def plan_workspace(
     record["sums"] = room.take(max(-(-rows // block), threads) * int(record["sums_size"]))
     record["scratch_size"] = aligned(max(moments, 1))
     record["scratch"] = room.take(threads * int(record["scratch_size"]))
+    record["one"] = room.take(1)
+    halves = plan["units"][plan["half"] > 0]
+    record["half"] = room.take(rows * int(halves.max())) if halves.size else 0
     return Workspace(plan, frame, room.size)
 
 
@@ -254,50 +271,79 @@ def batching(layout: Layout, batch: int) -> tuple[int, int]:
     return min(batch, blocks * block), block
 
 
-def _transposed(plan: npt.NDArray[Any]) -> int:
-    """Count the floats that a thread needs to transpose the largest W that it does so with."""
-    sizes = plan["inputs"] * plan["units"]
-    small = sizes[sizes * 4 <= TRANSPOSED_BYTES]
-    return int(small.max()) if small.size else 0
+def halve(plan: npt.NDArray[Any], rows: int) -> None:
+    """Note in the plan which layers' weights are halved, for batches of `rows` rows.
 
-
-def cut(layout: Layout, rows: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Cut theta into pieces and blocks, for gradients over micro-batches of `rows` rows.
-
-    The cut hangs on the network and the batch only, never on the number of threads.
+    Where a batch has few rows, halves of W travel further between cores than sums over halves do.
     """
-    pieces: list[tuple[int, ...]] = []
-    blocks: list[tuple[int, ...]] = []
-    first, start = 0, 0
+    for layer in plan:
+        inputs, units = int(layer["inputs"]), int(layer["units"])
+        if 2 * rows <= inputs and inputs * units >= HALVED_PARAMETERS:
+            layer["half"] = _middle(inputs)
 
-    def close() -> None:
-        nonlocal first, start
-        if len(pieces) > first:
-            blocks.append((first, len(pieces), start, pieces[-1][5]))
-            first, start = len(pieces), pieces[-1][5]
 
+def _middle(inputs: int) -> int:
+    """Give the row of W where its upper half begins: whole tiles below."""
+    return inputs // 2 // ALIGNMENT * ALIGNMENT
+
+
+def cut(layout: Layout, shared: bool) -> tuple[npt.NDArray[Any], npt.NDArray[Any], int]:
+    """Cut theta into pieces and blocks: those of the lower half first, which are counted.
+
+    shared: whether several threads may share the blocks out. The cut hangs on the network and the
+    batch only, never on the number of threads.
+    """
+    most, halves = BLOCK_PARAMETERS, 1
+    if shared:
+        most = min(most, max(LEAST_PARAMETERS, layout.parameters // SHARED_BLOCKS))
+        halves = 2
+    sides: list[list[tuple[int, ...]]] = [[] for _ in range(halves)]
+    sizes = [0] * halves
     for part in layout.parts:
-        if part.kind in (kinds.WEIGHT, kinds.PROJECTION):
-            _cut_rows(part, rows, pieces, close, start)
+        for number, first, last in _shares(part, halves):
+            lighter = sizes.index(min(sizes)) if number is None else number
+            pieces = list(_cut_rows(part, first, last, most))
+            sides[lighter] += pieces
+            sizes[lighter] += pieces[-1][5] - pieces[0][4]
+    pieces = [piece for side in sides for piece in side]
+    blocks: list[tuple[int, ...]] = []
+    middle = 0
+    for side in sides:
+        middle = len(blocks)
+        first = sum(block[1] - block[0] for block in blocks)
+        blocks += _blocks(side, first, most)
+    return np.array(pieces, kinds.PIECE), np.array(blocks, kinds.BLOCK), middle
+
+
+def _shares(part: Part, halves: int) -> list[tuple[int | None, int, int]]:
+    """Give the rows first:last of a part for each half; None: it goes to either half as a whole."""
+    if part.kind not in (kinds.WEIGHT, kinds.PROJECTION):
+        return [(None, 0, 0)]
+    inputs = part.shape[0]
+    middle = _middle(inputs) if halves == 2 else 0
+    shares: list[tuple[int | None, int, int]] = [(0, 0, middle), (halves - 1, middle, inputs)]
+    return [share for share in shares if share[1] < share[2]]
+
+
+def _cut_rows(part: Part, first: int, last: int, most: int) -> Iterator[tuple[int, ...]]:
+    """Cut rows first:last of a weight matrix, whole tiles; any other part is one piece."""
+    if part.kind not in (kinds.WEIGHT, kinds.PROJECTION):
+        yield part.layer, part.kind, 0, 0, part.start, part.stop
+        return
+    units = part.shape[1]
+    height = max(1, most // units // TILE_ROWS) * TILE_ROWS
+    for row in range(first, last, height):
+        end = min(row + height, last)
+        yield part.layer, part.kind, row, end, part.start + row * units, part.start + end * units
+
+
+def _blocks(pieces: list[tuple[int, ...]], first: int, most: int) -> list[tuple[int, ...]]:
+    """Join neighboring pieces, counted from `first`, to blocks of about `most` parameters."""
+    blocks: list[tuple[int, ...]] = []
+    for number, piece in enumerate(pieces, first):
+        start, stop = piece[4], piece[5]
+        if blocks and blocks[-1][3] == start and stop - blocks[-1][2] <= most:
+            blocks[-1] = (blocks[-1][0], number + 1, blocks[-1][2], stop)
         else:
-            pieces.append((part.layer, part.kind, 0, 0, part.start, part.stop))
-        if pieces[-1][5] - start >= BLOCK_PARAMETERS:
-            close()
-    close()
-    return np.array(pieces, kinds.PIECE), np.array(blocks, kinds.BLOCK)
-
-
-def _cut_rows(part: Part, rows: int, pieces: list[tuple[int, ...]], close: Any, start: int) -> None:
-    """Cut a weight matrix by its rows: small enough for the cache, large enough for BLAS."""
-    inputs, units = part.shape
-    by_blas = rows * units * 4 > CACHED_BYTES // 8
-    height = min(MATRIX_ROWS, -(-inputs // 2)) if by_blas else max(1, BLOCK_PARAMETERS // units)
-    if by_blas or part.stop - start > 2 * BLOCK_PARAMETERS:
-        close()
-    for row in range(0, inputs, height):
-        end = min(row + height, inputs)
-        pieces.append(
-            (part.layer, part.kind, row, end, part.start + row * units, part.start + end * units)
-        )
-        if end < inputs or by_blas:
-            close()
+            blocks.append((number, number + 1, start, stop))
+    return blocks

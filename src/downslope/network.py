@@ -207,10 +207,7 @@ class BuiltNetwork:
             predictor = Predictor(self.parameters, room, threads=1)
         predictor.look_at(features)
         outputs = predictor.outputs(order, in_order=True)
-        if predictor.bounds_blas:
-            predictor.close()
-        else:
-            self._idle.append(predictor)
+        self._idle.append(predictor)
         return outputs
 
     def layer_outputs(self, features: Array) -> list[Array]:

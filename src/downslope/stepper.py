@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from dataclasses import dataclass
 from typing import Any, Self
@@ -14,8 +13,7 @@ from downslope.catalogue import Choice
 from downslope.errors import InvalidTypeError, InvalidValueError
 from downslope.kernels import gauges, loop, rules
 from downslope.kernels import plan as kinds
-from downslope.kernels.product import CACHED_BYTES, TRANSPOSED_BYTES
-from downslope.kernels.threads import BARRIER_WORDS
+from downslope.kernels.threads import barrier_words
 from downslope.layout import (
     BLOCK_ROWS,
     SHARED_WORK,
@@ -27,7 +25,7 @@ from downslope.layout import (
     cut,
     plan_workspace,
 )
-from downslope.workers import FastestCount, Workers, check_threads, one_blas_thread
+from downslope.workers import FastestCount, Workers, check_threads
 
 Array = npt.NDArray[Any]
 
@@ -119,25 +117,12 @@ def _read_only(array: Array) -> Array:
     return view
 
 
-def _needs_blas(parameters: Parameters, rows: int) -> bool:
-    """Say whether any product of this network is large enough to go to BLAS."""
-    plan, size = parameters.layout.plan, parameters.theta.itemsize
-    largest = int((plan["inputs"] * plan["units"]).max()) * size
-    gradients = rows * int(plan["units"].max()) * size > CACHED_BYTES // 8
-    return largest > TRANSPOSED_BYTES or gradients
-
-
 class _Engine:
     """The arrays that kernels work on, and the threads that run them."""
 
-    def __init__(self, job: loop.Job, workers: Workers, needs_blas: bool) -> None:
+    def __init__(self, job: loop.Job, workers: Workers) -> None:
         self.job = job
         self._workers = workers
-        self._exit = contextlib.ExitStack()
-        self._exit.enter_context(workers)
-        self.bounds_blas = needs_blas
-        if needs_blas:
-            self._exit.enter_context(one_blas_thread())
 
     @property
     def threads(self) -> int:
@@ -158,8 +143,8 @@ class _Engine:
         self.close()
 
     def close(self) -> None:
-        """End the threads; BLAS may take as many as before."""
-        self._exit.close()
+        """End the threads."""
+        self._workers.__exit__()
 
 
 class Stepper(_Engine):
@@ -194,18 +179,20 @@ class Stepper(_Engine):
         work = (6 * batch + 30) * layout.parameters
         workers = Workers(check_threads(threads) if work >= SHARED_WORK else 1)
         weighted = targets.weights.size > 0
-        space = plan_workspace(parameters, rows, block, workers.count, weighted)
-        pieces, blocks = cut(layout, rows)
+        shared = work >= SHARED_WORK
+        space = plan_workspace(parameters, rows, block, workers.count, weighted, shared)
+        pieces, blocks, middle = cut(layout, shared)
+        space.frame["middle"] = middle
         room = aligned(int((blocks["stop"] - blocks["start"]).max()))
         moments = 0 if rule is None else rules.moments(rule)
-        job = _job(parameters, space, features, targets)._replace(
+        job = _job(parameters, space, features, targets, workers.count)._replace(
             pieces=pieces,
             blocks=blocks,
             gradient=allocate(aligned(layout.parameters) + workers.count * room, dtype),
             state=allocate((moments, layout.parameters), dtype),
             sums=np.zeros((3, max(len(blocks), -(-rows // block)))),
         )
-        super().__init__(job, workers, _needs_blas(parameters, rows))
+        super().__init__(job, workers)
         self._fastest, self._batch = FastestCount(workers.count), batch
 
     def watch(self, flat: npt.NDArray[np.float64]) -> None:
@@ -291,8 +278,8 @@ class Predictor(_Engine):
         weighted = targets.weights.size > 0
         rows = workers.count * block
         space = plan_workspace(parameters, rows, block, workers.count, weighted)
-        job = _job(parameters, space, features, targets)
-        super().__init__(job, workers, _needs_blas(parameters, 0))
+        job = _job(parameters, space, features, targets, workers.count)
+        super().__init__(job, workers)
         self._outputs = int(parameters.layout.plan["units"][-1])
         self._block = block
 
@@ -331,10 +318,13 @@ class Predictor(_Engine):
         return out.reshape(len(order), self._outputs), loss
 
 
-def _job(parameters: Parameters, space: Workspace, features: Array, targets: Targets) -> loop.Job:
+def _job(
+    parameters: Parameters, space: Workspace, features: Array, targets: Targets, threads: int
+) -> loop.Job:
     """Gather what every kernel needs; what only steps need stays empty."""
     dtype = parameters.theta.dtype
     workspace = allocate(space.size, dtype)
+    workspace[int(space.frame[0]["one"])] = 1
     return loop.Job(
         plan=space.plan,
         frame=space.frame,
@@ -351,6 +341,6 @@ def _job(parameters: Parameters, space: Workspace, features: Array, targets: Tar
         targets=_read_only(targets.values),
         weights=_read_only(targets.weights),
         sums=np.empty((3, 0)),
-        barrier=np.zeros(BARRIER_WORDS, np.int64),
+        barrier=np.zeros(barrier_words(threads), np.int64),
         gauges=gauges.empty_gauges(dtype),
     )

@@ -17,6 +17,7 @@ from downslope.kernels.muon import muon, muon_scratch
 from downslope.kernels.rules import coefficients, update
 from downslope.layout import Layout, Part
 from downslope.recipe import Rule
+from downslope.workers import one_blas_thread
 
 Array = npt.NDArray[Any]
 
@@ -65,6 +66,10 @@ class Muon:
 
     def move(self, theta: Array, gradient: Array, rate: float, step: int) -> None:
         """Move the matrices by Muon and the rest by Adam."""
+        with one_blas_thread():
+            self._move(theta, gradient, rate, step)
+
+    def _move(self, theta: Array, gradient: Array, rate: float, step: int) -> None:
         row = coefficients(self._choice, np.array([rate]), step)[0]
 
         def matrix(array: Array, part: Part) -> Array:

@@ -116,6 +116,6 @@ def _blas() -> Any:
 
 @contextlib.contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Keep BLAS to one thread for each of ours: two of ours times two of BLAS stand in the way."""
+    """Keep BLAS to one thread: its sums, and so their bits, hang on how many it has."""
     with _blas().limit(limits=1, user_api="blas"):
         yield

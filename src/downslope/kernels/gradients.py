@@ -6,26 +6,17 @@ whole gradient first, moves the block at once while both are still in its cache.
 
 from __future__ import annotations
 
-from downslope.kernels.jit import inner
+import numpy as np
+
+from downslope.kernels.jit import inner, merged
 from downslope.kernels.plan import BIAS, GAMMA, PROJECTION, SLOPE, WEIGHT
-from downslope.kernels.product import weight_gradient
+from downslope.kernels.product import tile_product, weight_gradient
 from downslope.kernels.rules import update
 
 
 @inner
-def sum_rows(d, d_at, rows, units, out, out_at, accumulate):
-    """out (units,) = the sum of d (rows, units) over its rows, added to out where `accumulate`."""
-    if not accumulate:
-        for j in range(units):
-            out[out_at + j] = 0
-    for r in range(rows):
-        begin = d_at + r * units
-        for j in range(units):
-            out[out_at + j] += d[begin + j]
-
-
-@inner
-def piece_gradient(piece, layer, frame, source, x, workspace, rows, out, out_at, accumulate):
+def piece_gradient(piece, layer, frame, source, x, workspace, rows, out, out_at, scratch,
+                   accumulate):  # fmt: skip
     """Gradient of one piece of theta over a micro-batch of `rows` rows.
 
     source, x: the array that holds the layer's input, and where.
@@ -34,9 +25,12 @@ def piece_gradient(piece, layer, frame, source, x, workspace, rows, out, out_at,
     if piece.kind == WEIGHT or piece.kind == PROJECTION:
         d = layer.dz if piece.kind == WEIGHT else layer.dy
         weight_gradient(source, x, workspace, d, out, out_at, rows, layer.inputs, units,
-                        piece.first, piece.last, accumulate)  # fmt: skip
+                        piece.first, piece.last, scratch, accumulate)  # fmt: skip
     elif piece.kind == BIAS:
-        sum_rows(workspace, layer.dz, rows, units, out, out_at, accumulate)
+        # The sum over the rows: a row of ones times dL/du.
+        tile_product(workspace, frame.one, np.int64(0), np.int64(0), workspace, layer.dz, units,
+                     out, out_at, units, out, out_at, units, int(accumulate),
+                     np.int64(1), rows, units, scratch)  # fmt: skip
     else:
         at = frame.sums + layer.sums
         if piece.kind == SLOPE:
@@ -53,8 +47,8 @@ def piece_gradient(piece, layer, frame, source, x, workspace, rows, out, out_at,
                 out[out_at + j] += workspace[begin + j]
 
 
-@inner
-def block_gradient(job, block, out, out_at, source, x, rows, accumulate):
+@merged
+def block_gradient(job, block, out, out_at, source, x, rows, scratch, accumulate):
     """Gradient of a block of theta over a micro-batch; out from out_at on.
 
     source, x: where the first layer's input is; the others' are in the workspace.
@@ -65,13 +59,14 @@ def block_gradient(job, block, out, out_at, source, x, rows, accumulate):
         layer = job.plan[piece.layer]
         at = out_at + piece.start - block.start
         if piece.layer == 0:
-            piece_gradient(piece, layer, frame, source, x, job.workspace, rows, out, at, accumulate)
+            piece_gradient(piece, layer, frame, source, x, job.workspace, rows, out, at, scratch,
+                           accumulate)  # fmt: skip
         else:
             piece_gradient(piece, layer, frame, job.reading, layer.x, job.workspace, rows, out, at,
-                           accumulate)  # fmt: skip
+                           scratch, accumulate)  # fmt: skip
 
 
-@inner
+@merged
 def penalize(job, block, out, out_at, l1, l2):
     """Add l1 sign(w) + l2 w to the gradient of weights; give l1 |w| + l2 w^2 / 2, summed."""
     theta = job.theta
@@ -125,7 +120,7 @@ def all_finite(values):
     return trace == zero
 
 
-@inner
+@merged
 def decay_weights(job, block, begin, end, decay):
     """Decoupled weight decay (Loshchilov and Hutter 2019): w = decay w, for weights only."""
     factor = job.theta.dtype.type(decay)
@@ -144,7 +139,7 @@ def scale_values(gradient, factor):
         gradient[k] *= by
 
 
-@inner
+@merged
 def move_part(job, block, begin, end, gradient, rule, coefficients, decay):
     """Move the part begin:end of a block of theta by the rule; gradient (end - begin,) is its."""
     if decay != 1.0:

@@ -125,6 +125,15 @@ def inner(function: Function) -> Function:
     return cast(Function, numba.njit(**{**_OPTIONS, **_INNER})(function))
 
 
+def merged(function: Function) -> Function:
+    """Compile an inner kernel into its caller's very body.
+
+    For those that take many arrays by one name: each call would put some hundred words on the
+    stack.
+    """
+    return cast(Function, numba.njit(**{**_OPTIONS, **_INNER, "forceinline": True})(function))
+
+
 def exact(function: Function) -> Function:
     """Compile an elementwise kernel that only kernels call, for exactly the operations written.
 

@@ -24,21 +24,25 @@ from downslope.kernels.gradients import (
     scale_values,
     square_sum,
 )
-from downslope.kernels.jit import Doubles, Floats, Integers, inner, kernel
+from downslope.kernels.jit import Doubles, Floats, Integers, inner, kernel, merged
 from downslope.kernels.passes import (
+    add_shortcut_dy,
+    affine_part,
     gather,
     gather_targets,
+    half_affine,
     hidden_du,
     hidden_dy,
     hidden_dz,
+    join_halves,
     loss_and_dz,
+    normalize_row_by_row,
     output,
-    pre_activation,
     rows_of,
 )
 from downslope.kernels.plan import BATCH_NORMALIZATION
-from downslope.kernels.threads import raise_flag, read_flag, take, wait
-from downslope.kernels.views import borrowed
+from downslope.kernels.threads import raise_flag, read_flag, share, side_of, take, wait
+from downslope.kernels.views import borrowed, piece
 
 BEGIN, ADD, FINISH, MOVE = 1, 2, 4, 8
 """What is done to a block of theta: its gradient begun or added to, penalties and bounds put on the
@@ -86,7 +90,7 @@ class Chunk(NamedTuple):
     record: gauges.Record = gauges.empty_record()  # written: what the X-ray measures
 
 
-@inner
+@merged
 def borrowed_job(job):
     """Give the job with borrowed arrays: the caller keeps them alive."""
     return Job(
@@ -98,7 +102,7 @@ def borrowed_job(job):
     )  # fmt: skip
 
 
-@inner
+@merged
 def borrowed_chunk(chunk):
     """Give the chunk with borrowed arrays."""
     return Chunk(
@@ -109,24 +113,37 @@ def borrowed_chunk(chunk):
     )  # fmt: skip
 
 
-@inner
-def share(number, among, count):
-    """The part first:last of `count` things that one of several takes."""
-    return number * count // among, (number + 1) * count // among
+@merged
+def scratch_of(job, thread):
+    """View a thread's own part of the scratch."""
+    frame = job.frame[0]
+    return piece(job.workspace, frame.scratch + thread * frame.scratch_size, frame.scratch_size)
 
 
-@inner
-def prepare_rows(job, chunk, begin, first, last):
-    """Fetch features, targets and weights of some rows of the micro-batch into the workspace."""
+@merged
+def prepare_rows(job, chunk, begin, rows, mine, end, thread, threads):
+    """Fetch features, targets and weights of the micro-batch into the workspace.
+
+    Of the features each thread fetches what it works on: its blocks of rows, or of all rows the
+    columns that meet its half of W.
+    """
     frame, plan = job.frame[0], job.plan
-    if not chunk.in_order:
-        gather(job.features, chunk.order, begin, first, last, plan[0].inputs, job.workspace,
-               plan[0].x)  # fmt: skip
-    gather_targets(frame, plan[plan.shape[0] - 1].units, job.labels, job.targets, job.weights,
-                   chunk.order, begin, first, last, job.workspace)  # fmt: skip
+    bottom, top = plan[0], plan[plan.shape[0] - 1]
+    first, last = mine * frame.block, min(end * frame.block, rows)
+    gather_targets(frame, top.units, job.labels, job.targets, job.weights, chunk.order, begin,
+                   first, last, job.workspace)  # fmt: skip
+    if chunk.in_order:
+        return
+    low, high = np.int64(0), bottom.inputs
+    if bottom.half > 0 and threads > 1:
+        side, _, member, members = side_of(thread, threads)
+        first, last = share(member, members, rows)
+        low, high = (low, bottom.half) if side == 0 else (bottom.half, high)
+    gather(job.features, chunk.order, begin, first, last, bottom.inputs, low, high, job.workspace,
+           bottom.x)  # fmt: skip
 
 
-@inner
+@merged
 def losses_and_dz(job, chunk, source, x, begin, row, rows, scale, step, place, thread, threads):
     """Forward, loss and backward over a micro-batch, each thread with its blocks of rows.
 
@@ -139,23 +156,25 @@ def losses_and_dz(job, chunk, source, x, begin, row, rows, scale, step, place, t
     layers = plan.shape[0]
     blocks = (rows + frame.block - 1) // frame.block
     mine, end = share(thread, threads, blocks)
-    scratch_at = frame.scratch + thread * frame.scratch_size
-    scratch = workspace[scratch_at : scratch_at + frame.scratch_size]
-    for b in range(mine, end):
-        prepare_rows(job, chunk, begin, b * frame.block, min((b + 1) * frame.block, rows))
+    scratch = scratch_of(job, thread)
+    prepare_rows(job, chunk, begin, rows, mine, end, thread, threads)
     for number in range(layers):
         layer = plan[number]
         reads, at = (source, x) if number == 0 else (job.reading, layer.x)
+        if layer.half > 0:
+            affine_by_halves(job, layer, reads, at, rows, mine, end, thread, threads)
         for b in range(mine, end):
             first, last = b * frame.block, min((b + 1) * frame.block, rows)
-            pre_activation(layer, theta, job.statistics, reads, at, workspace, first, last, True)
+            if layer.half == 0:
+                affine_part(layer, theta, reads, at, workspace, first, last, scratch)
+            normalize_row_by_row(layer, job.statistics, workspace, first, last, True)
         if layer.normalization == BATCH_NORMALIZATION:
             normalize_batch(job, layer, rows, mine, end, scratch, thread, threads)
         if number < layers - 1:
             for b in range(mine, end):
                 first, last = b * frame.block, min((b + 1) * frame.block, rows)
                 output(layer, number, theta, reads, at, workspace, first, last, row, chunk.seed,
-                       step, True)  # fmt: skip
+                       step, scratch, True)  # fmt: skip
     if frame.batchwise:
         wait(job.barrier, threads)
     for b in range(mine, end):
@@ -169,9 +188,14 @@ def losses_and_dz(job, chunk, source, x, begin, row, rows, scale, step, place, t
             gauges.note_output_dy(job, b, first, last, scale, thread)
     for number in range(layers - 2, -1, -1):
         layer, above = plan[number], plan[number + 1]
+        if above.half > 0:
+            dy_by_halves(job, layer, above, rows, thread, threads)
         for b in range(mine, end):
             first, last = b * frame.block, min((b + 1) * frame.block, rows)
-            hidden_dy(layer, above, theta, workspace, first, last, scratch)
+            if above.half == 0:
+                hidden_dy(layer, above, theta, workspace, first, last, np.int64(0), layer.units,
+                          scratch)  # fmt: skip
+            add_shortcut_dy(layer, above, theta, workspace, first, last, scratch)
             if place >= 0:
                 key = dropout.stream(chunk.seed, step, number)
                 gauges.note_dy(job, layer, number, b, first, last, key,
@@ -197,7 +221,40 @@ def weights_of(frame, workspace, first, last):
     return workspace[frame.weight + first : frame.weight + last]
 
 
-@inner
+@merged
+def affine_by_halves(job, layer, source, x, rows, mine, end, thread, threads):
+    """u = x W + b, where each thread keeps to its half of W, for all rows that it is for."""
+    frame, scratch = job.frame[0], scratch_of(job, thread)
+    side, sides, member, members = side_of(thread, threads)
+    begin, stop = share(member, members, (rows + frame.block - 1) // frame.block)
+    wait(job.barrier, threads)
+    while side < sides:
+        for b in range(begin, stop):
+            half_affine(layer, frame, side, job.theta, source, x, job.workspace, b * frame.block,
+                        min((b + 1) * frame.block, rows), scratch)  # fmt: skip
+        side += 1
+    wait(job.barrier, threads)
+    for b in range(mine, end):
+        join_halves(layer, frame, job.workspace, b * frame.block, min((b + 1) * frame.block, rows))
+
+
+@merged
+def dy_by_halves(job, layer, above, rows, thread, threads):
+    """dL/dy = dL/du W^T, where each thread keeps to its half of W: to half of the columns."""
+    frame, scratch = job.frame[0], scratch_of(job, thread)
+    side, sides, member, members = side_of(thread, threads)
+    begin, stop = share(member, members, (rows + frame.block - 1) // frame.block)
+    wait(job.barrier, threads)
+    while side < sides:
+        low, high = (0, above.half) if side == 0 else (above.half, above.inputs)
+        for b in range(begin, stop):
+            hidden_dy(layer, above, job.theta, job.workspace, b * frame.block,
+                      min((b + 1) * frame.block, rows), low, high, scratch)  # fmt: skip
+        side += 1
+    wait(job.barrier, threads)
+
+
+@merged
 def normalize_batch(job, layer, rows, mine, end, scratch, thread, threads):
     """Batch normalization forward; the threads meet before they use each other's statistics."""
     frame, workspace, units = job.frame[0], job.workspace, layer.units
@@ -227,7 +284,7 @@ def normalize_batch(job, layer, rows, mine, end, scratch, thread, threads):
         normalize.normalize_units(u, mean, squares)
 
 
-@inner
+@merged
 def normalize_batch_backward(job, layer, rows, mine, end, scratch, threads):
     """Batch normalization backward, after the threads have met over their blocks' sums."""
     frame, workspace, units = job.frame[0], job.workspace, layer.units
@@ -251,12 +308,19 @@ def normalize_batch_backward(job, layer, rows, mine, end, scratch, threads):
 
 
 @inner
-def next_block(job, thread, threads, previous):
-    """The next block of theta for a thread: whichever is free, as moving takes its time."""
-    return previous + 1 if threads == 1 else take(job.barrier)
+def own_blocks(job, owner, threads):
+    """The blocks of theta, first:last, that are a thread's own: its share of a half of them."""
+    middle, count = job.frame[0].middle, job.blocks.shape[0]
+    if threads == 1:
+        return 0, count
+    side, _, member, members = side_of(owner, threads)
+    if side == 0:
+        return share(member, members, middle)
+    first, last = share(member, members, count - middle)
+    return middle + first, middle + last
 
 
-@inner
+@merged
 def finish_gradient(job, chunk, b, out, out_at, scale, recorded):
     """Add the penalties to a block's gradient, bound its entries; note its sum of squares."""
     block = job.blocks[b]
@@ -273,7 +337,7 @@ def finish_gradient(job, chunk, b, out, out_at, scale, recorded):
         job.sums[1, b] = square_sum(gradient)
 
 
-@inner
+@merged
 def move_block(job, chunk, k, block, at, place, thread):
     """Move a block of theta, whose gradient begins at `at`, by the rule.
 
@@ -292,9 +356,26 @@ def move_block(job, chunk, k, block, at, place, thread):
             gauges.note_move(job, block, begin, end, first, thread)
 
 
-@inner
+@merged
 def share_theta(job, chunk, k, source, x, rows, task, factor, scale, place, thread, threads):
     """Compute the gradient of the blocks that this thread takes, or move them, or both.
+
+    Its own blocks first, whose parameters and moments lie in its core's cache from the step before;
+    then what others have left undone.
+    """
+    for turn in range(threads):
+        owner = (thread + turn) % threads
+        begin, end = own_blocks(job, owner, threads)
+        b = begin if threads == 1 else begin + take(job.barrier, owner)
+        while b < end:
+            one_block(job, chunk, k, b, source, x, rows, task, factor, scale, place, thread,
+                      threads)  # fmt: skip
+            b = b + 1 if threads == 1 else begin + take(job.barrier, owner)
+
+
+@merged
+def one_block(job, chunk, k, b, source, x, rows, task, factor, scale, place, thread, threads):
+    """Compute the gradient of one block, or move it, or both.
 
     task: the sum of BEGIN, ADD (to the gradient of earlier micro-batches), FINISH and MOVE;
     factor: on the whole gradient, for clipping; place: of the step's record. A block that is moved
@@ -303,28 +384,26 @@ def share_theta(job, chunk, k, source, x, rows, task, factor, scale, place, thre
     own = (job.theta.shape[0] + 15) // 16 * 16
     room = (job.gradient.shape[0] - own) // threads // 16 * 16
     computes, moves = (task & (BEGIN | ADD)) != 0, (task & MOVE) != 0
-    b = next_block(job, thread, threads, np.int64(-1))
-    while b < job.blocks.shape[0]:
-        block = job.blocks[b]
-        at = own + thread * room if computes and moves else block.start
-        if computes:
-            block_gradient(job, block, job.gradient, at, source, x, rows, (task & ADD) != 0)
-        if (task & FINISH) != 0:
-            if place >= 0:
-                gauges.note_gradient(job, b, at, thread)
-            finish_gradient(job, chunk, b, job.gradient, at, scale, place >= 0)
-        if moves:
-            gradient = job.gradient[at : at + block.stop - block.start]
-            if factor != 1.0:
-                scale_values(gradient, factor)
-            if all_finite(gradient):
-                move_block(job, chunk, k, block, at, place, thread)
-            else:
-                raise_flag(job.barrier)
-        b = next_block(job, thread, threads, b)
+    block = job.blocks[b]
+    at = own + thread * room if computes and moves else block.start
+    if computes:
+        block_gradient(job, block, job.gradient, at, source, x, rows, scratch_of(job, thread),
+                       (task & ADD) != 0)  # fmt: skip
+    if (task & FINISH) != 0:
+        if place >= 0:
+            gauges.note_gradient(job, b, at, thread)
+        finish_gradient(job, chunk, b, job.gradient, at, scale, place >= 0)
+    if moves:
+        gradient = job.gradient[at : at + block.stop - block.start]
+        if factor != 1.0:
+            scale_values(gradient, factor)
+        if all_finite(gradient):
+            move_block(job, chunk, k, block, at, place, thread)
+        else:
+            raise_flag(job.barrier)
 
 
-@inner
+@merged
 def gradient_norm(job):
     """Norm of the whole gradient, from the blocks' sums of squares in their order."""
     total = 0.0
@@ -333,7 +412,7 @@ def gradient_norm(job):
     return math.sqrt(total)
 
 
-@inner
+@merged
 def row_scale(job, chunk, begin, count):
     """One over the weight of the batch's rows; 0 where they weigh nothing."""
     if job.weights.shape[0] == 0:
@@ -363,7 +442,7 @@ def descend(job, chunk, thread, threads):
     return done
 
 
-@inner
+@merged
 def steps(job, chunk, thread, threads):
     """The steps themselves."""
     frame, inputs = job.frame[0], job.plan[0].inputs
@@ -433,6 +512,7 @@ def predict(job, order, in_order, out, losses, thread, threads):
     blocks = (count + frame.block - 1) // frame.block
     mine, end = share(thread, threads, blocks)
     place = thread * frame.block
+    scratch = scratch_of(job, thread)
     for b in range(mine, end):
         begin = b * frame.block
         rows = min(frame.block, count - begin)
@@ -441,16 +521,16 @@ def predict(job, order, in_order, out, losses, thread, threads):
         if in_order:
             source, x = job.features, (order[begin] - place) * plan[0].inputs
         else:
-            gather(job.features, order, begin - place, first, last, plan[0].inputs, workspace, x)
+            gather(job.features, order, begin - place, first, last, plan[0].inputs, np.int64(0),
+                   plan[0].inputs, workspace, x)  # fmt: skip
         for number in range(layers):
             layer = plan[number]
             reads, at = (source, x) if number == 0 else (job.reading, layer.x)
-            pre_activation(
-                layer, job.theta, job.statistics, reads, at, workspace, first, last, False
-            )
+            affine_part(layer, job.theta, reads, at, workspace, first, last, scratch)
+            normalize_row_by_row(layer, job.statistics, workspace, first, last, False)
             if number < layers - 1 or losses.shape[0] == 0:
                 output(layer, number, job.theta, reads, at, workspace, first, last, place,
-                       place, place, False)  # fmt: skip
+                       place, place, scratch, False)  # fmt: skip
         if losses.shape[0] > 0:
             gather_targets(frame, outputs, job.labels, job.targets, job.weights, order,
                            begin - place, first, last, workspace)  # fmt: skip

@@ -24,7 +24,10 @@ from downslope.kernels.plan import (
     PROJECTION_RESIDUAL,
 )
 from downslope.kernels.product import affine, input_gradient
-from downslope.kernels.views import matrix
+from downslope.kernels.views import copy_elements, matrix, prefetch
+
+FAR = 512
+"""Bytes of a row from which it pays to fetch rows ahead: the processor guesses short ones."""
 
 
 @inner
@@ -42,13 +45,15 @@ def slopes_of(layer, theta):
 
 
 @inner
-def gather(features, order, begin, first, last, inputs, workspace, x):
-    """Fetch the batch's rows order[begin + first : begin + last] of the features (flat)."""
+def gather(features, order, begin, first, last, inputs, low, high, workspace, x):
+    """Fetch columns low:high of the batch's rows order[begin + first : begin + last], flat."""
+    width = high - low
+    ahead = np.int64(2) if width * workspace.itemsize >= FAR else order.shape[0]
     for r in range(first, last):
-        source = order[begin + r] * inputs
-        target = x + r * inputs
-        for j in range(inputs):
-            workspace[target + j] = features[source + j]
+        if begin + r + ahead < order.shape[0]:
+            prefetch(features, order[begin + r + ahead] * inputs + low, width)
+        copy_elements(features, order[begin + r] * inputs + low, workspace, x + r * inputs + low,
+                      width)  # fmt: skip
 
 
 @inner
@@ -62,32 +67,65 @@ def gather_targets(frame, outputs, labels, targets, weights, order, begin, first
     smooth = workspace.dtype.type(frame.smoothing)
     keep = workspace.dtype.type(1) - smooth
     base = smooth / workspace.dtype.type(max(outputs, 2))
-    for r in range(first, last):
-        row = order[begin + r]
-        at = frame.target + r * outputs
-        if labels.shape[0] > 0 and outputs > 1:
-            for j in range(outputs):
-                workspace[at + j] = base
-            workspace[at + labels[row]] += keep
-        elif labels.shape[0] > 0:
-            workspace[at] = keep * workspace.dtype.type(labels[row]) + base
-        elif smooth == zero:
-            for j in range(outputs):
-                workspace[at + j] = targets[row * outputs + j]
-        else:
+    start, stop = frame.target + first * outputs, frame.target + last * outputs
+    if labels.shape[0] > 0 and outputs > 1:
+        workspace[start:stop] = base
+        for r in range(first, last):
+            workspace[frame.target + r * outputs + labels[order[begin + r]]] += keep
+    elif labels.shape[0] > 0:
+        for r in range(first, last):
+            label = labels[order[begin + r]]
+            workspace[frame.target + r] = keep * workspace.dtype.type(label) + base
+    else:
+        for r in range(first, last):
+            copy_elements(targets, order[begin + r] * outputs, workspace,
+                          frame.target + r * outputs, outputs)  # fmt: skip
+        if smooth != zero:
             half = smooth / workspace.dtype.type(2)
-            for j in range(outputs):
-                workspace[at + j] = keep * targets[row * outputs + j] + half
-        if frame.weight >= 0:
-            workspace[frame.weight + r] = weights[row]
+            for k in range(start, stop):
+                workspace[k] = keep * workspace[k] + half
+    if frame.weight >= 0:
+        for r in range(first, last):
+            workspace[frame.weight + r] = weights[order[begin + r]]
 
 
 @inner
-def pre_activation(layer, theta, statistics, source, x, workspace, first, last, training):
-    """u = x W + b, normalized unless that needs the whole batch first."""
+def affine_part(layer, theta, source, x, workspace, first, last, scratch):
+    """u = x W + b for rows first:last."""
     units = layer.units
-    affine(source, x + first * layer.inputs, theta, layer.weight, layer.bias,
-           workspace, layer.affine + first * units, last - first, layer.inputs, units)  # fmt: skip
+    affine(source, x + first * layer.inputs, theta, layer.weight, layer.bias, workspace,
+           layer.affine + first * units, last - first, layer.inputs, units,
+           np.int64(0), layer.inputs, scratch)  # fmt: skip
+
+
+@inner
+def half_affine(layer, frame, side, theta, source, x, workspace, first, last, scratch):
+    """The lower half of x times that of W, plus b, in u's place; the upper halves in a place apart.
+
+    A core that has moved half of W has it in its cache; were all of W read by all cores, each line
+    would travel twice a step.
+    """
+    units = layer.units
+    out, bias, begin, end = layer.affine, layer.bias, np.int64(0), layer.half
+    if side == 1:
+        out, bias, begin, end = frame.half, np.int64(-1), layer.half, layer.inputs
+    affine(source, x + first * layer.inputs, theta, layer.weight, bias, workspace,
+           out + first * units, last - first, layer.inputs, units, begin, end,
+           scratch)  # fmt: skip
+
+
+@inner
+def join_halves(layer, frame, workspace, first, last):
+    """u += the product of the upper halves."""
+    u, half = layer.affine, frame.half
+    for k in range(first * layer.units, last * layer.units):
+        workspace[u + k] += workspace[half + k]
+
+
+@inner
+def normalize_row_by_row(layer, statistics, workspace, first, last, training):
+    """Normalize u, unless that needs the whole batch first."""
+    units = layer.units
     if layer.normalization == LAYER_NORMALIZATION:
         u = rows_of(workspace, layer.affine, first, last, units)
         normalize.normalize_rows(u, workspace[layer.deviation + first : layer.deviation + last])
@@ -97,7 +135,8 @@ def pre_activation(layer, theta, statistics, source, x, workspace, first, last, 
 
 
 @inner
-def output(layer, number, theta, source, x, workspace, first, last, row, seed, step, training):
+def output(layer, number, theta, source, x, workspace, first, last, row, seed, step, scratch,
+           training):  # fmt: skip
     """y = phi(z), dropped out when training, plus the shortcut."""
     units = layer.units
     z = rows_of(workspace, layer.z, first, last, units)
@@ -118,15 +157,16 @@ def output(layer, number, theta, source, x, workspace, first, last, row, seed, s
         for k in range(end - begin):
             workspace[begin + k] += source[shortcut + k]
     elif layer.residual == PROJECTION_RESIDUAL:
-        project(layer, theta, source, x, workspace, first, last)
+        project(layer, theta, source, x, workspace, first, last, scratch)
 
 
 @inner
-def project(layer, theta, source, x, workspace, first, last):
+def project(layer, theta, source, x, workspace, first, last, scratch):
     """y += x P, row by row through the place of dL/dy, which is free until the backward pass."""
     units = layer.units
     affine(source, x + first * layer.inputs, theta, layer.projection, np.int64(-1),
-           workspace, layer.dy + first * units, last - first, layer.inputs, units)  # fmt: skip
+           workspace, layer.dy + first * units, last - first, layer.inputs, units,
+           np.int64(0), layer.inputs, scratch)  # fmt: skip
     for k in range(first * units, last * units):
         workspace[layer.y + k] += workspace[layer.dy + k]
 
@@ -155,18 +195,25 @@ def loss_and_dz(layer, frame, theta, workspace, first, last, scale, sums):
 
 
 @inner
-def hidden_dy(layer, above, theta, workspace, first, last, scratch):
-    """dL/dy of a hidden layer from dL/du of the layer above, and from its shortcut."""
+def hidden_dy(layer, above, theta, workspace, first, last, begin, end, scratch):
+    """Columns begin:end of a hidden layer's dL/dy = dL/du W^T, from dL/du of the layer above."""
+    input_gradient(workspace, above.dz + first * above.units, theta, above.weight, workspace,
+                   layer.dy + first * layer.units, last - first, layer.units, above.units,
+                   begin, end, scratch, False)  # fmt: skip
+
+
+@inner
+def add_shortcut_dy(layer, above, theta, workspace, first, last, scratch):
+    """dL/dy of a hidden layer += the share that came through the shortcut of the layer above."""
     rows, units = last - first, layer.units
     begin, above_begin = layer.dy + first * units, first * above.units
-    input_gradient(workspace, above.dz + above_begin, theta, above.weight, workspace, begin,
-                   rows, units, above.units, scratch, False)  # fmt: skip
     if above.residual == IDENTITY_RESIDUAL:
         for k in range(rows * units):
             workspace[begin + k] += workspace[above.dy + above_begin + k]
     elif above.residual == PROJECTION_RESIDUAL:
         input_gradient(workspace, above.dy + above_begin, theta, above.projection, workspace,
-                       begin, rows, units, above.units, scratch, True)  # fmt: skip
+                       begin, rows, units, above.units, np.int64(0), units, scratch,
+                       True)  # fmt: skip
 
 
 @inner

@@ -21,6 +21,8 @@ LAYER = np.dtype(
         ("normalization", np.int64),
         ("residual", np.int64),
         ("dropout", np.float64),
+        # rows of W that are the lower half, where each core keeps to its own; 0: all read all of W
+        ("half", np.int64),
         # in theta
         ("weight", np.int64),
         ("projection", np.int64),
@@ -66,6 +68,9 @@ FRAME = np.dtype(
         ("sums_size", np.int64),
         ("scratch", np.int64),  # in the workspace: (threads, scratch_size)
         ("scratch_size", np.int64),
+        ("one", np.int64),  # in the workspace: the number 1
+        ("half", np.int64),  # in the workspace: the product of half of x and of W, (rows, units)
+        ("middle", np.int64),  # the first block of theta that belongs to the upper half
     ]
 )
 """What all layers share: the sizes of a micro-batch and of its blocks, and the loss."""

@@ -17,10 +17,9 @@ from numba.extending import intrinsic
 
 from downslope.kernels.jit import inner
 
-BARRIER_WORDS = 64
-"""int64 words of a barrier; each of the four in use lies on cache lines of its own."""
-
-_COUNT, _GENERATION, _TAKEN, _FLAG = 0, 16, 32, 48
+_COUNT, _GENERATION, _FLAG, _TAKEN = 0, 16, 32, 48
+_APART = 16
+"""int64 words between two of them: each lies on cache lines of its own."""
 
 SPINS = 20_000
 """Looks at the barrier before a thread offers its core to others: some 20 microseconds."""
@@ -84,9 +83,14 @@ def _offer_core(typing):
     return types.void(), generate
 
 
+def barrier_words(threads: int) -> int:
+    """Count the int64 words of a barrier for some threads: three, and one for each."""
+    return _TAKEN + threads * _APART
+
+
 @inner
 def wait(barrier, threads):
-    """Go on when all threads have come here; barrier (BARRIER_WORDS,) int64, zeros at first.
+    """Go on when all threads have come here; barrier (`barrier_words`,) int64, zeros at first.
 
     What `take` gives starts anew.
     """
@@ -95,7 +99,8 @@ def wait(barrier, threads):
     generation = _read(barrier, _GENERATION)
     if _add(barrier, _COUNT, 1) == threads - 1:
         _write(barrier, _COUNT, 0)
-        _write(barrier, _TAKEN, 0)
+        for thread in range(threads):
+            _write(barrier, _TAKEN + thread * _APART, 0)
         _write(barrier, _GENERATION, generation + 1)
         return
     spins = 0
@@ -106,9 +111,9 @@ def wait(barrier, threads):
 
 
 @inner
-def take(barrier):
-    """Give 0, 1, 2, ... to whichever thread asks next."""
-    return _add(barrier, _TAKEN, 1)
+def take(barrier, owner):
+    """Give 0, 1, 2, ... to whichever thread asks next for something of one owner's."""
+    return _add(barrier, _TAKEN + owner * _APART, 1)
 
 
 @inner
@@ -121,3 +126,20 @@ def raise_flag(barrier):
 def read_flag(barrier):
     """Say whether a thread has raised the flag."""
     return _read(barrier, _FLAG) != 0
+
+
+@inner
+def share(number, among, count):
+    """The part first:last of `count` things that one of several takes."""
+    return number * count // among, (number + 1) * count // among
+
+
+@inner
+def side_of(thread, threads):
+    """The halves of W, first:last, that a thread works on; its number among those, their count."""
+    if threads == 1:
+        return 0, 2, 0, 1
+    lower = threads // 2
+    if thread < lower:
+        return 0, 1, thread, lower
+    return 1, 2, thread - lower, threads - lower

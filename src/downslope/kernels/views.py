@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np import arrayobj
+
+CACHE_LINE = 64
+"""Bytes."""
 
 
 @intrinsic
@@ -87,3 +91,51 @@ def address(typing, array):
         return builder.ptrtoint(whole.data, context.get_value_type(types.intp))
 
     return types.intp(array), generate
+
+
+@intrinsic
+def copy_elements(typing, source, source_at, target, target_at, count):
+    """target[target_at : target_at + count] = source[source_at : ...]; both flat, of one type."""
+    i = types.intp
+    signature = types.void(source, i, target, i, i)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        source, source_at, target, target_at, count = arguments
+        begin = context.make_array(signature.args[0])(context, builder, source).data
+        end = context.make_array(signature.args[2])(context, builder, target).data
+        cgutils.raw_memcpy(
+            builder,
+            builder.gep(end, [target_at]),
+            builder.gep(begin, [source_at]),
+            count,
+            context.get_abi_sizeof(end.type.pointee),
+        )
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def fetch_ahead(builder: Any, place: Any) -> None:
+    """Ask for the cache line at a pointer; nothing waits for it, and any address will do."""
+    pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    # To be read (0), kept in the second-level cache (2), as data (1).
+    builder.call(function, [builder.bitcast(place, pointer), number(0), number(2), number(1)])
+
+
+@intrinsic
+def prefetch(typing, array, at, count):
+    """Ask for array[at : at + count] to be brought into the cache; nothing waits for it."""
+    i = types.intp
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, at, count = arguments
+        data = context.make_array(signature.args[0])(context, builder, array).data
+        begin = builder.gep(data, [at])
+        line = CACHE_LINE // context.get_abi_sizeof(data.type.pointee)
+        with cgutils.for_range_slice(builder, count.type(0), count, count.type(line)) as (k, _):
+            fetch_ahead(builder, builder.gep(begin, [k]))
+        return context.get_dummy_value()
+
+    return types.void(array, i, i), generate
