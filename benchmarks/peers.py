@@ -1,7 +1,7 @@
 """Downslope against PyTorch, JAX and scikit-learn; run by ``make bench``.
 
     python benchmarks/peers.py [--rows REGEX] [--quick] [--rounds N] [--no-write]
-    python benchmarks/peers.py --memory | --startup | --landscapes | --estimators
+    python benchmarks/peers.py --memory | --startup | --landscapes | --estimators | --recording
 
 The full run takes some five minutes and writes RESULTS.md; part of the rows, or --quick, does not.
 """
@@ -24,6 +24,7 @@ from compare import comparisons
 from estimators import estimators
 from footprint import memory, startup
 from landscapes import landscapes
+from recording import recording
 from results import Results, markdown, show
 from rounds import Measurements, measure
 from rows import ROWS, Row
@@ -44,6 +45,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--startup", action="store_true", help="only time to start")
     parser.add_argument("--landscapes", action="store_true", help="only landscapes and curvature")
     parser.add_argument("--estimators", action="store_true", help="only the estimators")
+    parser.add_argument("--recording", action="store_true", help="only what the X-ray costs")
     parser.add_argument("--comparisons", action="store_true", help="only compare() of 216 runs")
     arguments = parser.parse_args()
     if arguments.rounds < 1:
@@ -87,13 +89,17 @@ def main() -> None:
     if arguments.estimators:
         console.print("\n".join(estimators().lines()), markup=False)
         return
+    if arguments.recording:
+        console.print("\n".join(recording(arguments.rows or "").lines()), markup=False)
+        return
     rows = _chosen(arguments.rows)
     rounds = 1 if arguments.quick else arguments.rounds
     found = _measure(rows, rounds, BUDGET / 3 if arguments.quick else BUDGET, console)
     full = not arguments.quick and arguments.rows is None
     footprint = _footprint(beside) if full and "Downslope" not in found.absent else []
     compared = estimators().lines() if footprint else []
-    results = Results(found, footprint, compared)
+    recorded = recording().lines() if footprint else []
+    results = Results(found, footprint, compared, recorded)
     show(results, console)
     if full and not arguments.no_write:
         RESULTS.write_text(markdown(results), encoding="utf-8")

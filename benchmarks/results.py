@@ -53,6 +53,8 @@ best over the rounds. A ratio is the peer's time over Downslope's: above 1, Down
 - The estimators: whole calls of `MLPClassifier.fit` and `predict`, here and there, on 20,000 rows
   of 32 features with hidden layers (64, 64), sgd with Nesterov's momentum; the best of three
   rounds, in turns.
+- The X-ray: whole runs that record nothing, the default steps and every step, in turns, without
+  the set-up; the best of three rounds.
 - Limit: the products (2 m n k operations each: x W and x^T d of each layer, d W^T of all but the
   first) at the best rate that any BLAS at hand sustains here on all cores, plus the bytes that the
   rule must move (Adam reads 4 and writes 3 vectors as long as theta, SGD 2 and 1) at the bandwidth
@@ -67,6 +69,7 @@ class Results:
     measurements: Measurements
     footprint: Sequence[str] = ()
     estimators: Sequence[str] = ()
+    recording: Sequence[str] = ()
 
 
 def machine() -> str:
@@ -207,6 +210,8 @@ def _notes(results: Results) -> Iterator[tuple[str, list[str]]]:
         yield "Memory, start, landscapes and comparisons", list(results.footprint)
     if results.estimators:
         yield "The estimators against scikit-learn's", list(results.estimators)
+    if results.recording:
+        yield "What the X-ray costs (default at most 1.05 x)", list(results.recording)
     if found.absent:
         yield "Absent", [f"{name}: {why}" for name, why in found.absent.items()]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +151,7 @@ def test_default_steps_are_the_first_ten_and_up_to_200_evenly_spread(steps: int,
     # whatever the chunks
     cuts = [0, 3, 7, 50, 51, *range(1000, steps, 997), steps]
     cuts = sorted({cut for cut in cuts if cut <= steps})
-    parts = [Recording().chosen(low, high) for low, high in zip(cuts, cuts[1:], strict=False)]
+    parts = [Recording().chosen(low, high) for low, high in pairwise(cuts)]
     assert [step for part in parts for step in part] == chosen
 
 
@@ -210,7 +211,7 @@ def test_selecting() -> None:
     assert trace.select(quantity="loss").columns == ["step", "loss"]
     assert trace.select(layer=1, quantity="signal_to_noise").width == 3
     assert len(trace.select()) == len(trace.layers)
-    with pytest.raises(InvalidValueError, match="no quantity 'ded'.*did you mean 'dead'"):
+    with pytest.raises(InvalidValueError, match=r"no quantity 'ded'.*did you mean 'dead'"):
         trace.select(quantity="ded")
     with pytest.raises(InvalidValueError, match="no quantity 'loss'"):
         trace.select(layer=1, quantity="loss")
