@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import math
 import time
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -240,3 +241,21 @@ def test_values_are_pythons_and_gradients_are_the_differences(text: str) -> None
         difference = (function.value(theta + step) - function.value(theta - step)) / 2e-6
         scale = 1 + abs(difference) + abs(expected)
         assert function.gradient(theta)[k] == pytest.approx(difference, abs=1e-4 * scale)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["9**9**9**9*x", "(" * 900 + "x", "((x**99)**9)**9", "x" + "**x" * 25, "(2*x)**1000 + 10**999"],
+)
+def test_hostile_input_takes_little_memory(text: str) -> None:
+    read("x")  # SymPy is loaded
+    tracemalloc.start()
+    refused = ""
+    try:
+        of_formula(read(text))
+    except InvalidValueError as error:
+        refused = str(error)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 50e6
+    assert bool(refused) == ("**x**x" not in text)
