@@ -64,6 +64,17 @@ def test_vanishing_and_exploding_are_named_with_their_cause(
     assert "the cause is φ'" in seen
 
 
+def test_a_failed_run_says_how_its_gradient_grew(iris: Account) -> None:
+    account = replace(iris, reason="not finite: it left the finite numbers")
+    trace = make_trace(3, fails=True, steps=np.array([1, 2, 3]))
+    scale = pl.when(pl.col("step") == 2).then(1e9).otherwise(1.0)
+    trace = changed(trace, "layers", dw_rms=pl.col("dw_rms") * scale)
+    seen = flow.gradient_flow(replace(account, trace=trace)).seen
+    assert re.fullmatch(
+        r"In step 2 the gradient was (1|1\.\d|9\.\d)·10[⁸⁹] times larger than in step 1\.", seen
+    )
+
+
 def test_what_arrives_has_no_cause(iris: Account) -> None:
     seen = flow.gradient_flow(with_trace(iris, 8, 0.9)).seen
     assert seen.endswith("it arrives.")

@@ -21,7 +21,7 @@ def iris() -> Account:
 
 def test_outputs_are_drawn_at_three_steps(iris: Account) -> None:
     data = signals.activations(iris).content["data"]
-    assert [each["name"] for each in data] == ["step 1", "step 750", "step 2,000"]
+    assert [each["name"] for each in data] == ["1", "750", "2,000"]
     last = trace_of(iris).layers.filter(pl.col("step") == 2000)
     np.testing.assert_allclose(data[-1]["y"], last["y_mean"])
     np.testing.assert_allclose(data[-1]["error_y"]["array"], last["y_std"])

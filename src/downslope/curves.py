@@ -22,8 +22,8 @@ Series = dict[str, Any]
 POINTS = 800
 """Points of a drawn curve, about one for each pixel of its width."""
 
-SINGLE = 12
-"""Points up to which each is marked: beside a gap, a line alone would not show them."""
+MARKED = 12
+"""Points up to which each is marked where the curve has gaps: a line alone would not show them."""
 
 SPREAD = 30.0
 """Ratio of largest to smallest above which an axis is logarithmic: one and a half decades."""
@@ -61,13 +61,19 @@ def line(x: Any, y: Any, name: str, number: int, **style: Any) -> Series:
     x, y = thin(x, y)
     return {
         "type": "scatter",
-        "mode": "lines" if np.isfinite(y).sum() > SINGLE else "lines+markers",
+        "mode": "lines" if _holds_together(y) else "lines+markers",
         "x": x,
         "y": y,
         "name": look.plain(name),
         "line": {"color": look.color(number), "width": 2, **style},
         "marker": {"color": look.color(number), "size": 8},
     }
+
+
+def _holds_together(y: Array) -> bool:
+    """Say whether a line through these values shows them all: several, and few gaps."""
+    good = np.isfinite(y)
+    return bool(good.sum() > (1 if good.all() else MARKED))
 
 
 def axis(title: str, *values: Any) -> dict[str, Any]:
@@ -81,7 +87,9 @@ def axis(title: str, *values: Any) -> dict[str, Any]:
     few = shown.min() >= 1e-4 and shown.max() <= 1e5
     numbers: dict[str, Any] = {"tickformat": "~g"} if few else {"exponentformat": "power"}
     low = float(np.quantile(shown, 0.05)) / SPREAD
-    if shown.min() < low:  # a few stragglers, as the last steps of cosine, are left outside
+    if (
+        len(shown) > MARKED and shown.min() < low
+    ):  # a few stragglers, as the last steps of cosine, are left outside
         numbers["range"] = [math.log10(low), math.log10(shown.max()) + 0.1]
     return {"title": {"text": title}, "type": "log", "dtick": ticks, **numbers}
 
@@ -224,6 +232,19 @@ def score(accounts: Sequence[Account]) -> Section:
     )
 
 
+def scientific(value: float) -> str:
+    """Write a number with two digits, as a power of ten where it is far from 1.
+
+    >>> scientific(0.25), scientific(1.6e-5), scientific(-2e7)
+    ('0.25', '1.6·10⁻⁵', '-2·10⁷')
+    """
+    if value == 0 or 1e-3 <= abs(value) < 1e5 or not math.isfinite(value):
+        return f"{float(f'{value:.2g}'):,g}"
+    digits, exponent = f"{value:.1e}".split("e")
+    raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{digits.removesuffix('.0')}·10{raised}"
+
+
 def decimals(value: float, places: int = 3) -> str:
     """Write a score, without a minus before what rounds to 0.
 
@@ -320,7 +341,7 @@ def noise(accounts: Sequence[Account]) -> Section:
         if batch not in batches:
             data.append(level(x, batch, f"batch used: {batch:,}"))
             batches.add(batch)
-        if len(accounts) == 1 and steady.any():
+        if len(accounts) == 1 and steady.any() and not account.failed:
             seen = _seen_in_noise(float(averaged[steady][-1]), batch)
     if not data:
         words = "No gradient noise was recorded, so nothing is said of the batch."

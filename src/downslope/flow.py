@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from downslope import look
 from downslope.account import Account
-from downslope.curves import Series, axis, figure, label, level, line
+from downslope.curves import Series, axis, figure, label, level, line, scientific
 from downslope.page import Section
 
 Array = npt.NDArray[Any]
@@ -181,7 +181,9 @@ def shrinkage(account: Account) -> tuple[Array, Array, Array]:
 
 def seen_in_flow(account: Account) -> str:
     """Say how the gradient of the first layer compares with the last one's, and why."""
-    _, layers, table = by_layer(account, "dw_rms")
+    steps, layers, table = by_layer(account, "dw_rms")
+    if account.failed:
+        return _seen_in_growth(steps, table)
     if len(layers) < 2:
         return ""
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -205,19 +207,27 @@ def seen_in_flow(account: Account) -> str:
     )
 
 
+def _seen_in_growth(steps: Array, table: Array) -> str:
+    """Say how the gradient grew before a run failed."""
+    size = np.sqrt((table**2).mean(axis=0))
+    good = np.flatnonzero(np.isfinite(size) & (size > 0))
+    if len(good) < 2:
+        return ""
+    first, last = good[0], good[-1]
+    growth = times(float(np.log10(size[last] / size[first])))
+    return f"In step {steps[last]:,} the gradient was {growth} in step {steps[first]:,}."
+
+
 def times(logarithm: float) -> str:
     """Write a decimal logarithm as a comparison of sizes.
 
     >>> times(-2.0), times(0.3), times(-7.2)
-    ('100 times smaller than', '2 times larger than', '2·10⁷ times smaller than')
+    ('100 times smaller than', '2 times larger than', '1.6·10⁷ times smaller than')
     """
     factor = 10 ** abs(logarithm)
     if factor < 1.05:
         return "as large as"
-    digits, exponent = f"{factor:.0e}".split("e")
-    raised = "".join("⁰¹²³⁴⁵⁶⁷⁸⁹"[int(each)] for each in str(int(exponent)))
-    number = f"{float(f'{factor:.2g}'):,g}" if factor < 1e5 else f"{digits}·10{raised}"
-    return f"{number} times {'smaller' if logarithm < 0 else 'larger'} than"
+    return f"{scientific(factor)} times {'smaller' if logarithm < 0 else 'larger'} than"
 
 
 def updates(account: Account) -> Section:
@@ -254,10 +264,10 @@ def _seen_in_updates(final: Array, layers: Array) -> str:
         return ""
     slow, fast = layers[np.nanargmin(final)], layers[np.nanargmax(final)]
     if slow == fast:
-        return f"Toward the end it is {final[good][0]:.1e}."
+        return f"Toward the end it is {scientific(final[good][0])}."
     return (
-        f"Toward the end the slowest is layer {slow} ({np.nanmin(final):.1e}), the fastest layer "
-        f"{fast} ({np.nanmax(final):.1e})."
+        f"Toward the end the slowest is layer {slow} ({scientific(np.nanmin(final))}), the "
+        f"fastest layer {fast} ({scientific(np.nanmax(final))})."
     )
 
 

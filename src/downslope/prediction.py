@@ -98,9 +98,7 @@ def _field(account: Account, axes: tuple[Array, Array], outputs: Array) -> Serie
             }
         else:
             two = [[0, look.color(0)], [0.5, "#c9ccd1"], [1, look.color(1)]]
-            second = look.plain(account.model.preparation.classes[1])
-            bar = {"title": {"text": f"p({second})"}, "tickformat": ".0%"}
-            field |= {"zmin": 0, "zmax": 1, "colorscale": two, "colorbar": bar}
+            field |= {"zmin": 0, "zmax": 1, "colorscale": two, "showscale": False}
     return {**field, "z": values.reshape(len(axes[1]), len(axes[0]))}
 
 

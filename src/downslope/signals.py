@@ -44,10 +44,11 @@ def activations(account: Account) -> Section:
         data.append(
             {
                 "type": "scatter", "mode": "markers", "x": layers + shift, "y": means[:, place],
-                "error_y": spread, "name": f"step {steps[place]:,}",
+                "error_y": spread, "name": f"{steps[place]:,}",
                 "marker": {"color": look.color(number), "size": 8},
             }
         )  # fmt: skip
+    up = {"title": {"text": "y: mean and spread"}}
     across = {**layer_axis(layers), "range": [0.5, len(layers) + 0.5]}
     final = deviations[:-1, last]
     seen = ""
@@ -56,7 +57,14 @@ def activations(account: Account) -> Section:
         seen = f"At the end layer {narrow} gives nearly the same for every row and unit."
     return Section(
         heading,
-        figure(data, heading, across, {"title": {"text": "y: mean and spread"}}, showlegend=True),
+        figure(
+            data,
+            heading,
+            across,
+            up,
+            showlegend=True,
+            legend={"title": {"text": "step"}},
+        ),
         "Bars of like length in all layers are good. Bars that shrink from layer to layer mean "
         "that the rows look more and more alike on their way; growing ones, that values explode.",
         seen,
