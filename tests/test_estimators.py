@@ -425,6 +425,28 @@ def test_names_routing_output_and_html() -> None:
     assert tags.classifier_tags.multi_label
 
 
+def test_large_numbers_are_taken_and_infinite_ones_refused() -> None:
+    rows = IRIS.astype(np.float32)
+    fitted = MLPClassifier((5,), "tanh", max_iter=2, random_state=0).fit(rows, SPECIES)
+    large = np.full((3, 4), 2e38, np.float32)
+    assert fitted.predict(large).shape == (3,)
+    for bad in (np.inf, np.nan):
+        with pytest.raises(ValueError, match="Input X contains"):
+            fitted.predict(np.full((3, 4), bad, np.float32))
+
+
+def test_dropout_is_drawn_by_the_random_state() -> None:
+    def loss(seed: Any) -> float:
+        fitted = MLPClassifier((20,), dropout=0.5, max_iter=1, random_state=seed, solver="sgd")
+        return float(fitted.fit(IRIS, SPECIES).loss_)
+
+    assert loss(1) == loss(1)
+    assert loss(np.random.RandomState(1)) == loss(np.random.RandomState(1))
+    kept = MLPClassifier((20,), dropout=0.5, max_iter=1, random_state=np.random.RandomState(3))
+    seeds = {kept.fit(IRIS, SPECIES).recipe_.descent.seed for _ in range(3)}
+    assert len(seeds) == 3
+
+
 def test_calls_from_several_threads_do_not_meet() -> None:
     fitted = MLPClassifier((50, 50), max_iter=2, random_state=0).fit(DIGITS, DIGIT)
     expected = [fitted.predict_proba(DIGITS[k : k + 40]) for k in range(0, 640, 40)]

@@ -234,7 +234,8 @@ class Perceptron(BaseEstimator, ABC):  # type: ignore[misc]
             needed = settings["initializer"] is not None or np.any(network.dropouts())
             seed = state.randint(2**31 - 1) if needed else 0
         dtype = str(X.dtype if before is None else before.theta.dtype)
-        built = BuiltNetwork(network, X.shape[1], columns, task, dtype, int(seed))
+        self._seed = int(seed)
+        built = BuiltNetwork(network, X.shape[1], columns, task, dtype, self._seed)
         if before is not None:
             copy_into(built, before.parts(), "warm_start")
         elif not first:
@@ -287,9 +288,8 @@ class Perceptron(BaseEstimator, ABC):  # type: ignore[misc]
 
     def _describe(self, rows: int) -> Descent:
         """Note the recipe; give its descent."""
-        seed = self.random_state
-        seed = int(seed) if isinstance(seed, (int, np.integer)) else 0
-        descent = descent_of(self._settings(), rows, str(self.network_.theta.dtype), seed)
+        dtype = str(self.network_.theta.dtype)
+        descent = descent_of(self._settings(), rows, dtype, self._seed)
         self.recipe_ = Recipe(self.network_.network, descent)
         return descent
 
@@ -451,9 +451,10 @@ class Perceptron(BaseEstimator, ABC):  # type: ignore[misc]
             and X.shape[0] > 0
             and X.shape[1] == network.inputs
             and "feature_names_in_" not in vars(self)
-            and np.isfinite(X.sum())
         ):
-            return X
+            with np.errstate(over="ignore", invalid="ignore"):
+                if np.isfinite(X.sum()):
+                    return X
         X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False,
                           dtype=(np.float64, np.float32))  # fmt: skip
         return X if isinstance(X, np.ndarray) else X.toarray()
