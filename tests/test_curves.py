@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from accounts import account_of, changed, make_trace, trace_of
-from downslope import curves
+from downslope import Descent, Network, Recipe, curves, datasets, descend
 from downslope.account import Account
 from downslope.history import History
+from downslope.recording import Recording
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +116,15 @@ def test_learning_rate_goes_by_step_with_a_trace_and_by_epoch_without(iris: Acco
     falling = replace(iris, trace=None, history=History(learning_rates=list(0.5 ** np.arange(30))))
     assert curves.learning_rate([falling]).content["layout"]["yaxis"]["type"] == "log"
     assert curves.learning_rate([replace(iris, trace=None, history=History())]).content is None
+
+
+def test_learning_rate_stands_against_the_largest_stable_one() -> None:
+    recipe = Recipe(Network([8]), Descent(epochs=4, validation=0.0))
+    run = descend(recipe, datasets.load("iris"), record=Recording("all", curvature=[1, 10]))
+    rate, stable = curves.learning_rate([run.account()]).content["data"]
+    assert len(rate["x"]) == run.steps
+    assert list(stable["x"]) == [1, 10]
+    np.testing.assert_allclose(stable["y"], run.trace.curvature["stable_rate"])
 
 
 def test_gradient_norm_shows_before_and_after_clipping(iris: Account) -> None:

@@ -269,6 +269,11 @@ def learning_rate(accounts: Sequence[Account]) -> Section:
             x = np.arange(1, len(y) + 1)
         if len(x):
             data.append(line(x, y, label(account, accounts, "learning rate"), number, shape="hv"))
+        if by_step and account.trace is not None and len(account.trace.curvature):
+            bends = account.trace.curvature
+            name = label(account, accounts, "largest stable rate, 2/λ")
+            stable = line(bends["step"], bends["stable_rate"], name, number, dash="dot")
+            data.append({**stable, "mode": "lines+markers"})
     if not data:
         words = "No step was recorded and no epoch finished: the learning rate is not known."
         return Section("Learning rate", None, words)
@@ -284,7 +289,8 @@ def learning_rate(accounts: Sequence[Account]) -> Section:
         "Learning rate",
         figure(data, "Learning rate", across, up),
         "The schedule as it was in force. Where the loss jumps about, the rate is high; where it "
-        "creeps, the rate may have come down too soon.",
+        "creeps, the rate may have come down too soon. Above the largest stable rate, where the "
+        "curvature was measured, plain gradient descent climbs along the steepest direction.",
     )
 
 
