@@ -156,9 +156,10 @@ def test_default_steps_are_the_first_ten_and_up_to_200_evenly_spread(steps: int,
 
 
 def test_those_left_out_again_are_not_in_the_trace() -> None:
-    done = run(Network([]), rows=50, batch=1, epochs=220)
-    found = done.trace.steps["step"].to_list()
-    assert found == [*range(1, 11), *range(100, 11_001, 100)]
+    for rows, batch, spacing in ((50, 1, 100), (400, 8, 100), (100, 1, 200)):
+        done = run(Network([]), rows=rows, batch=batch, epochs=220)
+        found, last = done.trace.steps["step"].to_list(), 220 * rows // batch
+        assert found == [*range(1, 11), *range(spacing, last + 1, spacing)]
 
 
 @pytest.mark.parametrize("chosen", [[7, 3, 7], range(3, 8, 4), np.array([3, 7])])

@@ -1,15 +1,16 @@
 """What is recorded of a descent while it goes on: which steps, and their sums as they come.
 
-By default the first ten steps are recorded and then every fiftieth; whenever 200 of those have come
-together, every second is left out and only every second is recorded from then on. So a run of any
-length has up to 200 of them, evenly spread; which ones hangs on nothing but their numbers.
+By default the first ten steps are recorded and then every fiftieth (every hundredth where a batch
+has fewer than 8 rows); whenever 200 of those have come together, every second is left out and only
+every second is recorded from then on. So a run of any length has up to 200 of them, evenly spread;
+which ones hangs on nothing but their numbers.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,10 @@ Array = npt.NDArray[Any]
 
 FIRST, EVERY, MOST = 10, 50, 200
 """Steps recorded at the start; the distance of the others; how many of them at most."""
+
+FEW_ROWS = 8
+"""Batches of fewer rows have every 2 `EVERY`-th step recorded: measuring takes two to four times as
+long as such a step, since it is for the most part theta that is gone through."""
 
 CHOICES = ("default", "all", "none")
 
@@ -56,6 +61,8 @@ class Recording:
         a step and layer.
     curvature
         Steps before which the curvature of the loss is measured.
+    every
+        Distance of the steps that are recorded by default, at first.
 
     Raises
     ------
@@ -72,6 +79,7 @@ class Recording:
 
     steps: str | Sequence[int] = "default"
     curvature: Sequence[int] = ()
+    every: int = EVERY
 
     def __post_init__(self) -> None:
         if isinstance(self.steps, str):
@@ -101,7 +109,7 @@ class Recording:
         if self.steps == "all" or (self.steps == "default" and step < FIRST):
             return step + 1
         if self.steps == "default":
-            spacing = distance(step + 1)
+            spacing = distance(step + 1, self.every)
             return step + spacing - step % spacing
         after = (each for each in self.steps if isinstance(each, int) and each > step)
         return next(after, sys.maxsize)
@@ -123,21 +131,19 @@ def as_recording(record: Any) -> Recording:
     """Read what `descend` takes: a `Recording`, or what its steps may be.
 
     >>> as_recording("none")
-    Recording(steps='none', curvature=())
+    Recording(steps='none', curvature=(), every=50)
     """
     return record if isinstance(record, Recording) else Recording(record)
 
 
-def distance(step: int) -> int:
+def distance(step: int, every: int = EVERY) -> int:
     """Give the distance of recorded steps around a step, by default.
 
     >>> [distance(step) for step in (10_000, 10_001, 20_001)]
     [50, 100, 200]
     """
-    spacing = EVERY
-    while step > MOST * spacing:
-        spacing *= 2
-    return spacing
+    fills = -(-step // (every * MOST))
+    return every << (fills - 1).bit_length()
 
 
 class Recorder:
@@ -156,12 +162,14 @@ class Recorder:
     """
 
     def __init__(self, recording: Recording, layout: Layout, rows: int, batch: int) -> None:
+        if recording.every == EVERY and batch < FEW_ROWS:
+            recording = replace(recording, every=2 * EVERY)
         self.recording, self.layout = recording, layout
         self._rows, self._batch = rows, batch
         self.steps_per_epoch = -(-rows // batch)
         self._kept: dict[str, list[Array]] = {}
         self._pending: list[tuple[int, int, Array, Array, Array]] = []
-        self._used = self._next = 0
+        self._used = self._begun = self._next = 0
         self._record = self._unrecorded = gauges.empty_record()
         self.dead_units: list[tuple[int, int, float]] = []
         self.curvature: list[dict[str, float]] = []
@@ -171,8 +179,8 @@ class Recorder:
         if first < self._next > first + steps + 1:
             return self._unrecorded
         chosen = self.recording.chosen(first, first + steps + 1)
-        if not len(chosen):
-            self._next = self.recording.next_after(first)
+        self._next = self.recording.next_after(first + steps)
+        if not chosen:
             return self._unrecorded
         inside = len(chosen) - (chosen[-1] > first + steps)
         self._make_room(inside)
@@ -180,7 +188,7 @@ class Recorder:
         at = np.asarray(chosen) - (first + 1)
         places[at - 1] = KEPT  # -1 is the place beyond the end, which is cut off
         places[at[:inside]] = range(self._used, self._used + inside)
-        self._used += inside
+        self._used, self._begun = self._used + inside, inside
         return Record(places[:steps], *self._record[1:])
 
     def _make_room(self, count: int) -> None:
@@ -196,7 +204,7 @@ class Recorder:
 
         A step that failed is kept as far as it came.
         """
-        if record is not self._unrecorded and record.places.max() >= 0:
+        if record is not self._unrecorded and self._begun:
             self._pending.append((first, done, record.places, losses, rates))
 
     def _flush(self) -> None:
@@ -242,8 +250,10 @@ class Recorder:
         arrays = {name: np.concatenate(parts) for name, parts in self._kept.items()}
         step, places = np.unique(arrays["step"], return_index=True)
         if self.recording.steps == "default":
-            spacing = distance(int(step[-1]))
-            usual = np.array([each <= FIRST or each % distance(int(each)) == 0 for each in step])
+            every = self.recording.every
+            spacing = distance(int(step[-1]), every)
+            by_default = (each % distance(int(each), every) == 0 for each in step)
+            usual = (step <= FIRST) | np.fromiter(by_default, bool, len(step))
             # What is not there by default is there for having come before a failure.
             places = places[(step <= FIRST) | (step % spacing == 0) | ~usual]
         return {name: array[places] for name, array in arrays.items()}
