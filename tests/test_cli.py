@@ -207,8 +207,11 @@ def test_compare_leaves_a_page_tables_and_a_recipe_that_fit_takes(
         ("compare iris", "compare needs --vary FIELD=VALUES"),
         ("compare iris --vary bacth=1,2", "no field 'bacth': did you mean 'batch'"),
         ("compare iris --vary batch=1,2 --seeds 0", "seeds must be at least 1; got 0"),
-        ("compare iris,iris --vary batch=1,2", "compare takes data sets with commas, each once"),
-        ("compare iris, --vary batch=1,2", "compare takes data sets with commas, each once"),
+        (
+            "compare iris,iris --vary batch=1,2",
+            "data sets with commas between them, each of a name",
+        ),
+        ("compare iris, --vary batch=1,2", "data sets with commas between them, each of a name"),
         ("compare iris --vary rule=gd,rprop", "variant 'rule=rprop': Descent: rprop compares"),
         ("compare iris --vary batch=1,2 --budget soon", "budget takes a time above 0"),
         ("compare irsi --vary batch=1,2", "unknown data set 'irsi': did you mean 'iris'"),

@@ -119,6 +119,13 @@ def test_many_are_counted_and_not_named() -> None:
     assert "Really better than 8 others" in told
 
 
+def test_the_number_of_pairs_is_told_where_it_hides_differences() -> None:
+    rates = [round(0.1 * each, 1) for each in range(1, 10)]
+    losses = {f"learning_rate={rate:g}": [1 + rate, 1.2, 1.1 + 2 * rate] for rate in rates}
+    told = " ".join(sentences(made({"learning_rate": rates}, losses), "iris"))
+    assert "would go unseen with 3 seeds and 36 pairs." in told
+
+
 def runs(variant: str, *best: float, first: float = 10.0, diverged: bool = False) -> list[Outcome]:
     return [
         outcome(variant=variant, seed=seed, losses=[first, each], diverged=diverged)

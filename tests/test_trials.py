@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from downslope import datasets
+from downslope.course import Course
 from downslope.descent import descend
 from downslope.errors import InvalidValueError
 from downslope.outcome import Ledger, Outcome
@@ -80,6 +81,29 @@ def test_for_one_seed_splits_and_starts_are_the_same(monkeypatch: pytest.MonkeyP
             np.testing.assert_array_equal(theta, found[0][0])
             assert data is found[0][1], "the data are shared, not copied"
     assert (seen[0][0][0] != seen[1][0][0]).any()
+
+
+@pytest.mark.parametrize(("name", "network", "most"), [("iris", [8], 1), ("digits", [64], 2)])
+def test_only_runs_that_keep_a_core_busy_go_side_by_side(
+    name: str, network: list[int], most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both, seen, now = threading.Barrier(2), [], 0
+    run = Course.run
+
+    def spy(self: Course) -> None:
+        nonlocal now
+        now += 1
+        if most == 2:
+            both.wait(60)
+        run(self)
+        seen.append(now)
+        now -= 1
+
+    monkeypatch.setattr(Course, "run", spy)
+    recipe = Recipe(Network(network), Descent(epochs=2))
+    Sweep(tables(name), workers=2).run([Trial(name, f"{seed}", recipe.edit(seed=seed))
+                                        for seed in range(4)])  # fmt: skip
+    assert max(seen) == most
 
 
 def test_data_that_no_run_waits_for_are_let_go() -> None:

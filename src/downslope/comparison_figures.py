@@ -26,13 +26,16 @@ Figure = dict[str, Any]
 COLORED: Final = len(look.COLORS)
 """Variants in color; the others are in gray, for no eye tells more apart."""
 
-GRAY: Final = "rgba(128,128,128,0.35)"
+GRAY: Final = "rgba(128,128,128,0.22)"
 
 POINTS: Final = 200
 """Points of a curve: more are not seen."""
 
 LINES: Final = 100
 """Variants with a line through the parallel axes."""
+
+ROWS: Final = 30
+"""Variants in the figure of means and intervals."""
 
 MAPS: Final = 12
 """Decision boundaries side by side."""
@@ -161,7 +164,7 @@ def intervals(comparison: Comparison, dataset: str) -> Figure:
         (number, comparison.interval(dataset, number, metric))
         for number in comparison.ranking(dataset)
     ]
-    shown = [(number, found) for number, found in shown if math.isfinite(found.mean)][:40]
+    shown = [(number, found) for number, found in shown if math.isfinite(found.mean)][:ROWS]
     kinds = {"best": (0, "best"), "same?": (2, "no difference shown"), "worse": (1, "really worse"),
              "": (5, "not tested")}  # fmt: skip
     traces = []

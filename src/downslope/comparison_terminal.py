@@ -165,7 +165,7 @@ def _costs(comparison: Comparison, dataset: str, metrics: Sequence[str]) -> Tabl
         title += ", for the best variant of each batch"
     heads = ["steps an epoch", *(HEADINGS[metric] for metric in metrics)]
     table = _grid(title, comparison.varied, heads)
-    for number in numbers[:MOST_ROWS]:
+    for number in numbers[: MOST_ROWS // 2]:
         variant = comparison.variants[number]
         cells = [show_mean(comparison, dataset, number, metric) for metric in metrics]
         updates = f"{comparison.of(dataset, variant)[0].steps_per_epoch:,}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -90,6 +91,7 @@ def interval(values: Sequence[float] | Array) -> Interval:
     return Interval(mean, mean - half, mean + half)
 
 
+@cache
 def _quantile(freedom: float, share: float) -> float:
     """Give Student's t below which a share of its distribution lies."""
     from scipy.special import stdtrit

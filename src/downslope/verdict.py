@@ -35,6 +35,10 @@ NAMED: Final = 5
 """Variants that a sentence names one by one; of more it gives the number."""
 
 
+MANY_PAIRS: Final = 15
+"""Pairs, of six variants, from which the correction for their number is worth a word."""
+
+
 def show(metric: str, value: float) -> str:
     """Write a metric's value with its unit.
 
@@ -183,8 +187,14 @@ def _won(comparison: Comparison, dataset: str, found: Standing) -> Iterator[str]
         yield (
             f"No difference shown to {_names(comparison, found.alike)}: what they are apart by may "
             f"be noise. Below some {show(metric, found.smallest)} a difference would go unseen "
-            f"with {seed_count(comparison)}."
+            f"with {seed_count(comparison)}{_pairs(comparison, dataset)}."
         )
+
+
+def _pairs(comparison: Comparison, dataset: str) -> str:
+    """Say how many pairs there are, where they are what makes it hard to tell."""
+    count = math.comb(len(comparison.finalists(dataset)), 2)
+    return f" and {count:,} pairs" if count >= MANY_PAIRS else ""
 
 
 def _p(p: float) -> str:

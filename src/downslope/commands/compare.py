@@ -60,10 +60,8 @@ def compare(
     if not vary:
         raise InvalidValueError("compare needs --vary FIELD=VALUES, as --vary batch=1,32,full")
     varied = read_vary(vary)
-    read = {name: load(name, target) for name in _names(source)}
-    directory = (
-        Path("-".join(Path(name).stem for name in read) + "-compare") if out is None else out
-    )
+    read = {name: load(path, target) for name, path in _names(source).items()}
+    directory = Path("-".join(read) + "-compare") if out is None else out
     from downslope.comparison_page import save
     from downslope.comparison_terminal import ProgressBar, print_comparison
     from downslope.contest import compare as run
@@ -80,12 +78,13 @@ def compare(
     print_comparison(found, save(found, directory))
 
 
-def _names(source: str) -> list[str]:
-    """Split the names of several data sets; a file whose name has a comma is one."""
-    if Path(source).exists():
-        return [source]
-    names = [name.strip() for name in source.split(",")]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None or "" in names:
-        raise InvalidValueError(f"compare takes data sets with commas, each once; got {source!r}")
-    return names
+def _names(source: str) -> dict[str, str]:
+    """Split several data sets at commas, each under its short name; a file may have one in it."""
+    paths = [source] if Path(source).exists() else [each.strip() for each in source.split(",")]
+    names = [Path(path).stem for path in paths]
+    if len(set(names)) < len(names) or "" in names:
+        raise InvalidValueError(
+            f"compare takes data sets with commas between them, each of a name of its own; got "
+            f"{source!r}"
+        )
+    return dict(zip(names, paths, strict=True))
