@@ -70,6 +70,8 @@ def test_loss_says_when_rows_are_learned_by_heart(iris: Account) -> None:
     seen = curves.loss([replace(iris, history=history)]).seen
     assert "lowest in epoch 2" in seen
     assert "50% above" in seen
+    history = replace(history, validation_losses=[1.0, 0.01, 1.0])
+    assert "at 100 times that" in curves.loss([replace(iris, history=history)]).seen
 
 
 def test_several_runs_have_a_color_each_and_their_names(iris: Account) -> None:

@@ -109,6 +109,12 @@ def test_updates_stand_against_a_thousandth(iris: Account) -> None:
     assert flow.updates(still).content is None
 
 
+def test_the_legend_of_a_deep_network_is_short(iris: Account) -> None:
+    *layers, _ = flow.updates(with_trace(iris, 50)).content["data"]
+    shown = [each["name"] for each in layers if each.get("showlegend", True)]
+    assert shown == ["layer 1", "layer 26", "layer 50"]
+
+
 def test_layers_of_a_deep_network_go_from_one_color_to_another() -> None:
     colors = [flow.color_of_layer(number, 50) for number in range(50)]
     assert len(set(colors)) > 40

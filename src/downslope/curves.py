@@ -186,7 +186,9 @@ def _seen_in_losses(account: Account) -> str:
     lowest = history.validation_losses[best - 1]
     text += f"; the held-out loss was lowest in epoch {best:,} ({lowest:.3g})"
     if best < history.epochs and ended > 1.1 * lowest > 0:
-        text += f" and ended {ended / lowest - 1:.0%} above that: from there on it learned by heart"
+        rise = ended / lowest
+        much = f"{rise - 1:.0%} above that" if rise < 3 else f"at {scientific(rise)} times that"
+        text += f" and ended {much}: from there on it learned by heart"
     return text + "."
 
 

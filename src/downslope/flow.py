@@ -25,6 +25,9 @@ CELLS = 240
 FEW_LAYERS = len(look.COLORS)
 """Up to so many layers each has a color of its own; beyond, colors go from first to last."""
 
+NAMED_LAYERS = 12
+"""Layers up to which a legend names each; of more it names the first, a middle and the last."""
+
 NOT_RECORDED = "No step was recorded, so there is nothing to see of the layers."
 
 ARRIVES, FAILS = math.log10(30), 3.0
@@ -245,6 +248,8 @@ def updates(account: Account) -> Section:
         series["line"] = {"color": color_of_layer(number, len(layers)), "width": 1.5}
         series["marker"] = series["line"] | {"size": 8}
         del series["marker"]["width"]
+        if len(layers) > NAMED_LAYERS:
+            series["showlegend"] = number in (0, len(layers) // 2, len(layers) - 1)
         data.append(series)
     data.append(level(steps, GOOD_UPDATE, "a thousandth"))
     up = axis("|Δw| / |w|", table, [GOOD_UPDATE / 10, GOOD_UPDATE * 10])
