@@ -14,7 +14,7 @@ from polars.testing import assert_frame_equal
 from downslope import Descent, Network, Recipe, descend
 from downslope.errors import InvalidTypeError, InvalidValueError, MissingFileError, ModelFileError
 from downslope.network import BuiltNetwork
-from downslope.recording import Recording, distance
+from downslope.recording import Recorder, Recording, distance
 from downslope.trace import COLUMNS, FRAMES, Trace
 
 
@@ -156,10 +156,18 @@ def test_default_steps_are_the_first_ten_and_up_to_200_evenly_spread(steps: int,
 
 
 def test_those_left_out_again_are_not_in_the_trace() -> None:
-    for rows, batch, spacing in ((50, 1, 100), (400, 8, 100), (100, 1, 200)):
-        done = run(Network([]), rows=rows, batch=batch, epochs=220)
-        found, last = done.trace.steps["step"].to_list(), 220 * rows // batch
-        assert found == [*range(1, 11), *range(spacing, last + 1, spacing)]
+    for rows, spacing in ((50, 100), (100, 200)):
+        done = run(Network([]), rows=rows, batch=1, epochs=220)
+        found = done.trace.steps["step"].to_list()
+        assert found == [*range(1, 11), *range(spacing, 220 * rows + 1, spacing)]
+
+
+@pytest.mark.parametrize(("batch", "every"), [(1, 100), (32, 50)])
+def test_short_steps_are_recorded_half_as_often(batch: int, every: int) -> None:
+    built = BuiltNetwork(Network([64, 64]), 100, 3, "multiclass")
+    recorder = Recorder(Recording(), built.layout, 10_000, batch)
+    assert recorder.recording.chosen(10, 201) == list(range(every, 201, every))
+    assert Recorder(Recording(every=70), built.layout, 10_000, 1).recording.every == 70
 
 
 @pytest.mark.parametrize("chosen", [[7, 3, 7], range(3, 8, 4), np.array([3, 7])])

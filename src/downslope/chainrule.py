@@ -195,9 +195,9 @@ def explain(
     --------
     >>> from downslope import Network
     >>> linear = BuiltNetwork(Network([]), inputs=1, columns=1, task="regression")
-    >>> one = explain(linear, np.array([[1.0], [3.0]]), np.array([0.0, 1.0]), 1, 0, 0)
+    >>> one = explain(linear, np.array([[1.0], [3.0]]), np.array([2.0, 1.0]), 1, 0, 0)
     >>> one.product.tolist(), one.gradient  # w = 0, so dL/dy = -t
-    ([-0.0, -3.0], -1.5)
+    ([-2.0, -3.0], -2.5)
     """
     number = _layer(network, layer)
     record = network.layout.plan[number]

@@ -1,9 +1,9 @@
 """What is recorded of a descent while it goes on: which steps, and their sums as they come.
 
-By default the first ten steps are recorded and then every fiftieth (every hundredth where a batch
-has fewer than 8 rows); whenever 200 of those have come together, every second is left out and only
-every second is recorded from then on. So a run of any length has up to 200 of them, evenly spread;
-which ones hangs on nothing but their numbers.
+By default the first ten steps are recorded and then every fiftieth (every hundredth where a step
+takes but some microseconds, by its operations); whenever 200 of those have come together, every
+second is left out and only every second is recorded from then on. So a run of any length has up to
+200 of them, evenly spread; which ones hangs on their numbers, the network and the batch alone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from downslope.kernels import gauges
 from downslope.kernels.gauges import KEPT, NOT, Record
 from downslope.kernels.loop import Job
 from downslope.kernels.plan import WEIGHT
-from downslope.layout import Layout
+from downslope.layout import SHARED_WORK, Layout
 from downslope.network import BuiltNetwork
 from downslope.stepper import Predictor
 
@@ -29,10 +29,6 @@ Array = npt.NDArray[Any]
 
 FIRST, EVERY, MOST = 10, 50, 200
 """Steps recorded at the start; the distance of the others; how many of them at most."""
-
-FEW_ROWS = 8
-"""Batches of fewer rows have every 2 `EVERY`-th step recorded: measuring takes two to four times as
-long as such a step, since it is for the most part theta that is gone through."""
 
 CHOICES = ("default", "all", "none")
 
@@ -162,7 +158,8 @@ class Recorder:
     """
 
     def __init__(self, recording: Recording, layout: Layout, rows: int, batch: int) -> None:
-        if recording.every == EVERY and batch < FEW_ROWS:
+        if recording.every == EVERY and 6 * layout.parameters * batch < SHARED_WORK:
+            # Measuring takes two to four times as long as such a step.
             recording = replace(recording, every=2 * EVERY)
         self.recording, self.layout = recording, layout
         self._rows, self._batch = rows, batch
