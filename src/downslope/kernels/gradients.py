@@ -12,6 +12,7 @@ from downslope.kernels.jit import inner, merged
 from downslope.kernels.plan import BIAS, GAMMA, PROJECTION, SLOPE, WEIGHT
 from downslope.kernels.product import tile_product, weight_gradient
 from downslope.kernels.rules import update
+from downslope.kernels.views import piece
 
 
 @inner
@@ -66,25 +67,40 @@ def block_gradient(job, block, out, out_at, source, x, rows, scratch, accumulate
                            scratch, accumulate)  # fmt: skip
 
 
+@inner
+def penalize_weights(w, gradient, l1, l2):
+    """Add l1 sign(w) + l2 w to a gradient; give sum |w|, 0 where l1 is, and sum w^2; all (size,).
+
+    Each loop has one thing to do, so that it runs in vectors.
+    """
+    zero, one = w.dtype.type(0), w.dtype.type(1)
+    absolute, squares = zero, zero
+    for k in range(w.shape[0]):
+        gradient[k] += l2 * w[k]
+    for k in range(w.shape[0]):
+        squares += w[k] * w[k]
+    if l1 > zero:
+        for k in range(w.shape[0]):
+            gradient[k] += l1 * (one if w[k] > zero else (-one if w[k] < zero else zero))
+        for k in range(w.shape[0]):
+            absolute += abs(w[k])
+    return absolute, squares
+
+
 @merged
 def penalize(job, block, out, out_at, l1, l2):
     """Add l1 sign(w) + l2 w to the gradient of weights; give l1 |w| + l2 w^2 / 2, summed."""
     theta = job.theta
     total = 0.0
     strength1, strength2 = theta.dtype.type(l1), theta.dtype.type(l2)
-    one, zero = theta.dtype.type(1), theta.dtype.type(0)
     for p in range(block.first, block.last):
-        piece = job.pieces[p]
-        if piece.kind != WEIGHT and piece.kind != PROJECTION:
+        part = job.pieces[p]
+        if part.kind != WEIGHT and part.kind != PROJECTION:
             continue
-        at = out_at + piece.start - block.start
-        absolute, squares = zero, zero
-        for k in range(piece.stop - piece.start):
-            w = theta[piece.start + k]
-            sign = one if w > zero else (-one if w < zero else zero)
-            out[at + k] += strength2 * w + strength1 * sign
-            absolute += abs(w)
-            squares += w * w
+        at, size = out_at + part.start - block.start, part.stop - part.start
+        absolute, squares = penalize_weights(
+            piece(theta, part.start, size), piece(out, at, size), strength1, strength2
+        )
         total += l1 * absolute + l2 * squares / 2
     return total
 
