@@ -100,6 +100,13 @@ def test_a_failed_run_says_why_first_and_shows_its_steps() -> None:
     assert {"Loss by step", "Gradient flow", "Not on this page"} <= set(headings([account]))
 
 
+def test_several_runs_stand_in_a_table_and_say_which_failed() -> None:
+    section = report.overview(PAGES["three runs"]())
+    assert [row[0] for row in section.content.rows] == ["<b>one</b>", "two", "failed"]
+    assert [row[-1] for row in section.content.rows] == ["epochs", "epochs", "not finite"]
+    assert section.seen.startswith("failed failed: the descent left the finite numbers")
+
+
 def test_the_facts_tell_what_was_trained_and_why_it_stopped() -> None:
     account = account_of("iris")
     facts = report.facts(account)

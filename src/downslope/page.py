@@ -189,7 +189,7 @@ def _table(grid: Grid) -> str:
         for row in grid.rows
     )
     return (
-        f'<div class="scroll"><table class="grid"><thead><tr>{head}</tr></thead>'
+        f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
 

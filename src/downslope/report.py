@@ -109,7 +109,7 @@ def overview(accounts: Sequence[Account]) -> Section:
             account.history.epochs,
             account.history.steps,
             duration(account.history.seconds),
-            account.reason,
+            account.reason.split(":")[0],
         ]
         for account in accounts
     ]
@@ -124,7 +124,12 @@ def overview(accounts: Sequence[Account]) -> Section:
         "stopped",
     ]
     words = "One run each: a difference of a few rows may be chance."
-    return Section("The runs", Grid(header, rows), words, wide=True)
+    seen = " ".join(
+        f"{each.name} failed: {each.reason.removeprefix('not finite: ')}."
+        for each in accounts
+        if each.failed
+    )
+    return Section("The runs", Grid(header, rows), words, seen, wide=True)
 
 
 def lead(account: Account) -> str:
