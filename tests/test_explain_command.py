@@ -1,0 +1,48 @@
+"""`downslope explain`: the equation with its numbers, a layer's weights in order, and bad input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from downslope import Descent, Network, Recipe, datasets, descend
+from downslope.commands.explain import explain
+from downslope.errors import InvalidValueError
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    recipe = Recipe(Network([8, 6], "tanh"), Descent(epochs=2))
+    done = descend(recipe, datasets.load("iris"), record="none")
+    return done.save(tmp_path_factory.mktemp("explain") / "iris.downslope")
+
+
+def test_one_weight(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    explain(model, "iris", layer=2, weight="5,3", rows="0,17,60", show=2)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("Layer 2, weight from unit 5 to unit 3: w = ")
+    assert lines[2] == "  dL/dw = dL/dy · dy/dz · dz/dw"
+    assert lines[4] == "the 2 of 3 rows that push it hardest:"
+    for line in lines[5:7]:
+        left, _, product = line.partition("dL/dw = ")[2].rpartition(" = ")
+        factors = [float(part.strip("() ")) for part in left.split("·")]
+        assert factors[0] * factors[1] * factors[2] == pytest.approx(float(product), rel=3e-3)
+    assert lines[-1].startswith("mean over 3 rows: dL/dw = ")
+    explain(model, "iris", layer=1, weight="2,0")
+    assert "from unit 2 (petal length (cm)) to unit 0" in capsys.readouterr().out
+
+
+def test_a_layer(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    explain(model, "iris", layer=2, show=3)
+    text = capsys.readouterr().out
+    assert "the weights that the loss pushes hardest, over 150 rows" in text
+    assert sum("%" in line for line in text.splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("weight", "says"), [("5", "--weight takes two units"), ("a,b", "--weight takes whole numbers")]
+)
+def test_what_is_no_weight(model: Path, weight: str, says: str) -> None:
+    with pytest.raises(InvalidValueError, match=says):
+        explain(model, "iris", layer=2, weight=weight)
