@@ -176,9 +176,14 @@ def test_stopping_keeps_what_is_finished_and_drops_what_is_cut_short() -> None:
     endless = RECIPE.edit(epochs=None, seconds=60, schedule="constant")
     long = [Trial("iris", f"{seed}", endless.edit(seed=seed)) for seed in (1, 2, 3)]
     short = trials({"batch": [4, 16]}, seeds=1)
-    timer = threading.Timer(0.5, sweep.stop)
-    timer.start()
-    found = sweep.run([*short, *long])
+    seen: list[Outcome] = []
+
+    def stop_after_the_short_ones(outcome: Outcome) -> None:
+        seen.append(outcome)
+        if len(seen) == len(short):
+            sweep.stop()
+
+    found = sweep.run([*short, *long], stop_after_the_short_ones)
     assert bits(found) == bits(Sweep(tables("iris")).run(short))
     assert sweep.stopped
 
