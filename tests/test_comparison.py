@@ -21,6 +21,7 @@ from downslope.comparison_page import as_html, save
 from downslope.comparison_terminal import print_comparison
 from downslope.contest import compare
 from downslope.outcome import METRICS, Outcome
+from downslope.parallel_axes import parallel_coordinates
 from downslope.recipe import Descent, Network, Recipe
 from downslope.significance import interval
 from downslope.trials import GRID
@@ -260,7 +261,7 @@ def test_figures_are_plain_data_with_numbers(true_one: Comparison) -> None:
     assert all(each["z"].shape == (GRID, GRID) for each in planes)
     rates = figures.rate_sensitivity(true_one, "moons")
     assert rates is not None
-    parallel = figures.parallel_coordinates(true_one, "moons")
+    parallel = parallel_coordinates(true_one, "moons")
     assert all(0 <= y <= 1 for each in parallel["data"] for y in each["y"])
     profiles = figures.performance_profiles(true_one)
     assert profiles is not None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -12,13 +11,13 @@ import numpy.typing as npt
 
 from downslope import look
 from downslope.comparison import Comparison
-from downslope.outcome import METRICS, Outcome
+from downslope.outcome import Outcome
 from downslope.performance_profile import profile
 from downslope.significance import interval
 from downslope.table import Table
 from downslope.trials import GRID, grid
 from downslope.vary import Variant, show_value
-from downslope.verdict import HEADINGS, show, standing
+from downslope.verdict import HEADINGS, standing
 
 Array = npt.NDArray[Any]
 Figure = dict[str, Any]
@@ -30,9 +29,6 @@ GRAY: Final = "rgba(128,128,128,0.22)"
 
 POINTS: Final = 200
 """Points of a curve: more are not seen."""
-
-LINES: Final = 100
-"""Variants with a line through the parallel axes."""
 
 ROWS: Final = 30
 """Variants in the figure of means and intervals."""
@@ -88,7 +84,7 @@ def curves(comparison: Comparison, dataset: str, kind: str) -> Figure:
     return {
         "data": traces,
         "layout": {
-            **_below(len(ranking)),
+            **legend_below(len(ranking)),
             "xaxis": {"title": {"text": AXES[0][1]}},
             "yaxis": {
                 "title": {"text": heading},
@@ -112,7 +108,7 @@ def short(variant: Variant) -> str:
     )
 
 
-def _below(labels: int) -> Figure:
+def legend_below(labels: int) -> Figure:
     """Lay out a figure with its legend below it, where labels of any length have room."""
     lines = min(labels, COLORED) if labels > 1 else 0
     legend = {"orientation": "h", "x": 0, "xanchor": "left", "yref": "container", "y": 0,
@@ -181,7 +177,7 @@ def intervals(comparison: Comparison, dataset: str) -> Figure:
             )  # fmt: skip
     labels = [short(comparison.variants[number]) for number, _ in shown]
     wide = metric in ("seconds_to_target", "steps_to_target", "epoch_seconds", "memory") or (
-        "loss" in metric and _apart([found.mean for _, found in shown])
+        "loss" in metric and far_apart([found.mean for _, found in shown])
     )
     return {
         "data": traces,
@@ -194,7 +190,7 @@ def intervals(comparison: Comparison, dataset: str) -> Figure:
     }
 
 
-def _apart(values: Sequence[float]) -> bool:
+def far_apart(values: Sequence[float]) -> bool:
     """Say whether positive values lie so far apart that they are seen by their logarithms only."""
     known = [value for value in values if math.isfinite(value)]
     return bool(known) and min(known) > 0 and max(known) > 20 * min(known)
@@ -234,11 +230,11 @@ def rate_sensitivity(comparison: Comparison, dataset: str) -> Figure | None:
              "showlegend": bool(others) and place < COLORED}
         )  # fmt: skip
     means = [point[1] for points in lines.values() for point in points]
-    wide = comparison.metric != "score" and _apart(means)
+    wide = comparison.metric != "score" and far_apart(means)
     return {
         "data": traces,
         "layout": {
-            **_below(len(lines)),
+            **legend_below(len(lines)),
             "xaxis": {
                 "title": {"text": "learning rate"},
                 "type": "log",
@@ -251,102 +247,6 @@ def rate_sensitivity(comparison: Comparison, dataset: str) -> Figure | None:
             },
         },
     }
-
-
-def parallel_coordinates(comparison: Comparison, dataset: str) -> Figure:
-    """Draw each variant as a line through its settings and its numbers, the best ones darkest.
-
-    As plain lines: Plotly's own kind takes WebGL, and does not print.
-    """
-    ranking = comparison.ranking(dataset)[:LINES]
-    axes = [_setting_axis(comparison, ranking, name) for name in comparison.varied]
-    for metric in dict.fromkeys(["best_loss", "seconds_to_target", comparison.metric]):
-        axis = _metric_axis(comparison, dataset, ranking, metric)
-        if axis is not None:
-            axes.append(axis)
-    traces: list[Figure] = []
-    for place, number in reversed(list(enumerate(ranking))):
-        color = look.color(place) if place < COLORED else GRAY
-        traces.append(
-            {"type": "scatter", "mode": "lines", "x": list(range(len(axes))),
-             "y": [axis.places[place] for axis in axes], "name": short(comparison.variants[number]),
-             "line": {"color": color, "width": 2.5 if place < COLORED else 1},
-             "showlegend": place < COLORED, "legendrank": place,
-             "hovertemplate": "%{fullData.name}<extra></extra>"}
-        )  # fmt: skip
-    ticks = [
-        {"text": text, "x": number, "y": place, "xanchor": "right", "xshift": -5,
-         "showarrow": False, "font": {"size": 11}}
-        for number, axis in enumerate(axes) for place, text in axis.ticks
-    ]  # fmt: skip
-    lines = [
-        {"type": "line", "x0": number, "x1": number, "y0": 0, "y1": 1,
-         "line": {"width": 1, "color": "gray"}}
-        for number in range(len(axes))
-    ]  # fmt: skip
-    hidden = {"showline": False, "showgrid": False, "ticks": ""}
-    return {
-        "data": traces,
-        "layout": {
-            **(below := _below(len(ranking))),
-            "margin": {**below["margin"], "t": 64},
-            "annotations": ticks,
-            "shapes": lines,
-            "xaxis": {**hidden, "tickvals": list(range(len(axes))), "side": "top",
-                      "ticktext": [axis.label for axis in axes],
-                      "range": [-0.5, len(axes) - 0.6]},
-            "yaxis": {**hidden, "showticklabels": False, "range": [-0.04, 1.04]},
-        },
-    }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Axis:
-    """One of the parallel axes: where each variant stands on it, from 0 to 1, and its ticks."""
-
-    label: str
-    places: list[float]
-    ticks: list[tuple[float, str]]
-
-
-def _setting_axis(comparison: Comparison, ranking: Sequence[int], name: str) -> _Axis:
-    """Give the axis of a field: its values, in the order given, evenly apart."""
-    texts = list(
-        dict.fromkeys(show_value(name, each.settings[name]) for each in comparison.variants)
-    )
-    height = max(len(texts) - 1, 1)
-    of = [show_value(name, comparison.variants[number].settings[name]) for number in ranking]
-    return _Axis(
-        name,
-        [texts.index(text) / height for text in of],
-        [(place / height, look.plain(text)) for place, text in enumerate(texts)],
-    )
-
-
-def _metric_axis(
-    comparison: Comparison, dataset: str, ranking: Sequence[int], metric: str
-) -> _Axis | None:
-    """Give the axis of a metric, the better end on top; a variant without one stands at the worst.
-
-    By logarithms where the values lie far apart.
-    """
-    means = [comparison.interval(dataset, number, metric).mean for number in ranking]
-    known = [value for value in means if math.isfinite(value)]
-    if len(set(known)) < 2:
-        return None
-    rises, logs = METRICS[metric].rises, _apart(known)
-    low, high = min(known), max(known)
-    worst, best = (low, high) if rises else (high, low)
-
-    def place(value: float) -> float:
-        if logs:
-            return math.log(value / worst) / math.log(best / worst)
-        return (value - worst) / (best - worst)
-
-    middle = math.sqrt(low * high) if logs else (low + high) / 2
-    values = [value if math.isfinite(value) else worst for value in means]
-    ticks = [(place(value), show(metric, value)) for value in (worst, middle, best)]
-    return _Axis(HEADINGS[metric], [place(value) for value in values], ticks)
 
 
 def performance_profiles(comparison: Comparison, metric: str = "epochs_to_target") -> Figure | None:
@@ -369,7 +269,7 @@ def performance_profiles(comparison: Comparison, metric: str = "epochs_to_target
     return {
         "data": traces[::-1],
         "layout": {
-            **_below(len(comparison.order)),
+            **legend_below(len(comparison.order)),
             "xaxis": {"title": {"text": f"{HEADINGS[metric]}, as a ratio to the least"},
                       "type": "log"},
             "yaxis": {"title": {"text": "share of data sets and seeds"}, "range": [-0.02, 1.04]},

@@ -10,6 +10,7 @@ from downslope import page
 from downslope.comparison import Comparison
 from downslope.outcome import METRICS
 from downslope.page import Grid, Section
+from downslope.parallel_axes import parallel_coordinates
 from downslope.storage import write_atomically
 from downslope.vary import show_value
 from downslope.verdict import (
@@ -107,7 +108,7 @@ def _sections(comparison: Comparison, dataset: str) -> Iterator[Section]:
         )  # fmt: skip
     if len(comparison.order) > 2:
         yield Section(
-            f"Settings and numbers{of}", figures.parallel_coordinates(comparison, dataset),
+            f"Settings and numbers{of}", parallel_coordinates(comparison, dataset),
             "Each line is a variant, the best ones in color; the better end of a number is on top, "
             "and at its worst end is what never reached the target.", wide=True,
         )  # fmt: skip
