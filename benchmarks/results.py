@@ -51,8 +51,8 @@ best over the rounds. A ratio is the peer's time over Downslope's: above 1, Down
   threads of BLAS, the better counts. At batch 1 it gets 500 of the rows. With two
   classes it has one output where the others have two.
 - The estimators: whole calls of `MLPClassifier.fit` and `predict`, here and there, on 20,000 rows
-  of 32 features with hidden layers (64, 64), sgd with Nesterov's momentum; the best of three
-  rounds, in turns.
+  of 32 features with hidden layers (64, 64), sgd with Nesterov's momentum; the best of four
+  rounds, in turns, scikit-learn on one and on two threads of BLAS.
 - The X-ray: whole runs that record nothing, the default steps and every step, in turns, without
   the set-up; the best of three rounds.
 - Limit: the products (2 m n k operations each: x W and x^T d of each layer, d W^T of all but the
