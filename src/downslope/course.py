@@ -42,6 +42,9 @@ STRETCH = 20
 RECORD = "record."
 """What the names of a checkpoint's records begin with."""
 
+AHEAD = 4096
+"""Steps whose learning rates are computed at once."""
+
 SAVE_SECONDS = 1.0
 """How often a checkpoint is written, at most."""
 
@@ -210,6 +213,7 @@ class Course:
         self._position, self._loss_sum = 0, 0.0
         self._best: tuple[Array, Array] | None = None
         self._seconds_per_step, self._saved = 0.0, time.monotonic()
+        self._stretch_of: tuple[int, int, float] = (0, 0, math.nan)
         self._snapshot(0)
 
     def _choose_whole_rule(self) -> WholeRule | None:
@@ -328,9 +332,9 @@ class Course:
     def _steps(self, steps: int) -> None:
         """Run some steps of the epoch."""
         descent, history = self.descent, self.history
-        rate = self._rates(steps)
         watches = descent.gradient_tolerance is not None
         first = history.steps
+        rate, coefficients, decays = self._ahead(steps)
         chunk = Chunk(
             order=self._order,
             in_order=int(self._in_order()),
@@ -340,12 +344,8 @@ class Course:
             step=first,
             seed=descent.seed,
             rule=-1 if self._rule is None or self._whole_rule is not None else self._rule.code,
-            coefficients=(
-                np.zeros((1, 1))
-                if self._rule is None
-                else rules.coefficients(self._rule, rate, first + 1)
-            ),
-            decays=1.0 - rate * self._weight_decay(),
+            coefficients=coefficients,
+            decays=decays,
             penalties=np.array(
                 [descent.l1, descent.l2, descent.clip_norm or 0.0, descent.clip_value or 0.0]
             ),
@@ -362,7 +362,8 @@ class Course:
         if self._position + steps == self.steps_per_epoch:
             counts[-1] = len(self._order) - (self.steps_per_epoch - 1) * self.batch
         # One after another, so that the sum does not depend on how the steps were cut into chunks.
-        self._loss_sum = float(np.cumsum([self._loss_sum, *(chunk.losses * counts)])[-1])
+        sums = np.concatenate([[self._loss_sum], chunk.losses * counts])
+        self._loss_sum = float(np.add.accumulate(sums)[-1])
         last = chunk.losses[-LAST_STEPS:].tolist()
         history.last_losses = [*history.last_losses, *last][-LAST_STEPS:]
         self._position += steps
@@ -375,13 +376,40 @@ class Course:
         whole = kept or self.batch == len(self._order)
         return whole and bool(self._order[-1] - self._order[0] == len(self._order) - 1)
 
-    def _rates(self, steps: int) -> Array:
+    def _ahead(self, steps: int) -> tuple[Array, Array, Array]:
+        """Give learning rates, the rule's coefficients and decays of the next steps.
+
+        They come from a stretch computed at once: of a small network a whole epoch takes less time
+        than they do. A schedule of one's own is not asked before its time.
+        """
+        first, base = self.history.steps, self._base_rate()
+        begin, end, before = self._stretch_of
+        if not (begin <= first and first + steps <= end and base == before):
+            count = steps
+            if isinstance(self._schedule, Choice):
+                count = max(steps, min(AHEAD, (self._total_steps() or first + AHEAD) - first))
+            rate = self._rates(base, count)
+            table = (
+                np.zeros((1, 1))
+                if self._rule is None
+                else rules.coefficients(self._rule, rate, first + 1)
+            )
+            self._stretch = rate, table, 1.0 - rate * self._weight_decay()
+            self._stretch_of = begin, _, _ = first, first + count, base
+        rate, table, decays = self._stretch
+        part = slice(first - begin, first - begin + steps)
+        return rate[part], table if self._rule is None else table[part], decays[part]
+
+    def _base_rate(self) -> float:
+        """Give the learning rate from which the schedule starts, now."""
+        if isinstance(self._schedule, Choice) and self._schedule.name == "plateau":
+            return plateau_rate(self._schedule, self.rate, self.history.watched)
+        return self.rate
+
+    def _rates(self, base: float, steps: int) -> Array:
         """Give the learning rates of the next steps."""
-        rate, schedule = self.rate, self._schedule
-        if isinstance(schedule, Choice) and schedule.name == "plateau":
-            rate = plateau_rate(schedule, rate, self.history.watched)
         numbers = np.arange(self.history.steps, self.history.steps + steps)
-        return rates(schedule, rate, self.descent.warmup, numbers, self._span)
+        return rates(self._schedule, base, self.descent.warmup, numbers, self._span)
 
     def _weight_decay(self) -> float:
         if self._rule is not None and self._rule.name == "adamw":
@@ -489,7 +517,7 @@ class Course:
 
     def _leave(self, step: int, place: str, loss: float) -> None:
         """End the run for what is not finite; theta is the one before the step."""
-        rate = self._rates(1)[0]
+        rate = self._rates(self._base_rate(), 1)[0]
         self.history.steps = step - 1
         raise NonFiniteError(
             f"the descent left the finite numbers in step {step} (epoch "

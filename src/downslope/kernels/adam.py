@@ -22,10 +22,15 @@ def betas(options: Options) -> tuple[float, float, float, float]:
     return options["beta1"], 1 - options["beta1"], options["beta2"], 1 - options["beta2"]
 
 
+def powers(beta: float, t: Doubles) -> Doubles:
+    """beta^t, t from 1 on; by exp, which runs in vectors: a power of its own takes 40 ns a step."""
+    return np.exp(t * math.log(beta)) if beta > 0 else np.zeros_like(t)
+
+
 def adam_columns(options: Options, rates: Doubles, t: Doubles) -> Columns:
     """a, b and c of `adam`, after the betas; c is b epsilon where that is uncorrected."""
-    step = rates / (1 - options["beta1"] ** t)
-    scale = 1 / np.sqrt(1 - options["beta2"] ** t)
+    step = rates / (1 - powers(options["beta1"], t))
+    scale = 1 / np.sqrt(1 - powers(options["beta2"], t))
     epsilon = options["epsilon"]
     return *betas(options), step, scale, scale * epsilon if options.get("uncorrected") else epsilon
 
@@ -64,7 +69,7 @@ def amsgrad(theta, gradient, means, squares, largest, row):
 
 def adamax_columns(options: Options, rates: Doubles, t: Doubles) -> Columns:
     """eta / (1-beta1^t) and epsilon, after the betas."""
-    return *betas(options), rates / (1 - options["beta1"] ** t), options["epsilon"]
+    return *betas(options), rates / (1 - powers(options["beta1"], t)), options["epsilon"]
 
 
 @inner
@@ -95,7 +100,7 @@ def nadam_columns(options: Options, rates: Doubles, t: Doubles) -> Columns:
     mu, mu_next = _nadam_mu(beta1, decay, t), _nadam_mu(beta1, decay, t + 1)
     by_mean = rates * mu_next / (1 - product[1:])
     by_gradient = rates * (1 - mu) / (1 - product[:-1])
-    scale = 1 / np.sqrt(1 - options["beta2"] ** t)
+    scale = 1 / np.sqrt(1 - powers(options["beta2"], t))
     return *betas(options), by_mean, by_gradient, scale, options["epsilon"]
 
 
@@ -121,11 +126,11 @@ def nadam(theta, gradient, means, squares, row):
 
 def radam_columns(options: Options, rates: Doubles, t: Doubles) -> Columns:
     """`adam`'s columns: its step times r_t where rho_t > 5, else a bare momentum (b, c = 0, 1)."""
-    power = options["beta2"] ** t
+    power = powers(options["beta2"], t)
     rho_end = 2 / (1 - options["beta2"]) - 1
     rho = rho_end - 2 * t * power / (1 - power)
     trusted = rho > 5
-    step = rates / (1 - options["beta1"] ** t)
+    step = rates / (1 - powers(options["beta1"], t))
     if not trusted.any():
         return *betas(options), step, 0.0, 1.0
     rho = np.where(trusted, rho, rho_end)
