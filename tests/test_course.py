@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from sklearn.datasets import load_iris
 
 from downslope import layout
 from downslope.catalogue import LOSSES, RULES
 from downslope.course import Course, Data, Epoch
+from downslope.descent import descend
 from downslope.errors import InvalidValueError, NonFiniteError
 from downslope.kernels import loop
 from downslope.network import BuiltNetwork
-from downslope.recipe import Descent, Network
+from downslope.recipe import Descent, Network, Recipe
 from downslope.stepper import Targets
 from downslope.workers import FastestCount
 
@@ -575,3 +577,19 @@ def test_a_descent_goes_on_from_anothers_state() -> None:
     second.go_on_from(first.state, first.history.steps)
     second.run()
     np.testing.assert_array_equal(second.network.theta, whole.network.theta)
+
+
+@pytest.mark.parametrize("changes", [{}, {"normalize": "layer", "activation": "prelu"}])
+def test_a_step_of_one_row_by_gd_has_the_bits_of_a_stored_gradient(changes: dict[str, Any]) -> None:
+    features, target = load_iris(return_X_y=True)
+    recipe = Recipe(
+        Network([20, 9], residual=True, **changes),
+        Descent(batch=1, rule="gd", learning_rate=0.01, epochs=3, validation=0.0),
+    )
+    at_once = descend(recipe, features, target, record="none").network.theta
+    # A recorded step stores its gradient, as does one that may have to clip it.
+    for stored in (
+        descend(recipe, features, target, record="all"),
+        descend(recipe.edit(clip_norm=1e9), features, target, record="none"),
+    ):
+        np.testing.assert_array_equal(stored.network.theta, at_once)

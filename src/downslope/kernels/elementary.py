@@ -285,3 +285,10 @@ def copy(source, target):
     if address(source) != address(target):
         for i in range(source.shape[0]):
             target[i] = source[i]
+
+
+@exact
+def add(target, other):
+    """Target += other; both (size,), without overlap."""
+    for i in range(target.shape[0]):
+        target[i] += other[i]

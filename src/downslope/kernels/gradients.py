@@ -8,44 +8,43 @@ from __future__ import annotations
 
 import numpy as np
 
-from downslope.kernels.jit import inner, merged
+from downslope.kernels.elementary import add, fused
+from downslope.kernels.jit import exact, inner, merged
 from downslope.kernels.plan import BIAS, GAMMA, PROJECTION, SLOPE, WEIGHT
 from downslope.kernels.product import tile_product, weight_gradient
-from downslope.kernels.rules import update
+from downslope.kernels.rules import gd, update
 from downslope.kernels.views import piece
 
 
 @inner
-def piece_gradient(piece, layer, frame, source, x, workspace, rows, out, out_at, scratch,
+def piece_gradient(part, layer, frame, source, x, workspace, rows, out, out_at, scratch,
                    accumulate):  # fmt: skip
     """Gradient of one piece of theta over a micro-batch of `rows` rows.
 
     source, x: the array that holds the layer's input, and where.
     """
     units = layer.units
-    if piece.kind == WEIGHT or piece.kind == PROJECTION:
-        d = layer.dz if piece.kind == WEIGHT else layer.dy
+    if part.kind == WEIGHT or part.kind == PROJECTION:
+        d = layer.dz if part.kind == WEIGHT else layer.dy
         weight_gradient(source, x, workspace, d, out, out_at, rows, layer.inputs, units,
-                        piece.first, piece.last, scratch, accumulate)  # fmt: skip
-    elif piece.kind == BIAS:
+                        part.first, part.last, scratch, accumulate)  # fmt: skip
+    elif part.kind == BIAS:
         # The sum over the rows: a row of ones times dL/du.
         tile_product(workspace, frame.one, np.int64(0), np.int64(0), workspace, layer.dz, units,
                      out, out_at, units, out, out_at, units, int(accumulate),
                      np.int64(1), rows, units, scratch)  # fmt: skip
     else:
         at = frame.sums + layer.sums
-        if piece.kind == SLOPE:
+        if part.kind == SLOPE:
             at += 2 * units * (layer.gamma >= 0)
-        elif piece.kind != GAMMA:
+        elif part.kind != GAMMA:
             at += units
         blocks = (rows + frame.block - 1) // frame.block
+        total = piece(out, out_at, units)
         if not accumulate:
-            for j in range(units):
-                out[out_at + j] = 0
+            total[:] = 0
         for b in range(blocks):
-            begin = at + b * frame.sums_size
-            for j in range(units):
-                out[out_at + j] += workspace[begin + j]
+            add(total, piece(workspace, at + b * frame.sums_size, units))
 
 
 @merged
@@ -56,14 +55,14 @@ def block_gradient(job, block, out, out_at, source, x, rows, scratch, accumulate
     """
     frame = job.frame[0]
     for p in range(block.first, block.last):
-        piece = job.pieces[p]
-        layer = job.plan[piece.layer]
-        at = out_at + piece.start - block.start
-        if piece.layer == 0:
-            piece_gradient(piece, layer, frame, source, x, job.workspace, rows, out, at, scratch,
+        part = job.pieces[p]
+        layer = job.plan[part.layer]
+        at = out_at + part.start - block.start
+        if part.layer == 0:
+            piece_gradient(part, layer, frame, source, x, job.workspace, rows, out, at, scratch,
                            accumulate)  # fmt: skip
         else:
-            piece_gradient(piece, layer, frame, job.reading, layer.x, job.workspace, rows, out, at,
+            piece_gradient(part, layer, frame, job.reading, layer.x, job.workspace, rows, out, at,
                            scratch, accumulate)  # fmt: skip
 
 
@@ -141,9 +140,9 @@ def decay_weights(job, block, begin, end, decay):
     """Decoupled weight decay (Loshchilov and Hutter 2019): w = decay w, for weights only."""
     factor = job.theta.dtype.type(decay)
     for p in range(block.first, block.last):
-        piece = job.pieces[p]
-        if piece.kind == WEIGHT or piece.kind == PROJECTION:
-            for k in range(max(piece.start, begin), min(piece.stop, end)):
+        part = job.pieces[p]
+        if part.kind == WEIGHT or part.kind == PROJECTION:
+            for k in range(max(part.start, begin), min(part.stop, end)):
                 job.theta[k] *= factor
 
 
@@ -161,3 +160,41 @@ def move_part(job, block, begin, end, gradient, rule, coefficients, decay):
     if decay != 1.0:
         decay_weights(job, block, begin, end, decay)
     update(rule, job.theta[begin:end], gradient, job.state, begin, coefficients)
+
+
+@exact
+def move_by_one_row(theta, begin, x, x_at, count, d, d_at, units, rate):
+    """w = w - rate g for `count` rows of W, whose gradient g = x d is that of a single row."""
+    row = piece(d, d_at, units)
+    for i in range(count):
+        w, x_i = piece(theta, begin + i * units, units), x[x_at + i]
+        for j in range(units):
+            w[j] = fused(-rate, x_i * row[j], w[j])
+
+
+@merged
+def descend_by_one_row(job, block, out, out_at, source, x, scratch, row):
+    """Move a block by gradient descent on a single row: its gradient need not be stored.
+
+    To the same bits as `block_gradient` and the rule `gd`.
+    """
+    rate = job.theta.dtype.type(row[0])
+    for p in range(block.first, block.last):
+        part = job.pieces[p]
+        layer = job.plan[part.layer]
+        units, start = layer.units, part.start
+        if part.kind == BIAS:
+            move_by_one_row(job.theta, start, job.reading, job.frame[0].one, np.int64(1),
+                            job.workspace, layer.dz, units, rate)  # fmt: skip
+        elif part.kind == WEIGHT or part.kind == PROJECTION:
+            d, count = layer.dz if part.kind == WEIGHT else layer.dy, part.last - part.first
+            if part.layer == 0:
+                move_by_one_row(job.theta, start, source, x + part.first, count,
+                                job.workspace, d, units, rate)  # fmt: skip
+            else:
+                move_by_one_row(job.theta, start, job.reading, layer.x + part.first, count,
+                                job.workspace, d, units, rate)  # fmt: skip
+        else:
+            piece_gradient(part, layer, job.frame[0], job.reading, layer.x, job.workspace,
+                           np.int64(1), out, out_at, scratch, False)  # fmt: skip
+            gd(job.theta[start : part.stop], out[out_at : out_at + part.stop - start], row)

@@ -19,6 +19,7 @@ from downslope.kernels.gradients import (
     all_finite,
     block_gradient,
     clip_values,
+    descend_by_one_row,
     move_part,
     penalize,
     scale_values,
@@ -41,6 +42,7 @@ from downslope.kernels.passes import (
     rows_of,
 )
 from downslope.kernels.plan import BATCH_NORMALIZATION
+from downslope.kernels.rules import GD
 from downslope.kernels.threads import raise_flag, read_flag, share, side_of, take, wait
 from downslope.kernels.views import borrowed, piece
 
@@ -386,6 +388,13 @@ def one_block(job, chunk, k, b, source, x, rows, task, factor, scale, place, thr
     computes, moves = (task & (BEGIN | ADD)) != 0, (task & MOVE) != 0
     block = job.blocks[b]
     at = own + thread * room if computes and moves else block.start
+    if (
+        rows == 1 and task == BEGIN + FINISH + MOVE and chunk.rule == GD and place == gauges.NOT
+        and chunk.decays[k] == 1 and not chunk.penalties.any()
+    ):  # fmt: skip
+        descend_by_one_row(job, block, job.gradient, at, source, x, scratch_of(job, thread),
+                           chunk.coefficients[k])  # fmt: skip
+        return
     if computes:
         block_gradient(job, block, job.gradient, at, source, x, rows, scratch_of(job, thread),
                        (task & ADD) != 0)  # fmt: skip

@@ -15,6 +15,7 @@ import numpy as np
 
 from downslope.kernels import dropout, normalize
 from downslope.kernels.activations import activate, backpropagate, slope_gradient
+from downslope.kernels.elementary import add, copy
 from downslope.kernels.jit import inner
 from downslope.kernels.losses import fused_loss, loss_and_derivative
 from downslope.kernels.plan import (
@@ -24,7 +25,7 @@ from downslope.kernels.plan import (
     PROJECTION_RESIDUAL,
 )
 from downslope.kernels.product import affine, input_gradient
-from downslope.kernels.views import copy_elements, matrix, prefetch
+from downslope.kernels.views import copy_elements, matrix, piece, prefetch
 
 FAR = 512
 """Bytes of a row from which it pays to fetch rows ahead: the processor guesses short ones."""
@@ -117,9 +118,8 @@ def half_affine(layer, frame, side, theta, source, x, workspace, first, last, sc
 @inner
 def join_halves(layer, frame, workspace, first, last):
     """u += the product of the upper halves."""
-    u, half = layer.affine, frame.half
-    for k in range(first * layer.units, last * layer.units):
-        workspace[u + k] += workspace[half + k]
+    begin, count = first * layer.units, (last - first) * layer.units
+    add(piece(workspace, layer.affine + begin, count), piece(workspace, frame.half + begin, count))
 
 
 @inner
@@ -145,17 +145,15 @@ def output(layer, number, theta, source, x, workspace, first, last, row, seed, s
         normalize.scale_and_shift(v, theta, layer.gamma, layer.beta, z)
     phi = rows_of(workspace, layer.phi, first, last, units)
     activate(layer.activation, layer.parameter, slopes_of(layer, theta), z, phi)
-    begin, end = layer.y + first * units, layer.y + last * units
+    count = (last - first) * units
+    y = piece(workspace, layer.y + first * units, count)
     if layer.phi != layer.y:
-        for k in range(begin, end):
-            workspace[k] = workspace[layer.phi - layer.y + k]
+        copy(piece(workspace, layer.phi + first * units, count), y)
     if training and layer.dropout > 0:
         key = dropout.stream(seed, step, number)
-        dropout.drop(workspace[begin:end], layer.dropout, key, (row + first) * units)
+        dropout.drop(y, layer.dropout, key, (row + first) * units)
     if layer.residual == IDENTITY_RESIDUAL:
-        shortcut = x + first * units
-        for k in range(end - begin):
-            workspace[begin + k] += source[shortcut + k]
+        add(y, piece(source, x + first * units, count))
     elif layer.residual == PROJECTION_RESIDUAL:
         project(layer, theta, source, x, workspace, first, last, scratch)
 
@@ -167,8 +165,8 @@ def project(layer, theta, source, x, workspace, first, last, scratch):
     affine(source, x + first * layer.inputs, theta, layer.projection, np.int64(-1),
            workspace, layer.dy + first * units, last - first, layer.inputs, units,
            np.int64(0), layer.inputs, scratch)  # fmt: skip
-    for k in range(first * units, last * units):
-        workspace[layer.y + k] += workspace[layer.dy + k]
+    begin, count = first * units, (last - first) * units
+    add(piece(workspace, layer.y + begin, count), piece(workspace, layer.dy + begin, count))
 
 
 @inner
@@ -208,8 +206,8 @@ def add_shortcut_dy(layer, above, theta, workspace, first, last, scratch):
     rows, units = last - first, layer.units
     begin, above_begin = layer.dy + first * units, first * above.units
     if above.residual == IDENTITY_RESIDUAL:
-        for k in range(rows * units):
-            workspace[begin + k] += workspace[above.dy + above_begin + k]
+        count = rows * units
+        add(piece(workspace, begin, count), piece(workspace, above.dy + above_begin, count))
     elif above.residual == PROJECTION_RESIDUAL:
         input_gradient(workspace, above.dy + above_begin, theta, above.projection, workspace,
                        begin, rows, units, above.units, np.int64(0), units, scratch,
@@ -223,14 +221,13 @@ def hidden_dz(layer, number, theta, workspace, first, last, row, seed, step, sum
     sums: where this block's sums of this layer lie in the workspace.
     """
     units = layer.units
-    begin, end = layer.dz + first * units, layer.dz + last * units
+    count = (last - first) * units
+    d = piece(workspace, layer.dz + first * units, count)
     if layer.dz != layer.dy:
-        apart = layer.dy - layer.dz
-        for k in range(begin, end):
-            workspace[k] = workspace[k + apart]
+        copy(piece(workspace, layer.dy + first * units, count), d)
     if layer.dropout > 0:
         key = dropout.stream(seed, step, number)
-        dropout.drop(workspace[begin:end], layer.dropout, key, (row + first) * units)
+        dropout.drop(d, layer.dropout, key, (row + first) * units)
     z = rows_of(workspace, layer.z, first, last, units)
     phi = rows_of(workspace, layer.phi, first, last, units)
     dz = rows_of(workspace, layer.dz, first, last, units)

@@ -208,7 +208,7 @@ _COLUMNS: Final[Mapping[str, Callable[[Options, Doubles, Doubles], Columns]]] = 
 )  # fmt: skip
 """By rule: (options, rates (steps,), step numbers (steps,)) -> the columns its kernel reads."""
 
-(_GD, _MOMENTUM, _NESTEROV, _ADAGRAD, _ADADELTA, _RMSPROP, _, _AMSGRAD, _ADAMAX, _NADAM, _, _,
+(GD, _MOMENTUM, _NESTEROV, _ADAGRAD, _ADADELTA, _RMSPROP, _, _AMSGRAD, _ADAMAX, _NADAM, _, _,
  _LION, _RPROP, _) = range(len(RULES))  # fmt: skip
 
 
@@ -220,7 +220,7 @@ def update(rule, theta, gradient, state, start, row):
     before the first step; row: the step's of `coefficients`.
     """
     stop = start + theta.shape[0]
-    if rule == _GD:
+    if rule == GD:
         gd(theta, gradient, row)
     elif state.shape[0] == 1:
         update_by_one(rule, theta, gradient, state[0, start:stop], row)
