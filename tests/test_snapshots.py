@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from downslope import Descent, Network, Recipe, datasets, descend
+from downslope import Descent, Network, Recipe, datasets, descend, descent
 from downslope.course import Epoch
 from downslope.history import History
 from downslope.network import BuiltNetwork
@@ -31,4 +31,11 @@ def test_a_run_on_two_inputs_keeps_them_and_the_same_bits() -> None:
     assert run.snapshots.epochs == list(range(0, 31, 2))
     watched = descend(recipe, datasets.load("moons"), watchers=[lambda _: None])
     np.testing.assert_array_equal(run.network.theta, watched.network.theta)
-    assert descend(recipe.edit(epochs=1), datasets.load("iris")).snapshots is None
+
+
+def test_other_runs_keep_them_where_they_are_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = Recipe(Network([8]), Descent(epochs=1))
+    assert descend(recipe, datasets.load("iris")).snapshots is not None
+    monkeypatch.setattr(descent, "PATH_FLOATS", 1000)
+    assert descend(recipe, datasets.load("iris")).snapshots is None
+    assert descend(recipe, datasets.load("moons")).snapshots is not None
