@@ -19,6 +19,7 @@ from downslope.errors import InvalidValueError, NonFiniteError
 from downslope.kernels import loop
 from downslope.network import BuiltNetwork
 from downslope.recipe import Descent, Network, Recipe
+from downslope.recording import DEAD_ROWS
 from downslope.stepper import Targets
 from downslope.workers import FastestCount
 
@@ -439,6 +440,16 @@ def test_a_second_network_compiles_nothing() -> None:
     for loss in LOSSES:
         network = Network([3], loss=loss)
         done(settings(epochs=1), network, numbers, held_out=10, task="regression")
+    assert (signatures(loop.descend), signatures(loop.predict)) == compiled
+
+
+def test_more_rows_than_are_looked_at_for_dead_units_compile_nothing() -> None:
+    done(settings(), held_out=10)
+    compiled = signatures(loop.descend), signatures(loop.predict)
+    features, labels = blobs(DEAD_ROWS + 1)
+    descent = settings(epochs=1, batch="full")
+    run = descend(Recipe(Network([8]), descent), features.astype(np.float32), labels)
+    assert len(run.trace.dead_units)
     assert (signatures(loop.descend), signatures(loop.predict)) == compiled
 
 

@@ -275,7 +275,9 @@ class Recorder:
 
     def note_dead_units(self, epoch: int, predictor: Predictor, rows: Array) -> None:
         """Note the share of units that give 0 for every one of some rows, by layer."""
-        shares = dead_shares(predictor, rows[:: -(-len(rows) // DEAD_ROWS)])
+        # Contiguous: kernels would be compiled once more for rows that lie apart.
+        some = np.ascontiguousarray(rows[:: -(-len(rows) // DEAD_ROWS)])
+        shares = dead_shares(predictor, some)
         self.dead_units += [(epoch, layer, share) for layer, share in enumerate(shares, start=1)]
 
     def restore(self, arrays: Mapping[str, Array]) -> None:
