@@ -168,6 +168,22 @@ def test_memory_is_that_of_the_arrays_a_run_makes() -> None:
     assert full.memory < 2 * small.memory + 20_000 * 8 + (1 << 20)
 
 
+def test_a_full_batch_takes_no_order_of_its_own() -> None:
+    full, mini = course(settings(batch="full")), course(settings())
+    assert full._order is full.data.training
+    assert mini._order is not mini.data.training
+    kept = full.data.training.copy()
+    usual = done(settings(batch="full"))
+    compiled = signatures(loop.descend)
+    full.data.training.flags.writeable = False
+    frozen = Course(full.network, full.data, full.descent, 1)
+    assert frozen.memory == full.memory + kept.nbytes
+    frozen.run()
+    same(usual, frozen)
+    assert (full.data.training == kept).all()
+    assert signatures(loop.descend) == compiled
+
+
 def test_every_row_is_seen_once_an_epoch() -> None:
     """With squared error and a bias alone, a step of rate 0 has the mean of its targets as loss."""
     rows = np.arange(23.0)

@@ -392,6 +392,17 @@ def test_classes_are_their_places_among_the_sorted(
     assert again.decode(encoded).tolist() == target
 
 
+def test_more_classes_than_are_encoded_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("downslope.table.BLOCK", 4)
+    preparation = Preparation.fit(read(np.eye(3), ["cat", "dog", "eel"]))
+    labels = np.random.default_rng(0).integers(0, 3, 11)
+    target = np.array(["cat", "dog", "eel"])[labels]
+    np.testing.assert_array_equal(preparation.encode_target(target), labels)
+    target[9:] = "ant", "yak"
+    with pytest.raises(TableError, match=r"'ant' \(row 10\)"):
+        preparation.encode_target(target)
+
+
 def test_classes_that_were_not_there_in_training() -> None:
     preparation = Preparation.fit(read(np.eye(3), ["cat", "dog", "dog"]))
     with pytest.raises(TableError, match=r"'dogs' \(row 2\); did you mean 'dog'"):

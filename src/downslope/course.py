@@ -208,7 +208,10 @@ class Course:
         self.recorder = Recorder(recording, network.layout, rows, self.batch)
         if recording.steps != "none":
             self._stepper.watch(limits(network))
-        self._order, self._given_order = data.training.copy(), order
+        # Where the rows make one batch, their order is of no account and stays as it is.
+        whole = self.batch == rows
+        self._order = np.require(data.training, None, ["C", "W"]) if whole else data.training.copy()
+        self._given_order = order
         self._whole_rule = self._choose_whole_rule()
         self._position, self._loss_sum = 0, 0.0
         self._best: tuple[Array, Array] | None = None
@@ -240,7 +243,8 @@ class Course:
         theta = network.theta.nbytes + network.statistics.nbytes
         copies = sum(array.nbytes for array in kept) + (theta if len(self.data.held_out) else 0)
         engines = self._stepper.memory + self._predictor.memory
-        return theta + copies + self._order.nbytes + engines
+        order = 0 if self._order is self.data.training else self._order.nbytes
+        return theta + copies + order + engines
 
     @property
     def state(self) -> Array:

@@ -23,6 +23,7 @@ from downslope.table import (
     Array,
     Table,
     as_features,
+    blocks,
     read_target,
 )
 from downslope.task import TASKS, infer_task
@@ -316,10 +317,13 @@ def _labels(values: Array, classes: Array, title: str) -> npt.NDArray[np.int64]:
     """Give each value's place among the sorted classes."""
     if values.ndim != 1:
         raise TableError(f"target {title!r} takes one column of classes; got {values.shape[1]}")
-    same_kind = (values.dtype.kind == "U") == (classes.dtype.kind == "U")
-    places = np.searchsorted(classes, values) if same_kind else np.zeros(len(values), np.int64)
-    places = np.minimum(places, len(classes) - 1).astype(np.int64)
-    unknown = np.flatnonzero(classes[places] != values) if same_kind else np.arange(len(values))
+    places = np.zeros(len(values), np.int64)
+    differs = np.ones(len(values), np.bool_)
+    if (values.dtype.kind == "U") == (classes.dtype.kind == "U"):
+        for rows in blocks(values.shape):
+            found = np.minimum(np.searchsorted(classes, values[rows]), len(classes) - 1)
+            places[rows], differs[rows] = found, classes[found] != values[rows]
+    unknown = np.flatnonzero(differs)
     if unknown.size:
         first = unknown[0]
         raise TableError(
