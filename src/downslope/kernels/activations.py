@@ -25,7 +25,7 @@ from downslope.kernels.elementary import (
     tanh,
     unordered,
 )
-from downslope.kernels.jit import exact, inner
+from downslope.kernels.jit import apart, exact, inner
 from downslope.kernels.views import borrowed, piece
 
 IDENTITY = code("activation", "identity")
@@ -247,7 +247,7 @@ def prelu_product(slope, z, d):
             derivative[j] *= leaky_relu_slope(row[j], slope[j])
 
 
-@inner
+@apart
 def slope_gradient(z, d, out):
     """Add PReLU's gradient: out_j += sum_n dL/dy_nj z_nj where z_nj < 0.
 
@@ -348,7 +348,7 @@ def apply_slope(activation, parameter, z, y, d):
             d[i] *= mish_slope(z[i])
 
 
-@inner
+@apart
 def activate(activation, parameter, slope, z, y):
     """y = phi(z).
 
@@ -377,7 +377,7 @@ def activate(activation, parameter, slope, z, y):
         softmax(y)
 
 
-@inner
+@apart
 def backpropagate(activation, parameter, slope, z, y, d):
     """dL/dz = dL/dy phi'(z), in place.
 

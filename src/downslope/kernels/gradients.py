@@ -12,11 +12,11 @@ from downslope.kernels.elementary import add, fused
 from downslope.kernels.jit import exact, inner, merged
 from downslope.kernels.plan import BIAS, GAMMA, PROJECTION, SLOPE, WEIGHT
 from downslope.kernels.product import tile_product, weight_gradient
-from downslope.kernels.rules import gd, update
+from downslope.kernels.rules import gd, update_block
 from downslope.kernels.views import piece
 
 
-@inner
+@merged
 def piece_gradient(part, layer, frame, source, x, workspace, rows, out, out_at, scratch,
                    accumulate):  # fmt: skip
     """Gradient of one piece of theta over a micro-batch of `rows` rows.
@@ -159,7 +159,7 @@ def move_part(job, block, begin, end, gradient, rule, coefficients, decay):
     """Move the part begin:end of a block of theta by the rule; gradient (end - begin,) is its."""
     if decay != 1.0:
         decay_weights(job, block, begin, end, decay)
-    update(rule, job.theta[begin:end], gradient, job.state, begin, coefficients)
+    update_block(rule, job.theta[begin:end], gradient, job.state, begin, coefficients)
 
 
 @exact

@@ -71,6 +71,17 @@ class _LinkedOnly(JITCodeLibrary):  # type: ignore[misc]
         return _NoEnvironments
 
 
+class _LinkedApart(_LinkedOnly):
+    """The code of such a kernel, kept out of its callers' bodies."""
+
+    def add_llvm_module(self, ll_module: Any) -> None:
+        """Take the kernel's code in, marked as not to be merged."""
+        for function in ll_module.functions:
+            if not function.is_declaration:
+                function.add_function_attribute("noinline")
+        super().add_llvm_module(ll_module)
+
+
 class _NoEnvironments:
     @staticmethod
     def set_env(name: str, environment: Any) -> None:
@@ -82,6 +93,7 @@ class _LinkOnly(compiler_machinery.FunctionPass):  # type: ignore[misc]
     """Put the code of this function into a library that is linked only."""
 
     _name = "downslope_link_only"
+    _library = _LinkedOnly
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,19 +101,35 @@ class _LinkOnly(compiler_machinery.FunctionPass):  # type: ignore[misc]
     def run_pass(self, state: Any) -> bool:
         """Choose the library before the code is made."""
         codegen = state.targetctx.codegen()
-        state.library = _LinkedOnly(codegen, state.func_id.func_qualname)
+        state.library = self._library(codegen, state.func_id.func_qualname)
         return False
+
+
+@compiler_machinery.register_pass(mutates_CFG=False, analysis_only=False)
+class _LinkApart(_LinkOnly):
+    """Put the code of this function into a library that is linked and stays apart."""
+
+    _name = "downslope_link_apart"
+    _library = _LinkedApart
 
 
 class _InnerCompiler(compiler.CompilerBase):  # type: ignore[misc]
     """Numba's compiler with that one pass more."""
 
+    _pass = _LinkOnly
+
     def define_pipelines(self) -> list[Any]:
         """Give the passes."""
         passes = compiler.DefaultPassBuilder.define_nopython_pipeline(self.state)
-        passes.add_pass_after(_LinkOnly, compiler.NoPythonSupportedFeatureValidation)
+        passes.add_pass_after(self._pass, compiler.NoPythonSupportedFeatureValidation)
         passes.finalize()
         return [passes]
+
+
+class _ApartCompiler(_InnerCompiler):
+    """The same for kernels that stay apart."""
+
+    _pass = _LinkApart
 
 
 _INNER = {
@@ -109,6 +137,7 @@ _INNER = {
     "no_cfunc_wrapper": True,
     "cache": False,
     "pipeline_class": _InnerCompiler,
+    "forceinline": False,  # said here, or it would be taken over from the calling kernel
 }
 
 
@@ -123,6 +152,15 @@ def kernel(function: Function) -> Function:
 def inner(function: Function) -> Function:
     """Compile a kernel that only kernels call: into their code, without any of its own."""
     return cast(Function, numba.njit(**{**_OPTIONS, **_INNER})(function))
+
+
+def apart(function: Function) -> Function:
+    """Compile an inner kernel that stays one: not copied into every place that calls it.
+
+    For large ones: LLVM's time grows faster than the function it works on.
+    """
+    options = {**_OPTIONS, **_INNER, "pipeline_class": _ApartCompiler}
+    return cast(Function, numba.njit(**options)(function))
 
 
 def merged(function: Function) -> Function:

@@ -465,34 +465,37 @@ def steps(job, chunk, thread, threads):
         loss, place = 0.0, gauges.place_of(chunk.record, k)
         if place >= 0:
             gauges.begin_record(job, thread)
-        for row in range(0, count, frame.rows):
-            rows = min(frame.rows, count - row)
-            source, x = job.reading, job.plan[0].x
-            if chunk.in_order:
-                source, x = job.features, chunk.order[begin + row] * inputs
-            losses_and_dz(job, chunk, source, x, begin + row, row, rows, scale, chunk.step + k,
-                          place, thread, threads)  # fmt: skip
-            wait(job.barrier, threads)
-            if place >= 0:
-                record_rows(job, chunk, place, row, rows, count, thread, threads)
-            for b in range((rows + frame.block - 1) // frame.block):
-                loss += job.sums[0, b]
-            if not math.isfinite(loss):
-                chunk.losses[k] = loss
-                return k
-            task = (BEGIN if row == 0 else ADD) + (FINISH if row + rows >= count else 0)
-            task += MOVE if at_once else 0
-            share_theta(job, chunk, k, source, x, rows, task, 1.0, scale, place, thread, threads)
-            wait(job.barrier, threads)
-        if not at_once:
-            norm = gradient_norm(job) if watched else 0.0
-            if thread == 0 and chunk.norms.shape[0] > 0:
-                chunk.norms[k] = norm
-            if chunk.rule >= 0:
-                factor = clip_norm / norm if 0 < clip_norm < norm else 1.0
-                share_theta(job, chunk, k, job.reading, np.int64(0), np.int64(0), MOVE + 0, factor,
-                            scale, place, thread, threads)  # fmt: skip
+        row, source, x, rows = np.int64(0), job.reading, job.plan[0].x, np.int64(0)
+        task, factor, going = BEGIN + 0, 1.0, True
+        while going:
+            if row < count:
+                rows = min(frame.rows, count - row)
+                if chunk.in_order:
+                    source, x = job.features, chunk.order[begin + row] * inputs
+                losses_and_dz(job, chunk, source, x, begin + row, row, rows, scale,
+                              chunk.step + k, place, thread, threads)  # fmt: skip
                 wait(job.barrier, threads)
+                if place >= 0:
+                    record_rows(job, chunk, place, row, rows, count, thread, threads)
+                for b in range((rows + frame.block - 1) // frame.block):
+                    loss += job.sums[0, b]
+                if not math.isfinite(loss):
+                    chunk.losses[k] = loss
+                    return k
+                task = (BEGIN if row == 0 else ADD) + (FINISH if row + rows >= count else 0)
+                task += MOVE if at_once else 0
+            else:
+                norm = gradient_norm(job) if watched else 0.0
+                if thread == 0 and chunk.norms.shape[0] > 0:
+                    chunk.norms[k] = norm
+                if chunk.rule < 0:
+                    break
+                task, factor = MOVE + 0, clip_norm / norm if 0 < clip_norm < norm else 1.0
+            share_theta(job, chunk, k, source, x, rows, task, factor, scale, place, thread,
+                        threads)  # fmt: skip
+            wait(job.barrier, threads)
+            going = row + rows < count or (row < count and not at_once)
+            row += rows
         if place >= 0 and thread == 0:
             gauges.merge_pieces(job, chunk.record, place, chunk.rule >= 0, threads)
         if thread == 0:

@@ -12,7 +12,7 @@ import math
 from downslope.catalogue import code
 from downslope.kernels.activations import IDENTITY, SIGMOID, SOFTMAX, shift, sigmoid
 from downslope.kernels.elementary import clamp, copy, each_exp, exp, like, log, log1p
-from downslope.kernels.jit import exact, inner, kernel
+from downslope.kernels.jit import apart, exact, inner, kernel
 from downslope.kernels.views import borrowed, piece
 
 CROSS_ENTROPY = code("loss", "cross_entropy")
@@ -188,7 +188,7 @@ def scale_all(d, factor):
         d[i] *= like(d[i], factor)
 
 
-@inner
+@apart
 def loss_and_derivative(loss, parameter, y, target, weight, scale, d):
     """L from the outputs y, and dL/dy: the form for any output activation.
 
@@ -275,7 +275,7 @@ def sigmoid_binary_cross_entropy(z, y, target, weight, scale, d):
     return total
 
 
-@inner
+@apart
 def fused_loss(loss, parameter, activation, z, y, target, weight, scale, d):
     """L and dL/dz from the pre-activations z, for the pairs that are `fused`.
 

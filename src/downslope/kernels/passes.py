@@ -16,7 +16,7 @@ import numpy as np
 from downslope.kernels import dropout, normalize
 from downslope.kernels.activations import activate, backpropagate, slope_gradient
 from downslope.kernels.elementary import add, copy
-from downslope.kernels.jit import inner
+from downslope.kernels.jit import inner, merged
 from downslope.kernels.losses import fused_loss, loss_and_derivative
 from downslope.kernels.plan import (
     BATCH_NORMALIZATION,
@@ -31,13 +31,13 @@ FAR = 512
 """Bytes of a row from which it pays to fetch rows ahead: the processor guesses short ones."""
 
 
-@inner
+@merged
 def rows_of(workspace, at, first, last, width):
     """View rows first:last of a (rows, width) matrix in the workspace."""
     return matrix(workspace, at + first * width, last - first, width)
 
 
-@inner
+@merged
 def slopes_of(layer, theta):
     """View PReLU's slopes; of length 0 where the layer learns none."""
     if layer.slope < 0:
@@ -45,7 +45,7 @@ def slopes_of(layer, theta):
     return theta[layer.slope : layer.slope + layer.units]
 
 
-@inner
+@merged
 def gather(features, order, begin, first, last, inputs, low, high, workspace, x):
     """Fetch columns low:high of the batch's rows order[begin + first : begin + last], flat."""
     width = high - low
@@ -57,7 +57,7 @@ def gather(features, order, begin, first, last, inputs, low, high, workspace, x)
                       width)  # fmt: skip
 
 
-@inner
+@merged
 def gather_targets(frame, outputs, labels, targets, weights, order, begin, first, last, workspace):
     """Fetch the rows' targets, dense and smoothed, and their weights.
 
@@ -90,7 +90,7 @@ def gather_targets(frame, outputs, labels, targets, weights, order, begin, first
             workspace[frame.weight + r] = weights[order[begin + r]]
 
 
-@inner
+@merged
 def affine_part(layer, theta, source, x, workspace, first, last, scratch):
     """u = x W + b for rows first:last."""
     units = layer.units
@@ -99,7 +99,7 @@ def affine_part(layer, theta, source, x, workspace, first, last, scratch):
            np.int64(0), layer.inputs, scratch)  # fmt: skip
 
 
-@inner
+@merged
 def half_affine(layer, frame, side, theta, source, x, workspace, first, last, scratch):
     """The lower half of x times that of W, plus b, in u's place; the upper halves in a place apart.
 
@@ -115,14 +115,14 @@ def half_affine(layer, frame, side, theta, source, x, workspace, first, last, sc
            scratch)  # fmt: skip
 
 
-@inner
+@merged
 def join_halves(layer, frame, workspace, first, last):
     """u += the product of the upper halves."""
     begin, count = first * layer.units, (last - first) * layer.units
     add(piece(workspace, layer.affine + begin, count), piece(workspace, frame.half + begin, count))
 
 
-@inner
+@merged
 def normalize_row_by_row(layer, statistics, workspace, first, last, training):
     """Normalize u, unless that needs the whole batch first."""
     units = layer.units
@@ -134,7 +134,7 @@ def normalize_row_by_row(layer, statistics, workspace, first, last, training):
         normalize.normalize_by_running(u, statistics, layer.statistics)
 
 
-@inner
+@merged
 def output(layer, number, theta, source, x, workspace, first, last, row, seed, step, scratch,
            training):  # fmt: skip
     """y = phi(z), dropped out when training, plus the shortcut."""
@@ -169,7 +169,7 @@ def project(layer, theta, source, x, workspace, first, last, scratch):
     add(piece(workspace, layer.y + begin, count), piece(workspace, layer.dy + begin, count))
 
 
-@inner
+@merged
 def loss_and_dz(layer, frame, theta, workspace, first, last, scale, sums):
     """Loss summed over the rows, and dL/dz of the output layer, both with the rows' weights."""
     units = layer.units
@@ -192,7 +192,7 @@ def loss_and_dz(layer, frame, theta, workspace, first, last, scale, sums):
     return loss
 
 
-@inner
+@merged
 def hidden_dy(layer, above, theta, workspace, first, last, begin, end, scratch):
     """Columns begin:end of a hidden layer's dL/dy = dL/du W^T, from dL/du of the layer above."""
     input_gradient(workspace, above.dz + first * above.units, theta, above.weight, workspace,
@@ -200,7 +200,7 @@ def hidden_dy(layer, above, theta, workspace, first, last, begin, end, scratch):
                    begin, end, scratch, False)  # fmt: skip
 
 
-@inner
+@merged
 def add_shortcut_dy(layer, above, theta, workspace, first, last, scratch):
     """dL/dy of a hidden layer += the share that came through the shortcut of the layer above."""
     rows, units = last - first, layer.units
@@ -214,7 +214,7 @@ def add_shortcut_dy(layer, above, theta, workspace, first, last, scratch):
                        True)  # fmt: skip
 
 
-@inner
+@merged
 def hidden_dz(layer, number, theta, workspace, first, last, row, seed, step, sums):
     """dL/dz of a hidden layer from its dL/dy, with the sums for gamma, beta and the slopes.
 
@@ -244,7 +244,7 @@ def hidden_dz(layer, number, theta, workspace, first, last, row, seed, step, sum
         normalize.affine_sums(v, dz, gamma_sum, beta_sum)
 
 
-@inner
+@merged
 def hidden_du(layer, theta, workspace, first, last):
     """dL/du from dL/dz; with batch normalization that needs the sums of all blocks first."""
     if layer.normalization == LAYER_NORMALIZATION:

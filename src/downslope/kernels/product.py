@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from downslope.kernels import tiles
-from downslope.kernels.jit import inner
+from downslope.kernels.jit import apart, inner, merged
 from downslope.kernels.tiles import TILE_ROWS, VECTOR_BYTES
 
 CACHED_BYTES = 1 << 20
@@ -81,7 +81,7 @@ def _panel(a, a_at, a_row, a_col, b, b_at, b_row, c, c_at, c_row,
 _pack_whole, _pack_edge = tiles.packing(False), tiles.packing(True)
 
 
-@inner
+@apart
 def tile_product(a, a_at, a_row, a_col, b, b_at, b_row, c, c_at, c_row,
                  start, start_at, start_row, start_width, rows, depth, columns,
                  scratch):  # fmt: skip
@@ -92,33 +92,38 @@ def tile_product(a, a_at, a_row, a_col, b, b_at, b_row, c, c_at, c_row,
     """
     wide = 2 * VECTOR_BYTES // c.itemsize
     packs = rows >= PACKED_ROWS and depth * b_row * c.itemsize > CACHED_BYTES
+    height = min(PACKED_DEPTH, depth) if packs else depth
     for j in range(0, columns, wide):
-        width = min(wide, columns - j)
-        if not packs:
-            _panel(a, a_at, a_row, a_col, b, b_at + j, b_row, c, c_at + j, c_row,
-                   start, start_at + j, start_row, start_width, rows, depth, width)  # fmt: skip
-            continue
-        for k in range(0, depth, PACKED_DEPTH):
-            height = min(PACKED_DEPTH, depth - k)
-            if width == wide:
-                _pack_whole(b, b_at + k * b_row + j, b_row, scratch, np.int64(0), height, width)
-            else:
-                _pack_edge(b, b_at + k * b_row + j, b_row, scratch, np.int64(0), height, width)
-            if k == 0:
-                _panel(a, a_at, a_row, a_col, scratch, np.int64(0), wide, c, c_at + j, c_row,
-                       start, start_at + j, start_row, start_width, rows, height,
-                       width)  # fmt: skip
-            else:
-                _panel(a, a_at + k * a_col, a_row, a_col, scratch, np.int64(0), wide,
-                       c, c_at + j, c_row, c, c_at + j, c_row, np.int64(1),
-                       rows, height, width)  # fmt: skip
+        width, k = min(wide, columns - j), np.int64(0)
+        before, before_at, before_row, before_width = start, start_at + j, start_row, start_width
+        while True:
+            panel, panel_at, panel_row, deep = b, b_at + j, b_row, min(height, depth - k)
+            if packs:
+                panel, panel_at, panel_row = scratch, np.int64(0), np.int64(wide)
+                pack(b, b_at + k * b_row + j, b_row, scratch, deep, width)
+            _panel(a, a_at + k * a_col, a_row, a_col, panel, panel_at, panel_row,
+                   c, c_at + j, c_row, before, before_at, before_row, before_width,
+                   rows, deep, width)  # fmt: skip
+            k += height
+            if k >= depth:
+                break
+            before, before_at, before_row, before_width = c, c_at + j, c_row, np.int64(1)
+
+
+@inner
+def pack(b, b_at, b_row, scratch, depth, width):
+    """Copy a panel of B, row after row, to where they follow each other."""
+    if width == 2 * VECTOR_BYTES // b.itemsize:
+        _pack_whole(b, b_at, b_row, scratch, np.int64(0), depth, width)
+    else:
+        _pack_edge(b, b_at, b_row, scratch, np.int64(0), depth, width)
 
 
 _transpose_whole, _transpose_edge = tiles.transposition(False), tiles.transposition(True)
 _eight_dots, _one_dot = tiles.dots(8), tiles.dots(1)
 
 
-@inner
+@apart
 def transposed_product(a, a_at, b, b_at, c, c_at, c_row, rows, depth, columns, scratch,
                        accumulate):  # fmt: skip
     """C = A B^T (added to C where `accumulate`), B^T packed panel by panel; B (columns, depth)."""
@@ -148,7 +153,7 @@ def transpose(source, source_at, source_row, rows, columns, target, target_at, t
                 _transpose_edge(source, begin, source_row, target, end, target_row, height, width)
 
 
-@inner
+@apart
 def dot_rows(d, d_at, theta, weight, dx, dx_at, dx_row, rows, first, last, units, accumulate):
     """Columns first:last of dx = d W^T, row by row, as dot products along the rows of W."""
     for r in range(rows):
@@ -162,7 +167,7 @@ def dot_rows(d, d_at, theta, weight, dx, dx_at, dx_row, rows, first, last, units
             i += 1
 
 
-@inner
+@merged
 def affine(x, x_at, theta, weight, bias, z, z_at, rows, inputs, units, first, last, scratch):
     """z = x W + b for some rows; x (rows, inputs), W (inputs, units); no b where bias < 0.
 
@@ -173,7 +178,7 @@ def affine(x, x_at, theta, weight, bias, z, z_at, rows, inputs, units, first, la
                  scratch)  # fmt: skip
 
 
-@inner
+@merged
 def input_gradient(d, d_at, theta, weight, dx, dx_at, rows, inputs, units, first, last, scratch,
                    accumulate):  # fmt: skip
     """Columns first:last of dx = d W^T (added to dx where `accumulate`) for some rows.
@@ -188,7 +193,7 @@ def input_gradient(d, d_at, theta, weight, dx, dx_at, rows, inputs, units, first
                            units, last - first, scratch, accumulate)  # fmt: skip
 
 
-@inner
+@merged
 def weight_gradient(x, x_at, d, d_at, gradient, gradient_at, rows, inputs, units,
                     first, last, scratch, accumulate):  # fmt: skip
     """dL/dW = x^T d for the rows first:last of W (added to gradient where `accumulate`).

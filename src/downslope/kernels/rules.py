@@ -32,8 +32,9 @@ from downslope.kernels.adam import (
     nadam_columns,
     radam_columns,
 )
-from downslope.kernels.jit import Doubles, inner, kernel
+from downslope.kernels.jit import Doubles, inner, kernel, merged
 from downslope.kernels.muon import muon_columns
+from downslope.kernels.views import borrowed
 
 
 def _rate_only(options: Options, rates: Doubles, t: Doubles) -> Columns:
@@ -214,6 +215,12 @@ _COLUMNS: Final[Mapping[str, Callable[[Options, Doubles, Doubles], Columns]]] = 
 
 @kernel
 def update(rule, theta, gradient, state, start, row):
+    """Move theta as `update_block` does, called from Python."""
+    update_block(rule, borrowed(theta), borrowed(gradient), borrowed(state), start, borrowed(row))
+
+
+@merged
+def update_block(rule, theta, gradient, state, start, row):
     """Move one block of theta, in place, by the rule of that code.
 
     theta, gradient: (block,); state: (moments, all of theta), the block's from `start` on, zeros
