@@ -16,6 +16,8 @@ from downslope.account import Account
 from downslope.catalogue import Entry
 from downslope.course import Epoch
 from downslope.flow import by_layer, lately, recorded, seen_in_flow
+from downslope.kernels.jit import is_cached
+from downslope.kernels.loop import descend
 from downslope.run import Run
 
 SHOWN_LAYERS, BLOCKS = 8, 8
@@ -52,6 +54,12 @@ def epoch_line(epoch: Epoch, task: str) -> str:
     parts.append(f"{epoch.rows_per_second:>11,.0f} rows/s")
     parts.append(f"left {duration(epoch.seconds_left)}")
     return "  ".join(parts)
+
+
+def announce_compilation() -> None:
+    """Say that the kernels will be compiled first, unless they lie compiled on disk."""
+    if not is_cached(descend):
+        print("compiling the kernels, once on this machine: some 30 seconds ...", flush=True)
 
 
 class EpochLines:

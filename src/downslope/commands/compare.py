@@ -65,11 +65,9 @@ def compare(
     from downslope.comparison_page import save
     from downslope.comparison_terminal import ProgressBar, print_comparison
     from downslope.contest import compare as run
-    from downslope.kernels.jit import is_cached
-    from downslope.kernels.loop import descend as loop
+    from downslope.terminal import announce_compilation
 
-    if not is_cached(loop):
-        print("compiling the kernels, once on this machine: some 20 seconds ...", flush=True)
+    announce_compilation()
     with ProgressBar() as bar:
         found = run(
             chosen, read, vary=varied, seeds=seeds, metric=metric, budget=budget, workers=workers,

@@ -66,13 +66,15 @@ def fit(
     from downslope import report
     from downslope.account import TRACE
     from downslope.descent import descend
-    from downslope.kernels.jit import is_cached
-    from downslope.kernels.loop import descend as loop
     from downslope.task import infer_task
-    from downslope.terminal import EpochLines, print_layers, print_summary
+    from downslope.terminal import (
+        EpochLines,
+        announce_compilation,
+        print_layers,
+        print_summary,
+    )
 
-    if not is_cached(loop):
-        print("compiling the kernels, once on this machine: some 20 seconds ...", flush=True)
+    announce_compilation()
     lines = EpochLines(infer_task(read.target, chosen.network.task), chosen.descent.epochs)
     failure: NonFiniteError | None = None
     try:
