@@ -2,8 +2,10 @@
 
 Every thread runs `descend` with its own number. In a step the threads first share out the rows:
 forward pass, loss, backward pass, down to dL/du of every layer. They meet. Then they share out
-theta: gradient, clipping, rule. They meet again. What each computes does not hang on how many they
-are, so the bits do not either.
+theta: gradient, clipping, rule. They meet again. Where a batch has few rows against a layer's W,
+its products are shared out by halves of W instead, each half always to the same threads, who also
+move it: so it stays in their cores' caches. What each computes does not hang on how many they are,
+so the bits do not either.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What the threads of one descent meet at: a barrier in shared memory.
 
 The threads of a descent run the same kernel side by side, each on its share of rows or of theta,
-and wait for one another twice a step. A spinning barrier costs some 0.2 microseconds, the one of a
-thread pool 3 to 70, so that two threads pay from steps of ten microseconds on.
+and wait for one another twice a step or oftener. A spinning barrier costs some 0.2 microseconds,
+the one of a thread pool 3 to 70, so that two threads pay from steps of ten microseconds on.
 """
 
 from __future__ import annotations
