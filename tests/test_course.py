@@ -170,8 +170,8 @@ def test_memory_is_that_of_the_arrays_a_run_makes() -> None:
 
 def test_a_full_batch_takes_no_order_of_its_own() -> None:
     full, mini = course(settings(batch="full")), course(settings())
-    assert full._order is full.data.training
-    assert mini._order is not mini.data.training
+    assert full.batches.order is full.data.training
+    assert mini.batches.order is not mini.data.training
     kept = full.data.training.copy()
     usual = done(settings(batch="full"))
     compiled = signatures(loop.descend)
@@ -192,7 +192,7 @@ def test_every_row_is_seen_once_an_epoch() -> None:
         Network([]), (np.zeros((23, 1)), rows[:, None]), task="regression",
     )  # fmt: skip
     orders = []
-    moved.run((lambda epoch: orders.append(moved._order.copy()),))
+    moved.run((lambda epoch: orders.append(moved.batches.order.copy()),))
     assert all(sorted(order) == list(range(23)) for order in orders)
     assert not np.array_equal(orders[0], orders[1])
     np.testing.assert_allclose(moved.history.losses, np.mean(rows**2 / 2), rtol=1e-12)
@@ -407,14 +407,14 @@ def test_rows_read_in_place_are_rows_gathered() -> None:
     features, labels = blobs(103)
     descent = settings(shuffle=False, rule="adam")
     in_place = done(descent, data=(features, labels))
-    assert in_place._in_order()
+    assert in_place.batches.in_order
     spread = np.zeros((206, 4)), np.zeros(206, np.int64)
     spread[0][::2], spread[1][::2] = features, labels
     gathered = course(descent, data=spread)
     apart = Data(gathered.data.features, gathered.data.targets, np.arange(0, 206, 2), np.arange(0))
     gathered = Course(gathered.network, apart, descent, 1)
     gathered.run()
-    assert not gathered._in_order()
+    assert not gathered.batches.in_order
     same(in_place, gathered)
 
 
@@ -580,7 +580,7 @@ def test_rows_come_in_the_order_given_and_a_watcher_moves_the_rate() -> None:
     features, target = blobs(60)
     orders = np.random.default_rng(4).permuted(np.tile(np.arange(60), (3, 1)), axis=1)
     given = course(settings(batch=10, dtype="float64"), data=(features, target))
-    given._given_order = lambda epoch: orders[epoch]
+    given.batches._given = lambda epoch: orders[epoch]
 
     def halve(epoch: Epoch) -> None:
         given.rate /= 2

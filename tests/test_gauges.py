@@ -88,7 +88,7 @@ def layers_of(
 ) -> tuple[float, list[naive.NaiveLayer]]:
     """Compute a step naively, in float64; step from 0."""
     features, target = rows(task)
-    part = batch_of(step, running.batch, len(features))
+    part = batch_of(step, running.batches.size, len(features))
     if task == "multiclass":
         target = np.eye(3)[target]
     shares = np.ones(len(features)) if weights is None else weights

@@ -11,6 +11,7 @@ from polars.testing import assert_frame_equal
 from downslope import Descent, Network, Recipe, Run, descend
 from downslope.course import Course
 from downslope.errors import InvalidTypeError, InvalidValueError, NonFiniteError
+from downslope.stretch import Stretch
 
 
 def run(record: Any = "all", network: Network | None = None, **changes: Any) -> Run:
@@ -55,15 +56,15 @@ def test_it_needs_no_record_and_leaves_the_network_alone() -> None:
 
 def test_it_begins_at_the_last_kept_theta(monkeypatch: pytest.MonkeyPatch) -> None:
     """States are kept by the clock: here after 16 steps, and none later."""
-    keep, steps = Course._snapshot, Course._steps
+    keep, steps = Stretch.keep, Course._steps
 
     def take(course: Course, count: int) -> None:
         steps(course, count)
         if course.history.steps == 16:
-            keep(course, 16)
+            keep(course._stretch, 16)
 
     monkeypatch.setattr(Course, "_steps", take)
-    monkeypatch.setattr(Course, "_snapshot", lambda self, count: count or keep(self, 0))
+    monkeypatch.setattr(Stretch, "keep", lambda self, count: count or keep(self, 0))
     done = run()
     assert done.kept.steps == 16
     begun: list[int] = []

@@ -11,6 +11,13 @@ import numpy.typing as npt
 
 from downslope import storage
 from downslope.errors import InvalidValueError, ModelFileError
+from downslope.kernels.gauges import Gauges
+from downslope.recording import Recorder
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+RECORD = "record."
+"""What the names of a checkpoint's records begin with."""
 
 FILE = "checkpoint.safetensors"
 FORMAT = "downslope checkpoint 1"
@@ -36,7 +43,7 @@ class Checkpoint:
         """The file."""
         return self.directory / FILE
 
-    def write(self, arrays: Mapping[str, npt.NDArray[Any]], progress: Mapping[str, Any]) -> None:
+    def write(self, arrays: Arrays, progress: Mapping[str, Any]) -> None:
         """Write the state, atomically: a run killed meanwhile leaves the state before."""
         description = {"format": FORMAT, "identity": self.identity, "progress": progress}
         storage.write_arrays(self.path, arrays, description)
@@ -64,3 +71,26 @@ class Checkpoint:
                 f"recipe and data, or choose another directory"
             )
         return arrays, description["progress"]
+
+
+def records(recorder: Recorder, room: Gauges, steps: int) -> dict[str, npt.NDArray[Any]]:
+    """Give the records after some steps, and what the next step is to be compared with."""
+    arrays = {RECORD + name: array for name, array in recorder.arrays().items() if array.size}
+    if recorder.recording.next_after(steps) == steps + 1:
+        arrays |= {"gradient_before": room.gradient, "move_before": room.move}
+    return arrays
+
+
+def take_up_records(
+    recorder: Recorder, room: Gauges, arrays: Arrays, progress: Mapping[str, Any]
+) -> None:
+    """Go on with the records of a checkpoint, unless nothing is recorded now."""
+    if recorder.recording.steps == "none":
+        return
+    recorder.restore(
+        {name.removeprefix(RECORD): each for name, each in arrays.items() if RECORD in name}
+    )
+    recorder.dead_units += [tuple(each) for each in progress.get("dead_units", [])]
+    recorder.curvature += progress.get("curvature", [])
+    if "gradient_before" in arrays:
+        room.gradient[:], room.move[:] = arrays["gradient_before"], arrays["move_before"]

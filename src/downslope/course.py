@@ -1,49 +1,39 @@
-"""The course of one descent over arrays: batching, schedule, validation, stopping, checkpoints."""
+"""The course of one descent over arrays: epochs, validation, stopping, checkpoints."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from downslope.batches import Batches, Order, Rows
 from downslope.catalogue import Choice, choose
-from downslope.checkpoint import Checkpoint
+from downslope.checkpoint import Checkpoint, records, take_up_records
 from downslope.curvature import measure
 from downslope.errors import NonFiniteError
 from downslope.history import LAST_STEPS, History, bound_reached, reason_to_stop
-from downslope.kernels import gauges, rules
 from downslope.kernels import plan as kinds
 from downslope.kernels.loop import Chunk
-from downslope.kernels.shuffle import shuffle
 from downslope.network import BuiltNetwork
-from downslope.nonfinite import first_non_finite
+from downslope.pace import Pace
 from downslope.recipe import Descent
 from downslope.recording import DEAD_EPOCHS, Recorder, Recording, limits, note_move
-from downslope.schedules import Span, plateau_rate, rates
+from downslope.schedules import Span
 from downslope.score import score
 from downslope.stepper import Predictor, Stepper, Targets
+from downslope.stretch import Failure, State, Stretch, is_finite
 from downslope.surface import RowSet
 from downslope.whole_rules import Muon, Own, WholeRule
 
 Array = npt.NDArray[Any]
-Rows = npt.NDArray[np.int64]
 
 CHUNK_SECONDS = 0.05
 """How long the compiled loop runs before Python looks at progress, time and Ctrl-C."""
-
-STRETCH = 20
-"""Steps before a failure that are recorded one and all."""
-
-RECORD = "record."
-"""What the names of a checkpoint's records begin with."""
-
-AHEAD = 4096
-"""Steps whose learning rates are computed at once."""
 
 SAVE_SECONDS = 1.0
 """How often a checkpoint is written, at most."""
@@ -90,27 +80,6 @@ class Data:
 
 
 @dataclass(frozen=True)
-class State:
-    """What a descent goes on from, after some steps.
-
-    Attributes
-    ----------
-    steps
-        How many.
-    theta : (parameters,)
-    statistics
-        Of batch normalization.
-    vectors : (moments, parameters)
-        The rule's.
-    """
-
-    steps: int
-    theta: Array
-    statistics: Array
-    vectors: Array
-
-
-@dataclass(frozen=True)
 class Epoch:
     """What is shown of an epoch when it ends.
 
@@ -134,17 +103,8 @@ class Epoch:
     seconds_left: float
 
 
-Order = Callable[[int], Rows]
-"""The training rows of an epoch, as they are to come."""
-
 Watcher = Callable[[Epoch], "bool | None"]
 """Called at each epoch's end; True ends the run."""
-
-
-def _is_finite(values: Array) -> bool:
-    """Say whether no value is NaN or infinite; a finite sum tells it sooner."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(values.sum()) or np.isfinite(values).all())
 
 
 UNRECORDED = Recording("none")
@@ -164,8 +124,7 @@ class Course:
     checkpoint
         None keeps nothing on disk.
     order
-        Gives the training rows of an epoch, 0 for the first, as they are to come: it is called
-        once an epoch. None shuffles them by the descent's seed, or takes them as they lie.
+        Gives the training rows of an epoch as they are to come (see `Batches`).
     recording
         Which steps are recorded.
 
@@ -190,34 +149,28 @@ class Course:
         self.history = History()
         self.reason = ""
         self.interrupted = False
-        rows = len(data.training)
-        self.batch = rows if descent.batch == "full" else min(descent.batch, rows)
-        self.steps_per_epoch = -(-rows // self.batch)
+        self.batches = Batches(data.training, descent, order)
+        self.steps_per_epoch = self.batches.steps
         self._rule: Choice | None = None if callable(descent.rule) else choose("rule", descent.rule)
-        self._schedule: Choice | Any = (
-            descent.schedule if callable(descent.schedule) else choose("schedule", descent.schedule)
+        batch = self.batches.size
+        self._pace = Pace(
+            descent, self._rule, Span(self.steps_per_epoch, batch, self._total_steps())
         )
-        self._span = Span(self.steps_per_epoch, self.batch, self._total_steps())
         self._stepper = Stepper(
-            network.parameters, data.features, data.targets, self.batch, self._rule, threads
+            network.parameters, data.features, data.targets, batch, self._rule, threads
         )
         self._predictor = Predictor(
             network.parameters, data.features[: len(data.held_out)], data.targets, threads
         )
         self._predictor.job = self._predictor.job._replace(features=self._stepper.job.features)
-        self.recorder = Recorder(recording, network.layout, rows, self.batch)
+        self.recorder = Recorder(recording, network.layout, self.batches.rows, batch)
         if recording.steps != "none":
             self._stepper.watch(limits(network))
-        # Where the rows make one batch, their order is of no account and stays as it is.
-        whole = self.batch == rows
-        self._order = np.require(data.training, None, ["C", "W"]) if whole else data.training.copy()
-        self._given_order = order
+        self._stretch = Stretch(network, self._stepper, self.batches, self.recorder)
         self._whole_rule = self._choose_whole_rule()
         self._position, self._loss_sum = 0, 0.0
         self._best: tuple[Array, Array] | None = None
         self._seconds_per_step, self._saved = 0.0, time.monotonic()
-        self._stretch_of: tuple[int, int, float] = (0, 0, math.nan)
-        self._snapshot(0)
 
     def _choose_whole_rule(self) -> WholeRule | None:
         """Give what moves theta from Python; None where the compiled loop does."""
@@ -239,12 +192,15 @@ class Course:
         Theta, gradient, state and workspaces, the order of the rows, and the copies of theta that
         it keeps: the last finite one and the best. Features and target are shared and left out.
         """
-        network, kept = self.network, (self.kept.theta, self.kept.statistics, self.kept.vectors)
-        theta = network.theta.nbytes + network.statistics.nbytes
-        copies = sum(array.nbytes for array in kept) + (theta if len(self.data.held_out) else 0)
+        theta = self.network.theta.nbytes + self.network.statistics.nbytes
+        copies = self._stretch.memory + (theta if len(self.data.held_out) else 0)
         engines = self._stepper.memory + self._predictor.memory
-        order = 0 if self._order is self.data.training else self._order.nbytes
-        return theta + copies + order + engines
+        return theta + copies + self.batches.memory + engines
+
+    @property
+    def kept(self) -> State:
+        """The last state that was kept."""
+        return self._stretch.kept
 
     @property
     def state(self) -> Array:
@@ -255,7 +211,7 @@ class Course:
         """Begin with the state that another descent's rule had after so many steps."""
         self.state[:] = state
         self.history.steps = steps
-        self._snapshot(self.history.steps)
+        self._stretch.keep(self.history.steps)
 
     def _total_steps(self) -> int | None:
         descent = self.descent
@@ -288,7 +244,7 @@ class Course:
 
     def _epoch(self) -> None:
         """Run one epoch from where it stands, chunk after chunk."""
-        self._shuffle()
+        self.batches.arrange(self.history.epochs)
         while self._position < self.steps_per_epoch and not self.reason:
             begun = time.perf_counter()
             if self.history.steps + 1 in self.recorder.recording.curvature:
@@ -309,17 +265,6 @@ class Course:
             self.history.seconds += time.perf_counter() - begun
             self.history.elapsed.append(self.history.seconds)
 
-    def _shuffle(self) -> None:
-        """Put the epoch's rows in their order: of no account where they make one batch."""
-        given = None if self._given_order is None else self._given_order(self.history.epochs)
-        if self.batch == len(self._order):
-            return
-        if given is not None:
-            self._order[:] = given
-        elif self.descent.shuffle:
-            self._order[:] = self.data.training
-            shuffle(self._order, self.descent.seed, self.history.epochs)
-
     def _chunk_steps(self) -> int:
         """Choose how many steps to run before Python looks around; the bits do not hang on it."""
         left = self.steps_per_epoch - self._position
@@ -338,12 +283,12 @@ class Course:
         descent, history = self.descent, self.history
         watches = descent.gradient_tolerance is not None
         first = history.steps
-        rate, coefficients, decays = self._ahead(steps)
+        rate, coefficients, decays = self._pace.ahead(self._base_rate(), first, steps)
         chunk = Chunk(
-            order=self._order,
-            in_order=int(self._in_order()),
-            first=self._position * self.batch,
-            batch=self.batch,
+            order=self.batches.order,
+            in_order=int(self.batches.in_order),
+            first=self._position * self.batches.size,
+            batch=self.batches.size,
             steps=steps,
             step=first,
             seed=descent.seed,
@@ -357,14 +302,14 @@ class Course:
             norms=np.empty(steps if watches or self._whole_rule is not None else 0),
             record=self.recorder.begin(first, steps),
         )
-        self._run_chunk(chunk, rate)
+        failure = self._stretch.run(chunk, rate)
+        if failure is not None:
+            self._leave(failure)
         if self._whole_rule is not None:
             self._move(self._whole_rule, float(rate[0]), chunk)
         if watches:
             history.gradient_norm = float(chunk.norms[-1])
-        counts = np.full(steps, float(self.batch))
-        if self._position + steps == self.steps_per_epoch:
-            counts[-1] = len(self._order) - (self.steps_per_epoch - 1) * self.batch
+        counts = self.batches.counts[self._position : self._position + steps]
         # One after another, so that the sum does not depend on how the steps were cut into chunks.
         sums = np.concatenate([[self._loss_sum], chunk.losses * counts])
         self._loss_sum = float(np.add.accumulate(sums)[-1])
@@ -374,51 +319,8 @@ class Course:
         history.steps += steps
         self._last_rate = float(rate[-1])
 
-    def _in_order(self) -> bool:
-        """Say whether the rows are read one after another where they lie."""
-        kept = not self.descent.shuffle and self._given_order is None
-        whole = kept or self.batch == len(self._order)
-        return whole and bool(self._order[-1] - self._order[0] == len(self._order) - 1)
-
-    def _ahead(self, steps: int) -> tuple[Array, Array, Array]:
-        """Give learning rates, the rule's coefficients and decays of the next steps.
-
-        They come from a stretch computed at once: of a small network a whole epoch takes less time
-        than they do. A schedule of one's own is not asked before its time.
-        """
-        first, base = self.history.steps, self._base_rate()
-        begin, end, before = self._stretch_of
-        if not (begin <= first and first + steps <= end and base == before):
-            count = steps
-            if isinstance(self._schedule, Choice):
-                count = max(steps, min(AHEAD, (self._total_steps() or first + AHEAD) - first))
-            rate = self._rates(base, count)
-            table = (
-                np.zeros((1, 1))
-                if self._rule is None
-                else rules.coefficients(self._rule, rate, first + 1)
-            )
-            self._stretch = rate, table, 1.0 - rate * self._weight_decay()
-            self._stretch_of = begin, _, _ = first, first + count, base
-        rate, table, decays = self._stretch
-        part = slice(first - begin, first - begin + steps)
-        return rate[part], table if self._rule is None else table[part], decays[part]
-
     def _base_rate(self) -> float:
-        """Give the learning rate from which the schedule starts, now."""
-        if isinstance(self._schedule, Choice) and self._schedule.name == "plateau":
-            return plateau_rate(self._schedule, self.rate, self.history.watched)
-        return self.rate
-
-    def _rates(self, base: float, steps: int) -> Array:
-        """Give the learning rates of the next steps."""
-        numbers = np.arange(self.history.steps, self.history.steps + steps)
-        return rates(self._schedule, base, self.descent.warmup, numbers, self._span)
-
-    def _weight_decay(self) -> float:
-        if self._rule is not None and self._rule.name == "adamw":
-            return float(self._rule.options["weight_decay"])
-        return self.descent.weight_decay
+        return self._pace.base(self.rate, self.history.watched)
 
     def _move(self, rule: WholeRule, rate: float, chunk: Chunk) -> None:
         """Move theta by a rule that wants the whole gradient."""
@@ -428,73 +330,17 @@ class Course:
             gradient *= theta.dtype.type(self.descent.clip_norm / norm)
         recorded = len(chunk.record.places) > 0
         before, seen = (theta.copy(), gradient.copy()) if recorded else (theta, gradient)
-        decay = 1 - rate * self._weight_decay()
+        decay = 1 - rate * self._pace.weight_decay
         for part in self.network.layout.parts:
             if decay != 1 and part.kind in (kinds.WEIGHT, kinds.PROJECTION):
                 theta[part.start : part.stop] *= theta.dtype.type(decay)
         rule.move(theta, gradient, rate, self.history.steps + 1)
         if recorded:
             note_move(chunk.record, self._stepper.job, self.network.layout, before, seen)
-        if not _is_finite(theta):
+        if not is_finite(theta):
             theta[:] = self.kept.theta
-            self._leave(self.history.steps + 1, "theta", chunk.losses[0])
-        self._snapshot(self.history.steps + 1)
-
-    def _snapshot(self, steps: int) -> None:
-        """Remember the state, `steps` having been done, from which a stretch is run again."""
-        begun = time.perf_counter()
-        theta, statistics = self.network.theta.copy(), self.network.statistics.copy()
-        self.kept = State(steps, theta, statistics, self._stepper.job.state.copy())
-        self._since: list[tuple[Chunk, Array]] = []
-        self._snapshot_cost = time.perf_counter() - begun
-        self._snapshot_taken = time.perf_counter()
-
-    def _run_chunk(self, chunk: Chunk, rate: Array) -> None:
-        """Run a chunk; if something is not finite, go back to the last finite theta and say so."""
-        order = chunk.order if chunk.in_order else chunk.order.copy()
-        done = self._stepper.run(chunk)
-        self.recorder.note(chunk.record, chunk.step, done, chunk.losses, rate)
-        self._since.append((chunk._replace(order=order), rate))
-        if done < chunk.steps or not _is_finite(self.network.theta):
-            self._fail(chunk.step + done, float(chunk.losses[min(done, chunk.steps - 1)]))
-        if time.perf_counter() - self._snapshot_taken > 50 * self._snapshot_cost:
-            self._snapshot(chunk.step + done)
-
-    def _fail(self, last: int, loss: float) -> None:
-        """Go back to the last finite theta, find where the first value not finite arose, say so.
-
-        last: how many steps may be good; theta itself may have overflown before any loss shows it.
-        """
-        while not self._run_to(last):
-            last -= 1
-        self._stepper.watch(limits(self.network))
-        stretch = Recording(range(max(last + 2 - STRETCH, 1), last + 2))
-        recorder = Recorder(stretch, self.network.layout, len(self._order), self.batch)
-        self._run_to(last + 1, recorder)
-        place = first_non_finite(self._stepper.job, loss)
-        if self.recorder.recording.steps == "default":
-            self.recorder.add(recorder)
-        self._run_to(last)
-        self._leave(last + 1, place, loss)
-
-    def _run_to(self, last: int, recorder: Recorder | None = None) -> bool:
-        """Run again from the snapshot to step `last`, bit for bit; say whether theta is finite."""
-        self._restore(self.kept)
-        for chunk, rate in self._since:
-            steps = min(chunk.steps, last - chunk.step)
-            if steps > 0:
-                record = recorder.begin(chunk.step, steps) if recorder else gauges.empty_record()
-                done = self._stepper.run(chunk._replace(steps=steps, record=record))
-                if recorder:
-                    recorder.note(record, chunk.step, done, chunk.losses, rate)
-        return _is_finite(self.network.theta)
-
-    def _restore(self, state: State) -> None:
-        """Put theta and all that moves with it back to an earlier state."""
-        self.network.theta[:], self.network.statistics[:] = state.theta, state.statistics
-        self._stepper.job.state[:] = state.vectors
-        for each in self._stepper.job.gauges[:2]:
-            each[:] = 0  # gradient and move of the step before are not known
+            self._leave(Failure(self.history.steps + 1, "theta", float(chunk.losses[0]), rate))
+        self._stretch.keep(self.history.steps + 1)
 
     def retrace(self, state: State, last: int, past: History) -> None:
         """Run from a state to step `last` as a run went before, its scores and losses being known.
@@ -509,31 +355,30 @@ class Course:
         )
         with self._stepper, self._predictor:
             self._stepper.warm_up()
-            self._restore(state)
-            self._snapshot(state.steps)
+            self._stretch.restore(state)
+            self._stretch.keep(state.steps)
             while self.history.steps < last:
-                self._shuffle()
+                self.batches.arrange(self.history.epochs)
                 self._steps(min(self._chunk_steps(), last - self.history.steps))
                 if self._position == self.steps_per_epoch:
                     epoch, self._position = self.history.epochs, 0
                     self.history.losses += past.losses[epoch : epoch + 1]
                     self.history.validation_losses += past.validation_losses[epoch : epoch + 1]
 
-    def _leave(self, step: int, place: str, loss: float) -> None:
-        """End the run for what is not finite; theta is the one before the step."""
-        rate = self._rates(self._base_rate(), 1)[0]
-        self.history.steps = step - 1
+    def _leave(self, failure: Failure) -> None:
+        """End the run for what is not finite."""
+        self.history.steps = failure.step - 1
         raise NonFiniteError(
-            f"the descent left the finite numbers in step {step} (epoch "
-            f"{1 + (step - 1) // self.steps_per_epoch}): first in {place} (loss {loss:g}). "
-            f"theta is kept as it was before that step; lower the learning rate (now {rate:g}), "
-            f"clip the gradient (clip_norm=1), or normalize"
+            f"the descent left the finite numbers in step {failure.step} (epoch "
+            f"{1 + (failure.step - 1) // self.steps_per_epoch}): first in {failure.place} (loss "
+            f"{failure.loss:g}). theta is kept as it was before that step; lower the learning rate "
+            f"(now {failure.rate:g}), clip the gradient (clip_norm=1), or normalize"
         )
 
     def _finish_epoch(self) -> None:
         """Write down the epoch's losses and score; keep theta if it is the best so far."""
         history, held_out = self.history, self.data.held_out
-        history.losses.append(self._loss_sum / len(self._order))
+        history.losses.append(self._loss_sum / self.batches.rows)
         history.learning_rates.append(self._last_rate)
         self._position, self._loss_sum = 0, 0.0
         if history.epochs in DEAD_EPOCHS:
@@ -583,7 +428,7 @@ class Course:
             if self.descent.epochs is None
             else seconds / done * (self.descent.epochs - done)
         )
-        epoch = Epoch(done, self.history, self.network, done * len(self._order) / seconds, left)
+        epoch = Epoch(done, self.history, self.network, done * self.batches.rows / seconds, left)
         answers = [watcher(epoch) for watcher in watchers]
         if any(answers) and not self.reason:
             self.reason = "callback: it asked to stop"
@@ -601,7 +446,7 @@ class Course:
         }
         if self._best is not None:
             arrays["best_theta"], arrays["best_statistics"] = self._best
-        arrays |= self._recorded()
+        arrays |= records(self.recorder, self._stepper.job.gauges, self.history.steps)
         progress = {
             "history": self.history.to_dict(),
             "position": self._position,
@@ -612,27 +457,6 @@ class Course:
         self.checkpoint.write(arrays, progress)
         self._saved = time.monotonic()
 
-    def _recorded(self) -> dict[str, Array]:
-        """Give the records for a checkpoint, and what the next step is to be compared with."""
-        recorder, room = self.recorder, self._stepper.job.gauges
-        arrays = {RECORD + name: array for name, array in recorder.arrays().items() if array.size}
-        if recorder.recording.next_after(self.history.steps) == self.history.steps + 1:
-            arrays |= {"gradient_before": room.gradient, "move_before": room.move}
-        return arrays
-
-    def _take_up_records(self, arrays: Mapping[str, Array], progress: Mapping[str, Any]) -> None:
-        """Go on with the records of a checkpoint, unless nothing is recorded now."""
-        recorder, room = self.recorder, self._stepper.job.gauges
-        if recorder.recording.steps == "none":
-            return
-        recorder.restore(
-            {name.removeprefix(RECORD): each for name, each in arrays.items() if RECORD in name}
-        )
-        recorder.dead_units += [tuple(each) for each in progress.get("dead_units", [])]
-        recorder.curvature += progress.get("curvature", [])
-        if "gradient_before" in arrays:
-            room.gradient[:], room.move[:] = arrays["gradient_before"], arrays["move_before"]
-
     def resume(self) -> bool:
         """Go on from the checkpoint; False where there is none yet."""
         found = self.checkpoint.read() if self.checkpoint is not None else None
@@ -642,7 +466,7 @@ class Course:
         self.network.theta[:] = arrays["theta"]
         self.network.statistics[:] = arrays["statistics"]
         self._stepper.job.state[:] = arrays["state"]
-        self._take_up_records(arrays, progress)
+        take_up_records(self.recorder, self._stepper.job.gauges, arrays, progress)
         if "best_theta" in arrays:
             self._best = (arrays["best_theta"], arrays["best_statistics"])
         self.history = History(**progress["history"])
@@ -652,5 +476,5 @@ class Course:
             self._last_rate = self.history.learning_rates[-1]
         if self._position == 0 and self.history.epochs:
             self.reason = reason_to_stop(self.descent, self.history) or ""
-        self._snapshot(self.history.steps)
+        self._stretch.keep(self.history.steps)
         return True

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 
-from downslope.course import Course, Data, State
+from downslope.course import Course, Data
 from downslope.errors import InvalidTypeError, InvalidValueError, NonFiniteError
 from downslope.history import History
 from downslope.network import BuiltNetwork
 from downslope.recipe import Recipe
 from downslope.recording import Recording
+from downslope.stretch import State
 from downslope.trace import Trace
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from downslope import table as tables
 from downslope.account import Account
 from downslope.chainrule import ChainRule, explain, explain_layer
-from downslope.course import Data, State
+from downslope.course import Data
 from downslope.curvature import Curvature, measure
 from downslope.errors import InvalidValueError
 from downslope.history import History
@@ -25,6 +25,7 @@ from downslope.recipe import Recipe
 from downslope.relief import around
 from downslope.replay import replay
 from downslope.snapshots import Snapshots
+from downslope.stretch import State
 from downslope.surface import RowSet
 from downslope.trace import Trace
 

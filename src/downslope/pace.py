@@ -1,0 +1,78 @@
+"""How far each of the next steps goes: learning rate, the rule's coefficients, decay of weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from downslope.catalogue import Choice, choose
+from downslope.kernels import rules
+from downslope.recipe import Descent
+from downslope.schedules import Span, plateau_rate, rates
+
+Array = npt.NDArray[Any]
+
+AHEAD = 4096
+"""Steps whose learning rates are computed at once."""
+
+
+class Pace:
+    """The pace of a descent, step by step.
+
+    Parameters
+    ----------
+    descent
+    rule
+        None for one of the caller's own.
+    span
+        How long the descent is.
+    """
+
+    def __init__(self, descent: Descent, rule: Choice | None, span: Span) -> None:
+        self._rule, self._span, self._warmup = rule, span, descent.warmup
+        self._schedule: Choice | Any = (
+            descent.schedule if callable(descent.schedule) else choose("schedule", descent.schedule)
+        )
+        named = rule is not None and rule.name == "adamw"
+        self.weight_decay = (
+            float(rule.options["weight_decay"]) if named and rule else descent.weight_decay
+        )
+        self._computed: tuple[int, int, float] = (0, 0, math.nan)
+
+    def base(self, rate: float, losses: Sequence[float]) -> float:
+        """Give what the schedule starts from now: `rate`, or what ``plateau`` has made of it."""
+        if isinstance(self._schedule, Choice) and self._schedule.name == "plateau":
+            return plateau_rate(self._schedule, rate, losses)
+        return rate
+
+    def rates(self, base: float, first: int, steps: int) -> Array:
+        """Give the learning rates (steps,) of some steps, `first` steps having been done."""
+        numbers = np.arange(first, first + steps)
+        return rates(self._schedule, base, self._warmup, numbers, self._span)
+
+    def ahead(self, base: float, first: int, steps: int) -> tuple[Array, Array, Array]:
+        """Give learning rates, the rule's coefficients and decays of some steps, by step.
+
+        They come from a stretch computed at once: of a small network a whole epoch takes less time
+        than they do. A schedule of one's own is not asked before its time.
+        """
+        begin, end, before = self._computed
+        if not (begin <= first and first + steps <= end and base == before):
+            count = steps
+            if isinstance(self._schedule, Choice):
+                count = max(steps, min(AHEAD, (self._span.total_steps or first + AHEAD) - first))
+            rate = self.rates(base, first, count)
+            table = (
+                np.zeros((1, 1))
+                if self._rule is None
+                else rules.coefficients(self._rule, rate, first + 1)
+            )
+            self._tables = rate, table, 1.0 - rate * self.weight_decay
+            self._computed = begin, _, _ = first, first + count, base
+        rate, table, decays = self._tables
+        part = slice(first - begin, first - begin + steps)
+        return rate[part], table if self._rule is None else table[part], decays[part]

@@ -1,0 +1,163 @@
+"""The steps since the last state that was kept: they can be run again, the same bits."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from downslope.batches import Batches
+from downslope.kernels import gauges
+from downslope.kernels.loop import Chunk
+from downslope.network import BuiltNetwork
+from downslope.nonfinite import first_non_finite
+from downslope.recording import Recorder, Recording, limits
+from downslope.stepper import Stepper
+
+Array = npt.NDArray[Any]
+
+RECORDED = 20
+"""Steps before a failure that are recorded one and all."""
+
+
+@dataclass(frozen=True)
+class State:
+    """What a descent goes on from, after some steps.
+
+    Attributes
+    ----------
+    steps
+        How many.
+    theta : (parameters,)
+    statistics
+        Of batch normalization.
+    vectors : (moments, parameters)
+        The rule's.
+    """
+
+    steps: int
+    theta: Array
+    statistics: Array
+    vectors: Array
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A step that left the finite numbers; theta is as it was before.
+
+    Attributes
+    ----------
+    step
+        Its number, from 1.
+    place
+        Where in it the first value that is not finite arose.
+    loss, rate
+        Its own.
+    """
+
+    step: int
+    place: str
+    loss: float
+    rate: float
+
+
+def is_finite(values: Array) -> bool:
+    """Say whether no value is NaN or infinite; a finite sum tells it sooner."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(values.sum()) or np.isfinite(values).all())
+
+
+class Stretch:
+    """The steps since the last kept state, as they are run and as they are run again.
+
+    Parameters
+    ----------
+    network
+    stepper
+    batches
+    recorder
+
+    Attributes
+    ----------
+    kept
+        The state that the stretch begins with.
+    """
+
+    def __init__(
+        self, network: BuiltNetwork, stepper: Stepper, batches: Batches, recorder: Recorder
+    ) -> None:
+        self._network, self._stepper, self._batches = network, stepper, batches
+        self._recorder = recorder
+        self.keep(0)
+
+    @property
+    def memory(self) -> int:
+        """Bytes of the state that is kept."""
+        kept = self.kept
+        return kept.theta.nbytes + kept.statistics.nbytes + kept.vectors.nbytes
+
+    def keep(self, steps: int) -> None:
+        """Remember the state, `steps` having been done: the stretch begins here."""
+        begun = time.perf_counter()
+        theta, statistics = self._network.theta.copy(), self._network.statistics.copy()
+        self.kept = State(steps, theta, statistics, self._stepper.job.state.copy())
+        self._since: list[tuple[Chunk, Array]] = []
+        self._taken = time.perf_counter()
+        self._cost = self._taken - begun
+
+    def run(self, chunk: Chunk, rates: Array) -> Failure | None:
+        """Run a chunk; where something is not finite, go back to the theta before and say so."""
+        order = chunk.order if chunk.in_order else chunk.order.copy()
+        done = self._stepper.run(chunk)
+        self._recorder.note(chunk.record, chunk.step, done, chunk.losses, rates)
+        self._since.append((chunk._replace(order=order), rates))
+        if done < chunk.steps or not is_finite(self._network.theta):
+            return self._fail(chunk.step + done, float(chunk.losses[min(done, chunk.steps - 1)]))
+        if time.perf_counter() - self._taken > 50 * self._cost:
+            self.keep(chunk.step + done)
+        return None
+
+    def _fail(self, last: int, loss: float) -> Failure:
+        """Go back to the last finite theta and find where the first value not finite arose.
+
+        last: how many steps may be good; theta itself may have overflown before any loss shows it.
+        """
+        while not self._run_to(last):
+            last -= 1
+        self._stepper.watch(limits(self._network))
+        stretch = Recording(range(max(last + 2 - RECORDED, 1), last + 2))
+        batches = self._batches
+        recorder = Recorder(stretch, self._network.layout, batches.rows, batches.size)
+        self._run_to(last + 1, recorder)
+        place = first_non_finite(self._stepper.job, loss)
+        if self._recorder.recording.steps == "default":
+            self._recorder.add(recorder)
+        self._run_to(last)
+        return Failure(last + 1, place, loss, self._rate(last))
+
+    def _rate(self, steps: int) -> float:
+        """Give the learning rate of the step after so many."""
+        chunk, rates = next(each for each in reversed(self._since) if each[0].step <= steps)
+        return float(rates[steps - chunk.step])
+
+    def _run_to(self, last: int, recorder: Recorder | None = None) -> bool:
+        """Run again from the kept state to step `last`; say whether theta is finite."""
+        self.restore(self.kept)
+        for chunk, rates in self._since:
+            steps = min(chunk.steps, last - chunk.step)
+            if steps > 0:
+                record = recorder.begin(chunk.step, steps) if recorder else gauges.empty_record()
+                done = self._stepper.run(chunk._replace(steps=steps, record=record))
+                if recorder:
+                    recorder.note(record, chunk.step, done, chunk.losses, rates)
+        return is_finite(self._network.theta)
+
+    def restore(self, state: State) -> None:
+        """Put theta and all that moves with it back to an earlier state."""
+        self._network.theta[:], self._network.statistics[:] = state.theta, state.statistics
+        self._stepper.job.state[:] = state.vectors
+        for each in self._stepper.job.gauges[:2]:
+            each[:] = 0  # gradient and move of the step before are not known
