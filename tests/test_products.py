@@ -8,15 +8,36 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from compiled import compiled
 from downslope.kernels import product
+from downslope.kernels.jit import kernel
 from downslope.kernels.product import CACHED_BYTES, PACKED_DEPTH, panel_floats
-
-affine = compiled(product.affine)
-input_gradient = compiled(product.input_gradient)
-weight_gradient = compiled(product.weight_gradient)
+from downslope.kernels.views import pointer
 
 Array = npt.NDArray[Any]
+
+
+@kernel
+def affine(x, x_at, theta, weight, bias, z, z_at, rows, inputs, units, first, last,  # type: ignore[no-untyped-def]
+           scratch):  # fmt: skip
+    product.affine(theta, weight, bias, pointer(x, x_at), pointer(z, z_at), rows, inputs, units,
+                   first, last, pointer(scratch, 0))  # fmt: skip
+
+
+@kernel
+def input_gradient(d, d_at, theta, weight, dx, dx_at, rows, inputs, units,  # type: ignore[no-untyped-def]
+                   first, last, scratch, accumulate):  # fmt: skip
+    product.input_gradient(pointer(d, d_at), pointer(theta, weight), pointer(dx, dx_at), rows,
+                           inputs, units, first, last, pointer(scratch, 0),
+                           accumulate)  # fmt: skip
+
+
+@kernel
+def weight_gradient(x, x_at, d, d_at, gradient, gradient_at, rows, inputs,  # type: ignore[no-untyped-def]
+                    units, first, last, scratch, accumulate):  # fmt: skip
+    product.weight_gradient(pointer(x, x_at), pointer(d, d_at), pointer(gradient, gradient_at),
+                            rows, inputs, units, first, last, pointer(scratch, 0),
+                            accumulate)  # fmt: skip
+
 
 DTYPES = [np.float32, np.float64]
 GUARD = 67

@@ -35,8 +35,8 @@ COUNTED = 1024
 """Entries of z, and of dL/dW, that a histogram of a layer counts, about: the share of a bin is then
 known to some hundredths, and counting costs a microsecond or two."""
 
-_LENT = {"theta", "statistics", "reading", "features", "labels", "targets", "weights"}
-"""Arrays of a job that belong to the network or the data, or are a view of another one."""
+_LENT = {"theta", "statistics", "features", "labels", "targets", "weights"}
+"""Arrays of a job that belong to the network or the data."""
 
 
 @dataclass(frozen=True)
@@ -335,7 +335,6 @@ def _job(
         state=np.empty((0, 0), dtype),
         statistics=parameters.statistics,
         workspace=workspace,
-        reading=_read_only(workspace),
         features=_read_only(features),
         labels=_read_only(targets.labels),
         targets=_read_only(targets.values),

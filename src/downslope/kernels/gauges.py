@@ -20,11 +20,12 @@ from downslope.catalogue import Choice
 from downslope.kernels import dropout
 from downslope.kernels.activations import SOFTMAX, backpropagate, sigmoid_slope
 from downslope.kernels.elementary import ordered
+from downslope.kernels.gradients import input_of
 from downslope.kernels.jit import Doubles, Floats, Integers, inner
 from downslope.kernels.losses import loss_and_derivative
-from downslope.kernels.passes import rows_of, slopes_of
+from downslope.kernels.passes import rows_of, slopes_of, weights_of
 from downslope.kernels.plan import PROJECTION_RESIDUAL, WEIGHT
-from downslope.kernels.views import borrowed, matrix, piece
+from downslope.kernels.views import elements, matrix, piece, pointer
 
 NOT, KEPT = -2, -1
 
@@ -161,26 +162,6 @@ def bin_edges(quantity: str) -> Doubles:
         return np.concatenate([[-np.inf], inside, [np.inf]])
     inside = np.ldexp(1.0, np.arange(LOWEST_POWER, LOWEST_POWER + BINS + 1))
     return np.concatenate([[0.0], inside, [np.inf]])
-
-
-@inner
-def borrowed_gauges(gauges):
-    """Give the gauges with borrowed arrays."""
-    return Gauges(
-        borrowed(gauges.gradient), borrowed(gauges.move), borrowed(gauges.before),
-        borrowed(gauges.room), borrowed(gauges.limits), borrowed(gauges.strides),
-        borrowed(gauges.rows), borrowed(gauges.terms), borrowed(gauges.alive),
-        borrowed(gauges.pieces), borrowed(gauges.norms), borrowed(gauges.counts),
-    )  # fmt: skip
-
-
-@inner
-def borrowed_record(record):
-    """Give the record with borrowed arrays."""
-    return Record(
-        borrowed(record.places), borrowed(record.rows), borrowed(record.moves),
-        borrowed(record.norms), borrowed(record.counts), borrowed(record.row_squares),
-    )  # fmt: skip
 
 
 @inner
@@ -357,9 +338,7 @@ def note_output_dy(job, b, first, last, scale, thread):
     for begin in range(first, last, height):
         end = min(begin + height, last)
         d = matrix(gauges.room, thread * gauges.room.shape[1], end - begin, units)
-        weight = workspace[0:0]
-        if frame.weight >= 0:
-            weight = workspace[frame.weight + begin : frame.weight + end]
+        weight = weights_of(frame, workspace, begin, end)
         loss_and_derivative(frame.loss, frame.loss_parameter,
                             rows_of(workspace, layer.y, begin, end, units),
                             rows_of(workspace, frame.target, begin, end, units),
@@ -417,7 +396,7 @@ def note_alive(job, layer, unit, first, last, thread):
 
 
 @inner
-def note_row_squares(job, layer, number, b, row_squares, reads, at, first, last):
+def note_row_squares(job, layer, number, b, row_squares, x, first, last):
     """Note the squared norm of what each row adds to the layer's gradient.
 
     Of W that is |x_n|^2 |dL/du_n|^2, of b |dL/du_n|^2, of P |x_n|^2 |dL/dy_n|^2: exact where rows
@@ -426,14 +405,14 @@ def note_row_squares(job, layer, number, b, row_squares, reads, at, first, last)
     gauges, units = job.gauges, layer.units
     x_total = d_total = total = norms = 0.0
     for r in range(first, last):
-        x = sum_of_squares(piece(reads, at + r * layer.inputs, layer.inputs))
+        own = sum_of_squares(elements(pointer(x, r * layer.inputs), layer.inputs))
         d = sum_of_squares(piece(job.workspace, layer.dz + r * units, units))
-        term = gauges.terms[number, r] + x * d
+        term = gauges.terms[number, r] + own * d
         if layer.bias >= 0:
             term += d
         if layer.residual == PROJECTION_RESIDUAL:
-            term += x * sum_of_squares(piece(job.workspace, layer.dy + r * units, units))
-        x_total += x
+            term += own * sum_of_squares(piece(job.workspace, layer.dy + r * units, units))
+        x_total += own
         d_total += d
         total += term
         norms += np.sqrt(term)
@@ -445,10 +424,10 @@ def note_row_squares(job, layer, number, b, row_squares, reads, at, first, last)
 
 
 @inner
-def note_rows(job, record, place, source, x, row, b, first, last, thread):
+def note_rows(job, record, place, x, row, b, first, last, thread):
     """Note all that lies in the workspace of a block of rows when its backward pass is done.
 
-    source, x: where the first layer's input is; row: the number of the workspace's first row.
+    x points to the first layer's input; row: the number of the workspace's first row.
     """
     gauges, workspace, unit = job.gauges, job.workspace, 0
     row_squares = piece(
@@ -457,10 +436,11 @@ def note_rows(job, record, place, source, x, row, b, first, last, thread):
     for number in range(job.plan.shape[0]):
         layer = job.plan[number]
         units, sums = layer.units, gauges.rows[b, number]
-        reads, at = (source, x) if number == 0 else (job.reading, layer.x)
+        reads = input_of(job, number, x)
         size = (last - first) * units
         if number == 0:
-            values = piece(reads, at + first * layer.inputs, (last - first) * layer.inputs)
+            at = first * layer.inputs
+            values = elements(pointer(x, at), (last - first) * layer.inputs)
             sums.x_mean, sums.x_spread = spread(values)
         sums.z_mean, sums.z_spread = spread(piece(workspace, layer.z + first * units, size))
         sums.y_mean, sums.y_spread = spread(piece(workspace, layer.y + first * units, size))
@@ -470,7 +450,7 @@ def note_rows(job, record, place, source, x, row, b, first, last, thread):
         stride = gauges.strides[number, 0]
         for r in range(first + (-(row + first)) % stride, last, stride):
             count_z(piece(workspace, layer.z + r * units, units), gauges.counts[thread, number, 0])
-        note_row_squares(job, layer, number, b, row_squares, reads, at, first, last)
+        note_row_squares(job, layer, number, b, row_squares, reads, first, last)
 
 
 @inner

@@ -9,29 +9,28 @@ from __future__ import annotations
 import numpy as np
 
 from downslope.kernels.elementary import add, fused
-from downslope.kernels.jit import exact, inner, merged
+from downslope.kernels.jit import exact, inner
 from downslope.kernels.plan import BIAS, GAMMA, PROJECTION, SLOPE, WEIGHT
 from downslope.kernels.product import tile_product, weight_gradient
 from downslope.kernels.rules import gd, update_block
-from downslope.kernels.views import piece
+from downslope.kernels.views import elements, piece, pointer
 
 
-@merged
-def piece_gradient(part, layer, frame, source, x, workspace, rows, out, out_at, scratch,
-                   accumulate):  # fmt: skip
+@inner
+def piece_gradient(job, part, layer, x, rows, out, scratch, accumulate):
     """Gradient of one piece of theta over a micro-batch of `rows` rows.
 
-    source, x: the array that holds the layer's input, and where.
+    x, out, scratch: pointers to the layer's input, to the gradient's place, to the thread's own.
     """
-    units = layer.units
+    units, frame, workspace = layer.units, job.frame[0], job.workspace
     if part.kind == WEIGHT or part.kind == PROJECTION:
         d = layer.dz if part.kind == WEIGHT else layer.dy
-        weight_gradient(source, x, workspace, d, out, out_at, rows, layer.inputs, units,
-                        part.first, part.last, scratch, accumulate)  # fmt: skip
+        weight_gradient(x, pointer(workspace, d), out, rows, layer.inputs, units, part.first,
+                        part.last, scratch, accumulate)  # fmt: skip
     elif part.kind == BIAS:
         # The sum over the rows: a row of ones times dL/du.
-        tile_product(workspace, frame.one, np.int64(0), np.int64(0), workspace, layer.dz, units,
-                     out, out_at, units, out, out_at, units, int(accumulate),
+        tile_product(pointer(workspace, frame.one), np.int64(0), np.int64(0),
+                     pointer(workspace, layer.dz), units, out, units, out, units, int(accumulate),
                      np.int64(1), rows, units, scratch)  # fmt: skip
     else:
         at = frame.sums + layer.sums
@@ -40,30 +39,26 @@ def piece_gradient(part, layer, frame, source, x, workspace, rows, out, out_at, 
         elif part.kind != GAMMA:
             at += units
         blocks = (rows + frame.block - 1) // frame.block
-        total = piece(out, out_at, units)
+        total = elements(out, units)
         if not accumulate:
             total[:] = 0
         for b in range(blocks):
             add(total, piece(workspace, at + b * frame.sums_size, units))
 
 
-@merged
-def block_gradient(job, block, out, out_at, source, x, rows, scratch, accumulate):
-    """Gradient of a block of theta over a micro-batch; out from out_at on.
+@inner
+def input_of(job, number, x):
+    """Point to a layer's input: x is the first one's, the others' lie in the workspace."""
+    return x if number == 0 else pointer(job.workspace, job.plan[number].x)
 
-    source, x: where the first layer's input is; the others' are in the workspace.
-    """
-    frame = job.frame[0]
+
+@inner
+def block_gradient(job, block, out, x, rows, scratch, accumulate):
+    """Gradient of a block of theta over a micro-batch, to `out`; x: the first layer's input."""
     for p in range(block.first, block.last):
         part = job.pieces[p]
-        layer = job.plan[part.layer]
-        at = out_at + part.start - block.start
-        if part.layer == 0:
-            piece_gradient(part, layer, frame, source, x, job.workspace, rows, out, at, scratch,
-                           accumulate)  # fmt: skip
-        else:
-            piece_gradient(part, layer, frame, job.reading, layer.x, job.workspace, rows, out, at,
-                           scratch, accumulate)  # fmt: skip
+        piece_gradient(job, part, job.plan[part.layer], input_of(job, part.layer, x), rows,
+                       pointer(out, part.start - block.start), scratch, accumulate)  # fmt: skip
 
 
 @inner
@@ -86,8 +81,8 @@ def penalize_weights(w, gradient, l1, l2):
     return absolute, squares
 
 
-@merged
-def penalize(job, block, out, out_at, l1, l2):
+@inner
+def penalize(job, block, out, l1, l2):
     """Add l1 sign(w) + l2 w to the gradient of weights; give l1 |w| + l2 w^2 / 2, summed."""
     theta = job.theta
     total = 0.0
@@ -96,9 +91,10 @@ def penalize(job, block, out, out_at, l1, l2):
         part = job.pieces[p]
         if part.kind != WEIGHT and part.kind != PROJECTION:
             continue
-        at, size = out_at + part.start - block.start, part.stop - part.start
+        size = part.stop - part.start
+        gradient = elements(pointer(out, part.start - block.start), size)
         absolute, squares = penalize_weights(
-            piece(theta, part.start, size), piece(out, at, size), strength1, strength2
+            piece(theta, part.start, size), gradient, strength1, strength2
         )
         total += l1 * absolute + l2 * squares / 2
     return total
@@ -135,66 +131,62 @@ def all_finite(values):
     return trace == zero
 
 
-@merged
-def decay_weights(job, block, begin, end, decay):
-    """Decoupled weight decay (Loshchilov and Hutter 2019): w = decay w, for weights only."""
-    factor = job.theta.dtype.type(decay)
-    for p in range(block.first, block.last):
-        part = job.pieces[p]
-        if part.kind == WEIGHT or part.kind == PROJECTION:
-            for k in range(max(part.start, begin), min(part.stop, end)):
-                job.theta[k] *= factor
+@inner
+def scale_values(values, factor):
+    """Multiply every entry by one factor."""
+    by = values.dtype.type(factor)
+    for k in range(values.shape[0]):
+        values[k] *= by
 
 
 @inner
-def scale_values(gradient, factor):
-    """Multiply every entry by one factor."""
-    by = gradient.dtype.type(factor)
-    for k in range(gradient.shape[0]):
-        gradient[k] *= by
+def decay_weights(job, block, begin, end, decay):
+    """Decoupled weight decay (Loshchilov and Hutter 2019): w = decay w, for weights only."""
+    for p in range(block.first, block.last):
+        part = job.pieces[p]
+        if part.kind == WEIGHT or part.kind == PROJECTION:
+            first, last = max(part.start, begin), min(part.stop, end)
+            scale_values(piece(job.theta, first, max(last - first, 0)), decay)
 
 
-@merged
+@inner
 def move_part(job, block, begin, end, gradient, rule, coefficients, decay):
     """Move the part begin:end of a block of theta by the rule; gradient (end - begin,) is its."""
     if decay != 1.0:
         decay_weights(job, block, begin, end, decay)
-    update_block(rule, job.theta[begin:end], gradient, job.state, begin, coefficients)
+    update_block(rule, piece(job.theta, begin, end - begin), gradient, job.state, begin,
+                 coefficients)  # fmt: skip
 
 
 @exact
-def move_by_one_row(theta, begin, x, x_at, count, d, d_at, units, rate):
-    """w = w - rate g for `count` rows of W, whose gradient g = x d is that of a single row."""
-    row = piece(d, d_at, units)
-    for i in range(count):
-        w, x_i = piece(theta, begin + i * units, units), x[x_at + i]
-        for j in range(units):
-            w[j] = fused(-rate, x_i * row[j], w[j])
+def move_by_one_row(w, x, row, rate):
+    """w = w - rate x row for one row of W, whose gradient x row is that of a single row."""
+    for j in range(row.shape[0]):
+        w[j] = fused(-rate, x * row[j], w[j])
 
 
-@merged
-def descend_by_one_row(job, block, out, out_at, source, x, scratch, row):
+@inner
+def descend_by_one_row(job, block, out, x, scratch, coefficients):
     """Move a block by gradient descent on a single row: its gradient need not be stored.
 
     To the same bits as `block_gradient` and the rule `gd`.
     """
-    rate = job.theta.dtype.type(row[0])
+    rate, one = job.theta.dtype.type(coefficients[0]), job.theta.dtype.type(1)
     for p in range(block.first, block.last):
         part = job.pieces[p]
         layer = job.plan[part.layer]
         units, start = layer.units, part.start
         if part.kind == BIAS:
-            move_by_one_row(job.theta, start, job.reading, job.frame[0].one, np.int64(1),
-                            job.workspace, layer.dz, units, rate)  # fmt: skip
+            move_by_one_row(piece(job.theta, start, units), one,
+                            piece(job.workspace, layer.dz, units), rate)  # fmt: skip
         elif part.kind == WEIGHT or part.kind == PROJECTION:
-            d, count = layer.dz if part.kind == WEIGHT else layer.dy, part.last - part.first
-            if part.layer == 0:
-                move_by_one_row(job.theta, start, source, x + part.first, count,
-                                job.workspace, d, units, rate)  # fmt: skip
-            else:
-                move_by_one_row(job.theta, start, job.reading, layer.x + part.first, count,
-                                job.workspace, d, units, rate)  # fmt: skip
+            d = layer.dz if part.kind == WEIGHT else layer.dy
+            row = piece(job.workspace, d, units)
+            some = elements(input_of(job, part.layer, x), layer.inputs)
+            for i in range(part.last - part.first):
+                move_by_one_row(piece(job.theta, start + i * units, units), some[part.first + i],
+                                row, rate)  # fmt: skip
         else:
-            piece_gradient(part, layer, job.frame[0], job.reading, layer.x, job.workspace,
-                           np.int64(1), out, out_at, scratch, False)  # fmt: skip
-            gd(job.theta[start : part.stop], out[out_at : out_at + part.stop - start], row)
+            piece_gradient(job, part, layer, x, np.int64(1), out, scratch, False)
+            size = part.stop - start
+            gd(piece(job.theta, start, size), elements(out, size), coefficients)

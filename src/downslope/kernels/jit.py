@@ -75,7 +75,7 @@ class _LinkedApart(_LinkedOnly):
     """The code of such a kernel, kept out of its callers' bodies."""
 
     def add_llvm_module(self, ll_module: Any) -> None:
-        """Take the kernel's code in, marked as not to be merged."""
+        """Take the kernel's code in, marked as not to be inlined."""
         for function in ll_module.functions:
             if not function.is_declaration:
                 function.add_function_attribute("noinline")
@@ -137,7 +137,6 @@ _INNER = {
     "no_cfunc_wrapper": True,
     "cache": False,
     "pipeline_class": _InnerCompiler,
-    "forceinline": False,  # said here, or it would be taken over from the calling kernel
 }
 
 
@@ -161,15 +160,6 @@ def apart(function: Function) -> Function:
     """
     options = {**_OPTIONS, **_INNER, "pipeline_class": _ApartCompiler}
     return cast(Function, numba.njit(**options)(function))
-
-
-def merged(function: Function) -> Function:
-    """Compile an inner kernel into its caller's very body.
-
-    For those that take many arrays by one name: each call would put some hundred words on the
-    stack.
-    """
-    return cast(Function, numba.njit(**{**_OPTIONS, **_INNER, "forceinline": True})(function))
 
 
 def exact(function: Function) -> Function:

@@ -17,17 +17,20 @@ import numpy as np
 
 from downslope.kernels import dropout, gauges, normalize
 from downslope.kernels.denormals import flush_denormals, restore_denormals
+from downslope.kernels.elementary import add
 from downslope.kernels.gradients import (
     all_finite,
     block_gradient,
     clip_values,
     descend_by_one_row,
+    input_of,
     move_part,
     penalize,
     scale_values,
     square_sum,
 )
-from downslope.kernels.jit import Doubles, Floats, Integers, inner, kernel, merged
+from downslope.kernels.held import hold
+from downslope.kernels.jit import Doubles, Floats, Integers, inner, kernel
 from downslope.kernels.passes import (
     add_shortcut_dy,
     affine_part,
@@ -42,11 +45,12 @@ from downslope.kernels.passes import (
     normalize_row_by_row,
     output,
     rows_of,
+    weights_of,
 )
 from downslope.kernels.plan import BATCH_NORMALIZATION
 from downslope.kernels.rules import GD
 from downslope.kernels.threads import raise_flag, read_flag, share, side_of, take, wait
-from downslope.kernels.views import borrowed, piece
+from downslope.kernels.views import borrowed, copy_elements, elements, piece, pointer
 
 BEGIN, ADD, FINISH, MOVE = 1, 2, 4, 8
 """What is done to a block of theta: its gradient begun or added to, penalties and bounds put on the
@@ -65,7 +69,6 @@ class Job(NamedTuple):
     state: Floats  # (moments, theta's length)
     statistics: Floats
     workspace: Floats
-    reading: Floats  # the workspace again, read-only as the features are
     features: Floats  # (rows x inputs,), read-only
     labels: Integers  # (rows,), or empty
     targets: Floats  # (rows x outputs,), or empty
@@ -94,48 +97,23 @@ class Chunk(NamedTuple):
     record: gauges.Record = gauges.empty_record()  # written: what the X-ray measures
 
 
-@merged
-def borrowed_job(job):
-    """Give the job with borrowed arrays: the caller keeps them alive."""
-    return Job(
-        borrowed(job.plan), borrowed(job.frame), borrowed(job.pieces), borrowed(job.blocks),
-        borrowed(job.theta), borrowed(job.gradient), borrowed(job.state), borrowed(job.statistics),
-        borrowed(job.workspace), borrowed(job.reading), borrowed(job.features),
-        borrowed(job.labels), borrowed(job.targets), borrowed(job.weights), borrowed(job.sums),
-        borrowed(job.barrier), gauges.borrowed_gauges(job.gauges),
-    )  # fmt: skip
-
-
-@merged
-def borrowed_chunk(chunk):
-    """Give the chunk with borrowed arrays."""
-    return Chunk(
-        borrowed(chunk.order), chunk.in_order, chunk.first, chunk.batch, chunk.steps, chunk.step,
-        chunk.seed, chunk.rule, borrowed(chunk.coefficients), borrowed(chunk.decays),
-        borrowed(chunk.penalties), borrowed(chunk.losses), borrowed(chunk.norms),
-        gauges.borrowed_record(chunk.record),
-    )  # fmt: skip
-
-
-@merged
+@inner
 def scratch_of(job, thread):
-    """View a thread's own part of the scratch."""
+    """Point to a thread's own part of the scratch."""
     frame = job.frame[0]
-    return piece(job.workspace, frame.scratch + thread * frame.scratch_size, frame.scratch_size)
+    return pointer(job.workspace, frame.scratch + thread * frame.scratch_size)
 
 
-@merged
+@inner
 def prepare_rows(job, chunk, begin, rows, mine, end, thread, threads):
     """Fetch features, targets and weights of the micro-batch into the workspace.
 
     Of the features each thread fetches what it works on: its blocks of rows, or of all rows the
     columns that meet its half of W.
     """
-    frame, plan = job.frame[0], job.plan
-    bottom, top = plan[0], plan[plan.shape[0] - 1]
+    frame, bottom = job.frame[0], job.plan[0]
     first, last = mine * frame.block, min(end * frame.block, rows)
-    gather_targets(frame, top.units, job.labels, job.targets, job.weights, chunk.order, begin,
-                   first, last, job.workspace)  # fmt: skip
+    gather_targets(job, chunk.order, begin, first, last)
     if chunk.in_order:
         return
     low, high = np.int64(0), bottom.inputs
@@ -143,20 +121,18 @@ def prepare_rows(job, chunk, begin, rows, mine, end, thread, threads):
         side, _, member, members = side_of(thread, threads)
         first, last = share(member, members, rows)
         low, high = (low, bottom.half) if side == 0 else (bottom.half, high)
-    gather(job.features, chunk.order, begin, first, last, bottom.inputs, low, high, job.workspace,
-           bottom.x)  # fmt: skip
+    gather(job, chunk.order, begin, first, last, low, high)
 
 
-@merged
-def losses_and_dz(job, chunk, source, x, begin, row, rows, scale, step, place, thread, threads):
+@inner
+def losses_and_dz(job, chunk, x, begin, row, rows, scale, step, place, thread, threads):
     """Forward, loss and backward over a micro-batch, each thread with its blocks of rows.
 
     Threads meet only where batch normalization needs the statistics of all rows. begin: position
     in the order of the micro-batch's first row; row: its number in the batch; place: of the step's
     record, or that there is none.
     """
-    frame = job.frame[0]
-    plan, theta, workspace = job.plan, job.theta, job.workspace
+    frame, plan = job.frame[0], job.plan
     layers = plan.shape[0]
     blocks = (rows + frame.block - 1) // frame.block
     mine, end = share(thread, threads, blocks)
@@ -164,30 +140,29 @@ def losses_and_dz(job, chunk, source, x, begin, row, rows, scale, step, place, t
     prepare_rows(job, chunk, begin, rows, mine, end, thread, threads)
     for number in range(layers):
         layer = plan[number]
-        reads, at = (source, x) if number == 0 else (job.reading, layer.x)
+        reads = input_of(job, number, x)
         if layer.half > 0:
-            affine_by_halves(job, layer, reads, at, rows, mine, end, thread, threads)
+            affine_by_halves(job, layer, reads, rows, mine, end, thread, threads)
         for b in range(mine, end):
             first, last = b * frame.block, min((b + 1) * frame.block, rows)
             if layer.half == 0:
-                affine_part(layer, theta, reads, at, workspace, first, last, scratch)
-            normalize_row_by_row(layer, job.statistics, workspace, first, last, True)
+                affine_part(job, layer, reads, first, last, scratch)
+            normalize_row_by_row(job, layer, first, last, True)
         if layer.normalization == BATCH_NORMALIZATION:
-            normalize_batch(job, layer, rows, mine, end, scratch, thread, threads)
+            normalize_batch(job, layer, rows, mine, end, thread, threads)
         if number < layers - 1:
             for b in range(mine, end):
                 first, last = b * frame.block, min((b + 1) * frame.block, rows)
-                output(layer, number, theta, reads, at, workspace, first, last, row, chunk.seed,
-                       step, scratch, True)  # fmt: skip
+                output(job, layer, number, reads, first, last, row, chunk.seed, step, scratch,
+                       True)  # fmt: skip
     if frame.batchwise:
         wait(job.barrier, threads)
     for b in range(mine, end):
         first, last = b * frame.block, min((b + 1) * frame.block, rows)
         sums = frame.sums + b * frame.sums_size
-        workspace[sums : sums + frame.sums_size] = 0
+        piece(job.workspace, sums, frame.sums_size)[:] = 0
         top = plan[layers - 1]
-        job.sums[0, b] = loss_and_dz(top, frame, theta, workspace, first, last, scale,
-                                     sums + top.sums)  # fmt: skip
+        job.sums[0, b] = loss_and_dz(job, top, first, last, scale, sums + top.sums)
         if place >= 0:
             gauges.note_output_dy(job, b, first, last, scale, thread)
     for number in range(layers - 2, -1, -1):
@@ -197,36 +172,27 @@ def losses_and_dz(job, chunk, source, x, begin, row, rows, scale, step, place, t
         for b in range(mine, end):
             first, last = b * frame.block, min((b + 1) * frame.block, rows)
             if above.half == 0:
-                hidden_dy(layer, above, theta, workspace, first, last, np.int64(0), layer.units,
-                          scratch)  # fmt: skip
-            add_shortcut_dy(layer, above, theta, workspace, first, last, scratch)
+                hidden_dy(job, layer, above, first, last, np.int64(0), layer.units, scratch)
+            add_shortcut_dy(job, layer, above, first, last, scratch)
             if place >= 0:
                 key = dropout.stream(chunk.seed, step, number)
                 gauges.note_dy(job, layer, number, b, first, last, key,
                                (row + first) * layer.units, thread)  # fmt: skip
-            hidden_dz(layer, number, theta, workspace, first, last, row, chunk.seed, step,
+            hidden_dz(job, layer, number, first, last, row, chunk.seed, step,
                       frame.sums + b * frame.sums_size + layer.sums)  # fmt: skip
             if place >= 0 and layer.gamma >= 0:
                 gauges.note_dz(job, layer, number, b, first, last)
-            hidden_du(layer, theta, workspace, first, last)
+            hidden_du(job, layer, first, last)
         if layer.normalization == BATCH_NORMALIZATION:
-            normalize_batch_backward(job, layer, rows, mine, end, scratch, threads)
+            normalize_batch_backward(job, layer, rows, mine, end, thread, threads)
     if place >= 0:
         for b in range(mine, end):
             first, last = b * frame.block, min((b + 1) * frame.block, rows)
-            gauges.note_rows(job, chunk.record, place, source, x, row, b, first, last, thread)
+            gauges.note_rows(job, chunk.record, place, x, row, b, first, last, thread)
 
 
 @inner
-def weights_of(frame, workspace, first, last):
-    """View the weights of rows first:last of the micro-batch; empty where all weigh the same."""
-    if frame.weight < 0:
-        return workspace[0:0]
-    return workspace[frame.weight + first : frame.weight + last]
-
-
-@merged
-def affine_by_halves(job, layer, source, x, rows, mine, end, thread, threads):
+def affine_by_halves(job, layer, x, rows, mine, end, thread, threads):
     """u = x W + b, where each thread keeps to its half of W, for all rows that it is for."""
     frame, scratch = job.frame[0], scratch_of(job, thread)
     side, sides, member, members = side_of(thread, threads)
@@ -234,15 +200,15 @@ def affine_by_halves(job, layer, source, x, rows, mine, end, thread, threads):
     wait(job.barrier, threads)
     while side < sides:
         for b in range(begin, stop):
-            half_affine(layer, frame, side, job.theta, source, x, job.workspace, b * frame.block,
-                        min((b + 1) * frame.block, rows), scratch)  # fmt: skip
+            half_affine(job, layer, side, x, b * frame.block, min((b + 1) * frame.block, rows),
+                        scratch)  # fmt: skip
         side += 1
     wait(job.barrier, threads)
     for b in range(mine, end):
-        join_halves(layer, frame, job.workspace, b * frame.block, min((b + 1) * frame.block, rows))
+        join_halves(job, layer, b * frame.block, min((b + 1) * frame.block, rows))
 
 
-@merged
+@inner
 def dy_by_halves(job, layer, above, rows, thread, threads):
     """dL/dy = dL/du W^T, where each thread keeps to its half of W: to half of the columns."""
     frame, scratch = job.frame[0], scratch_of(job, thread)
@@ -252,14 +218,14 @@ def dy_by_halves(job, layer, above, rows, thread, threads):
     while side < sides:
         low, high = (0, above.half) if side == 0 else (above.half, above.inputs)
         for b in range(begin, stop):
-            hidden_dy(layer, above, job.theta, job.workspace, b * frame.block,
-                      min((b + 1) * frame.block, rows), low, high, scratch)  # fmt: skip
+            hidden_dy(job, layer, above, b * frame.block, min((b + 1) * frame.block, rows), low,
+                      high, scratch)  # fmt: skip
         side += 1
     wait(job.barrier, threads)
 
 
-@merged
-def normalize_batch(job, layer, rows, mine, end, scratch, thread, threads):
+@inner
+def normalize_batch(job, layer, rows, mine, end, thread, threads):
     """Batch normalization forward; the threads meet before they use each other's statistics."""
     frame, workspace, units = job.frame[0], job.workspace, layer.units
     for b in range(mine, end):
@@ -269,11 +235,11 @@ def normalize_batch(job, layer, rows, mine, end, scratch, thread, threads):
         at = frame.sums + b * frame.sums_size + layer.sums
         weight = weights_of(frame, workspace, b * frame.block, min((b + 1) * frame.block, rows))
         normalize.block_statistics(
-            u, weight, workspace[at : at + units], workspace[at + units : at + 2 * units]
+            u, weight, piece(workspace, at, units), piece(workspace, at + units, units)
         )
     wait(job.barrier, threads)
-    mean = scratch[layer.moments : layer.moments + units]
-    squares = scratch[layer.moments + units : layer.moments + 2 * units]
+    moments = pointer(scratch_of(job, thread), layer.moments)
+    mean, squares = elements(moments, units), elements(pointer(moments, units), units)
     count = normalize.merge_statistics(
         workspace, frame.sums + layer.sums, frame.sums_size, frame.block, rows,
         weights_of(frame, workspace, 0, rows), mean, squares,
@@ -288,25 +254,25 @@ def normalize_batch(job, layer, rows, mine, end, scratch, thread, threads):
         normalize.normalize_units(u, mean, squares)
 
 
-@merged
-def normalize_batch_backward(job, layer, rows, mine, end, scratch, threads):
+@inner
+def normalize_batch_backward(job, layer, rows, mine, end, thread, threads):
     """Batch normalization backward, after the threads have met over their blocks' sums."""
     frame, workspace, units = job.frame[0], job.workspace, layer.units
     wait(job.barrier, threads)
-    inverse = scratch[layer.moments + units : layer.moments + 2 * units]
-    both = scratch[layer.moments + 2 * units : layer.moments + 4 * units]
+    moments = pointer(scratch_of(job, thread), layer.moments)
+    inverse = elements(pointer(moments, units), units)
+    both = elements(pointer(moments, 2 * units), 2 * units)
     both[:] = 0
     for b in range((rows + frame.block - 1) // frame.block):
         at = frame.sums + b * frame.sums_size + layer.sums
-        for j in range(2 * units):
-            both[j] += workspace[at + j]
+        add(both, piece(workspace, at, 2 * units))
     count = normalize.count_of(weights_of(frame, workspace, 0, rows), rows)
     for b in range(mine, end):
         first, last = b * frame.block, min((b + 1) * frame.block, rows)
         v = rows_of(workspace, layer.affine, first, last, units)
         dz = rows_of(workspace, layer.dz, first, last, units)
-        normalize.normalize_units_backward(v, inverse, job.theta, layer.gamma, both[:units],
-                                           both[units:],
+        normalize.normalize_units_backward(v, inverse, job.theta, layer.gamma,
+                                           piece(both, 0, units), piece(both, units, units),
                                            weights_of(frame, workspace, first, last), count,
                                            dz)  # fmt: skip
 
@@ -324,15 +290,15 @@ def own_blocks(job, owner, threads):
     return middle + first, middle + last
 
 
-@merged
-def finish_gradient(job, chunk, b, out, out_at, scale, recorded):
+@inner
+def finish_gradient(job, chunk, b, out, scale, recorded):
     """Add the penalties to a block's gradient, bound its entries; note its sum of squares."""
     block = job.blocks[b]
     limits = chunk.penalties
     l1, l2, clip_norm, clip_value = limits[0], limits[1], limits[2], limits[3]
     if l1 > 0 or l2 > 0:
-        job.sums[2, b] = penalize(job, block, out, out_at, l1 * scale, l2 * scale)
-    gradient = out[out_at : out_at + block.stop - block.start]
+        job.sums[2, b] = penalize(job, block, out, l1 * scale, l2 * scale)
+    gradient = elements(out, block.stop - block.start)
     if recorded and (l1 > 0 or l2 > 0 or clip_value > 0):
         job.gauges.norms[b] = gauges.sum_of_squares(gradient)
     if clip_value > 0:
@@ -341,7 +307,7 @@ def finish_gradient(job, chunk, b, out, out_at, scale, recorded):
         job.sums[1, b] = square_sum(gradient)
 
 
-@merged
+@inner
 def move_block(job, chunk, k, block, at, place, thread):
     """Move a block of theta, whose gradient begins at `at`, by the rule.
 
@@ -354,14 +320,15 @@ def move_block(job, chunk, k, block, at, place, thread):
         first = at + begin - block.start
         if place != gauges.NOT:
             gauges.keep_theta(job, begin, end, thread)
-        move_part(job, block, begin, end, job.gradient[first : first + end - begin], chunk.rule,
-                  chunk.coefficients[k], chunk.decays[k])  # fmt: skip
+        gradient = piece(job.gradient, first, end - begin)
+        move_part(job, block, begin, end, gradient, chunk.rule, chunk.coefficients[k],
+                  chunk.decays[k])  # fmt: skip
         if place != gauges.NOT:
             gauges.note_move(job, block, begin, end, first, thread)
 
 
-@merged
-def share_theta(job, chunk, k, source, x, rows, task, factor, scale, place, thread, threads):
+@inner
+def share_theta(job, chunk, k, x, rows, task, factor, scale, place, thread, threads):
     """Compute the gradient of the blocks that this thread takes, or move them, or both.
 
     Its own blocks first, whose parameters and moments lie in its core's cache from the step before;
@@ -372,13 +339,12 @@ def share_theta(job, chunk, k, source, x, rows, task, factor, scale, place, thre
         begin, end = own_blocks(job, owner, threads)
         b = begin if threads == 1 else begin + take(job.barrier, owner)
         while b < end:
-            one_block(job, chunk, k, b, source, x, rows, task, factor, scale, place, thread,
-                      threads)  # fmt: skip
+            one_block(job, chunk, k, b, x, rows, task, factor, scale, place, thread, threads)
             b = b + 1 if threads == 1 else begin + take(job.barrier, owner)
 
 
-@merged
-def one_block(job, chunk, k, b, source, x, rows, task, factor, scale, place, thread, threads):
+@inner
+def one_block(job, chunk, k, b, x, rows, task, factor, scale, place, thread, threads):
     """Compute the gradient of one block, or move it, or both.
 
     task: the sum of BEGIN, ADD (to the gradient of earlier micro-batches), FINISH and MOVE;
@@ -390,22 +356,21 @@ def one_block(job, chunk, k, b, source, x, rows, task, factor, scale, place, thr
     computes, moves = (task & (BEGIN | ADD)) != 0, (task & MOVE) != 0
     block = job.blocks[b]
     at = own + thread * room if computes and moves else block.start
+    out, scratch = pointer(job.gradient, at), scratch_of(job, thread)
     if (
         rows == 1 and task == BEGIN + FINISH + MOVE and chunk.rule == GD and place == gauges.NOT
         and chunk.decays[k] == 1 and not chunk.penalties.any()
     ):  # fmt: skip
-        descend_by_one_row(job, block, job.gradient, at, source, x, scratch_of(job, thread),
-                           chunk.coefficients[k])  # fmt: skip
+        descend_by_one_row(job, block, out, x, scratch, chunk.coefficients[k])
         return
     if computes:
-        block_gradient(job, block, job.gradient, at, source, x, rows, scratch_of(job, thread),
-                       (task & ADD) != 0)  # fmt: skip
+        block_gradient(job, block, out, x, rows, scratch, (task & ADD) != 0)
     if (task & FINISH) != 0:
         if place >= 0:
             gauges.note_gradient(job, b, at, thread)
-        finish_gradient(job, chunk, b, job.gradient, at, scale, place >= 0)
+        finish_gradient(job, chunk, b, out, scale, place >= 0)
     if moves:
-        gradient = job.gradient[at : at + block.stop - block.start]
+        gradient = elements(out, block.stop - block.start)
         if factor != 1.0:
             scale_values(gradient, factor)
         if all_finite(gradient):
@@ -414,7 +379,7 @@ def one_block(job, chunk, k, b, source, x, rows, task, factor, scale, place, thr
             raise_flag(job.barrier)
 
 
-@merged
+@inner
 def gradient_norm(job):
     """Norm of the whole gradient, from the blocks' sums of squares in their order."""
     total = 0.0
@@ -423,7 +388,7 @@ def gradient_norm(job):
     return math.sqrt(total)
 
 
-@merged
+@inner
 def row_scale(job, chunk, begin, count):
     """One over the weight of the batch's rows; 0 where they weigh nothing."""
     if job.weights.shape[0] == 0:
@@ -448,12 +413,12 @@ def record_rows(job, chunk, place, row, rows, count, thread, threads):
 def descend(job, chunk, thread, threads):
     """Run some steps of one epoch; give how many were done before something was not finite."""
     before = flush_denormals()
-    done = steps(borrowed_job(job), borrowed_chunk(chunk), thread, threads)
+    done = steps(hold(job), hold(chunk), thread, threads)
     restore_denormals(before)
     return done
 
 
-@merged
+@inner
 def steps(job, chunk, thread, threads):
     """The steps themselves."""
     frame, inputs = job.frame[0], job.plan[0].inputs
@@ -467,15 +432,15 @@ def steps(job, chunk, thread, threads):
         loss, place = 0.0, gauges.place_of(chunk.record, k)
         if place >= 0:
             gauges.begin_record(job, thread)
-        row, source, x, rows = np.int64(0), job.reading, job.plan[0].x, np.int64(0)
+        row, rows, x = np.int64(0), np.int64(0), pointer(job.workspace, job.plan[0].x)
         task, factor, going = BEGIN + 0, 1.0, True
         while going:
             if row < count:
                 rows = min(frame.rows, count - row)
                 if chunk.in_order:
-                    source, x = job.features, chunk.order[begin + row] * inputs
-                losses_and_dz(job, chunk, source, x, begin + row, row, rows, scale,
-                              chunk.step + k, place, thread, threads)  # fmt: skip
+                    x = pointer(job.features, chunk.order[begin + row] * inputs)
+                losses_and_dz(job, chunk, x, begin + row, row, rows, scale, chunk.step + k, place,
+                              thread, threads)  # fmt: skip
                 wait(job.barrier, threads)
                 if place >= 0:
                     record_rows(job, chunk, place, row, rows, count, thread, threads)
@@ -493,8 +458,7 @@ def steps(job, chunk, thread, threads):
                 if chunk.rule < 0:
                     break
                 task, factor = MOVE + 0, clip_norm / norm if 0 < clip_norm < norm else 1.0
-            share_theta(job, chunk, k, source, x, rows, task, factor, scale, place, thread,
-                        threads)  # fmt: skip
+            share_theta(job, chunk, k, x, rows, task, factor, scale, place, thread, threads)
             wait(job.barrier, threads)
             going = row + rows < count or (row < count and not at_once)
             row += rows
@@ -517,9 +481,9 @@ def predict(job, order, in_order, out, losses, thread, threads):
     out (rows x outputs,): the outputs, or empty; losses (blocks,): the sum of each block's losses,
     or empty. `job.frame` holds one block for each thread.
     """
-    job = borrowed_job(job)
+    job = hold(job)
     order, out, losses = borrowed(order), borrowed(out), borrowed(losses)
-    frame, plan, workspace = job.frame[0], job.plan, job.workspace
+    frame, plan = job.frame[0], job.plan
     layers, outputs = plan.shape[0], plan[plan.shape[0] - 1].units
     top = plan[layers - 1]
     count = order.shape[0]
@@ -531,26 +495,21 @@ def predict(job, order, in_order, out, losses, thread, threads):
         begin = b * frame.block
         rows = min(frame.block, count - begin)
         first, last = place, place + rows
-        source, x = job.reading, plan[0].x
+        x = pointer(job.workspace, plan[0].x)
         if in_order:
-            source, x = job.features, (order[begin] - place) * plan[0].inputs
+            x = pointer(job.features, (order[begin] - place) * plan[0].inputs)
         else:
-            gather(job.features, order, begin - place, first, last, plan[0].inputs, np.int64(0),
-                   plan[0].inputs, workspace, x)  # fmt: skip
+            gather(job, order, begin - place, first, last, np.int64(0), plan[0].inputs)
         for number in range(layers):
-            layer = plan[number]
-            reads, at = (source, x) if number == 0 else (job.reading, layer.x)
-            affine_part(layer, job.theta, reads, at, workspace, first, last, scratch)
-            normalize_row_by_row(layer, job.statistics, workspace, first, last, False)
+            layer, reads = plan[number], input_of(job, number, x)
+            affine_part(job, layer, reads, first, last, scratch)
+            normalize_row_by_row(job, layer, first, last, False)
             if number < layers - 1 or losses.shape[0] == 0:
-                output(layer, number, job.theta, reads, at, workspace, first, last, place,
-                       place, place, scratch, False)  # fmt: skip
+                output(job, layer, number, reads, first, last, place, place, place, scratch, False)
         if losses.shape[0] > 0:
-            gather_targets(frame, outputs, job.labels, job.targets, job.weights, order,
-                           begin - place, first, last, workspace)  # fmt: skip
-            losses[b] = loss_and_dz(top, frame, job.theta, workspace, first, last, 1.0,
+            gather_targets(job, order, begin - place, first, last)
+            losses[b] = loss_and_dz(job, top, first, last, 1.0,
                                     frame.sums + thread * frame.sums_size + top.sums)  # fmt: skip
         if out.shape[0] > 0:
             y = top.y + first * outputs
-            for j in range(rows * outputs):
-                out[begin * outputs + j] = workspace[y + j]
+            copy_elements(job.workspace, y, out, begin * outputs, rows * outputs)

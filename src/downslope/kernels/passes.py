@@ -6,7 +6,7 @@ dL/dz = dL/dy phi'(z), dL/dx = dL/du W^T (plus the shortcut's share), dL/dx bein
 layer before. The gradient of theta is taken from x and dL/du afterwards (gradients.py).
 
 `first` and `last` count rows within the workspace; `row` is the number in the batch of the
-workspace's first row.
+workspace's first row. x points to a layer's input of the first row, scratch to the thread's own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from downslope.kernels import dropout, normalize
 from downslope.kernels.activations import activate, backpropagate, slope_gradient
 from downslope.kernels.elementary import add, copy
-from downslope.kernels.jit import inner, merged
+from downslope.kernels.jit import inner
 from downslope.kernels.losses import fused_loss, loss_and_derivative
 from downslope.kernels.plan import (
     BATCH_NORMALIZATION,
@@ -25,29 +25,36 @@ from downslope.kernels.plan import (
     PROJECTION_RESIDUAL,
 )
 from downslope.kernels.product import affine, input_gradient
-from downslope.kernels.views import copy_elements, matrix, piece, prefetch
+from downslope.kernels.views import copy_elements, elements, matrix, piece, pointer, prefetch
 
 FAR = 512
 """Bytes of a row from which it pays to fetch rows ahead: the processor guesses short ones."""
 
 
-@merged
+@inner
 def rows_of(workspace, at, first, last, width):
     """View rows first:last of a (rows, width) matrix in the workspace."""
     return matrix(workspace, at + first * width, last - first, width)
 
 
-@merged
+@inner
 def slopes_of(layer, theta):
     """View PReLU's slopes; of length 0 where the layer learns none."""
-    if layer.slope < 0:
-        return theta[0:0]
-    return theta[layer.slope : layer.slope + layer.units]
+    return piece(theta, max(layer.slope, 0), layer.units if layer.slope >= 0 else 0)
 
 
-@merged
-def gather(features, order, begin, first, last, inputs, low, high, workspace, x):
+@inner
+def weights_of(frame, workspace, first, last):
+    """View the weights of rows first:last of the micro-batch; empty where all weigh the same."""
+    if frame.weight < 0:
+        return piece(workspace, 0, 0)
+    return piece(workspace, frame.weight + first, last - first)
+
+
+@inner
+def gather(job, order, begin, first, last, low, high):
     """Fetch columns low:high of the batch's rows order[begin + first : begin + last], flat."""
+    features, workspace, inputs, x = job.features, job.workspace, job.plan[0].inputs, job.plan[0].x
     width = high - low
     ahead = np.int64(2) if width * workspace.itemsize >= FAR else order.shape[0]
     for r in range(first, last):
@@ -57,13 +64,15 @@ def gather(features, order, begin, first, last, inputs, low, high, workspace, x)
                       width)  # fmt: skip
 
 
-@merged
-def gather_targets(frame, outputs, labels, targets, weights, order, begin, first, last, workspace):
+@inner
+def gather_targets(job, order, begin, first, last):
     """Fetch the rows' targets, dense and smoothed, and their weights.
 
     Label smoothing s (Szegedy et al. 2016, section 7): t (1 - s) + s / classes; a yes or no of its
     own has two classes.
     """
+    frame, workspace, labels = job.frame[0], job.workspace, job.labels
+    outputs = job.plan[job.plan.shape[0] - 1].units
     zero = workspace.dtype.type(0)
     smooth = workspace.dtype.type(frame.smoothing)
     keep = workspace.dtype.type(1) - smooth
@@ -79,7 +88,7 @@ def gather_targets(frame, outputs, labels, targets, weights, order, begin, first
             workspace[frame.target + r] = keep * workspace.dtype.type(label) + base
     else:
         for r in range(first, last):
-            copy_elements(targets, order[begin + r] * outputs, workspace,
+            copy_elements(job.targets, order[begin + r] * outputs, workspace,
                           frame.target + r * outputs, outputs)  # fmt: skip
         if smooth != zero:
             half = smooth / workspace.dtype.type(2)
@@ -87,64 +96,61 @@ def gather_targets(frame, outputs, labels, targets, weights, order, begin, first
                 workspace[k] = keep * workspace[k] + half
     if frame.weight >= 0:
         for r in range(first, last):
-            workspace[frame.weight + r] = weights[order[begin + r]]
+            workspace[frame.weight + r] = job.weights[order[begin + r]]
 
 
-@merged
-def affine_part(layer, theta, source, x, workspace, first, last, scratch):
+@inner
+def affine_part(job, layer, x, first, last, scratch):
     """u = x W + b for rows first:last."""
-    units = layer.units
-    affine(source, x + first * layer.inputs, theta, layer.weight, layer.bias, workspace,
-           layer.affine + first * units, last - first, layer.inputs, units,
-           np.int64(0), layer.inputs, scratch)  # fmt: skip
+    affine(job.theta, layer.weight, layer.bias, pointer(x, first * layer.inputs),
+           pointer(job.workspace, layer.affine + first * layer.units), last - first, layer.inputs,
+           layer.units, np.int64(0), layer.inputs, scratch)  # fmt: skip
 
 
-@merged
-def half_affine(layer, frame, side, theta, source, x, workspace, first, last, scratch):
+@inner
+def half_affine(job, layer, side, x, first, last, scratch):
     """The lower half of x times that of W, plus b, in u's place; the upper halves in a place apart.
 
     A core that has moved half of W has it in its cache; were all of W read by all cores, each line
     would travel twice a step.
     """
-    units = layer.units
     out, bias, begin, end = layer.affine, layer.bias, np.int64(0), layer.half
     if side == 1:
-        out, bias, begin, end = frame.half, np.int64(-1), layer.half, layer.inputs
-    affine(source, x + first * layer.inputs, theta, layer.weight, bias, workspace,
-           out + first * units, last - first, layer.inputs, units, begin, end,
-           scratch)  # fmt: skip
+        out, bias, begin, end = job.frame[0].half, np.int64(-1), layer.half, layer.inputs
+    affine(job.theta, layer.weight, bias, pointer(x, first * layer.inputs),
+           pointer(job.workspace, out + first * layer.units), last - first, layer.inputs,
+           layer.units, begin, end, scratch)  # fmt: skip
 
 
-@merged
-def join_halves(layer, frame, workspace, first, last):
+@inner
+def join_halves(job, layer, first, last):
     """u += the product of the upper halves."""
     begin, count = first * layer.units, (last - first) * layer.units
-    add(piece(workspace, layer.affine + begin, count), piece(workspace, frame.half + begin, count))
+    add(piece(job.workspace, layer.affine + begin, count),
+        piece(job.workspace, job.frame[0].half + begin, count))  # fmt: skip
 
 
-@merged
-def normalize_row_by_row(layer, statistics, workspace, first, last, training):
+@inner
+def normalize_row_by_row(job, layer, first, last, training):
     """Normalize u, unless that needs the whole batch first."""
-    units = layer.units
     if layer.normalization == LAYER_NORMALIZATION:
-        u = rows_of(workspace, layer.affine, first, last, units)
-        normalize.normalize_rows(u, workspace[layer.deviation + first : layer.deviation + last])
+        u = rows_of(job.workspace, layer.affine, first, last, layer.units)
+        normalize.normalize_rows(u, piece(job.workspace, layer.deviation + first, last - first))
     elif layer.normalization == BATCH_NORMALIZATION and not training:
-        u = rows_of(workspace, layer.affine, first, last, units)
-        normalize.normalize_by_running(u, statistics, layer.statistics)
+        u = rows_of(job.workspace, layer.affine, first, last, layer.units)
+        normalize.normalize_by_running(u, job.statistics, layer.statistics)
 
 
-@merged
-def output(layer, number, theta, source, x, workspace, first, last, row, seed, step, scratch,
-           training):  # fmt: skip
+@inner
+def output(job, layer, number, x, first, last, row, seed, step, scratch, training):
     """y = phi(z), dropped out when training, plus the shortcut."""
-    units = layer.units
+    units, workspace = layer.units, job.workspace
     z = rows_of(workspace, layer.z, first, last, units)
     if layer.affine != layer.z:
         v = rows_of(workspace, layer.affine, first, last, units)
-        normalize.scale_and_shift(v, theta, layer.gamma, layer.beta, z)
+        normalize.scale_and_shift(v, job.theta, layer.gamma, layer.beta, z)
     phi = rows_of(workspace, layer.phi, first, last, units)
-    activate(layer.activation, layer.parameter, slopes_of(layer, theta), z, phi)
+    activate(layer.activation, layer.parameter, slopes_of(layer, job.theta), z, phi)
     count = (last - first) * units
     y = piece(workspace, layer.y + first * units, count)
     if layer.phi != layer.y:
@@ -153,74 +159,72 @@ def output(layer, number, theta, source, x, workspace, first, last, row, seed, s
         key = dropout.stream(seed, step, number)
         dropout.drop(y, layer.dropout, key, (row + first) * units)
     if layer.residual == IDENTITY_RESIDUAL:
-        add(y, piece(source, x + first * units, count))
+        add(y, elements(pointer(x, first * units), count))
     elif layer.residual == PROJECTION_RESIDUAL:
-        project(layer, theta, source, x, workspace, first, last, scratch)
+        project(job, layer, x, first, last, scratch)
 
 
 @inner
-def project(layer, theta, source, x, workspace, first, last, scratch):
+def project(job, layer, x, first, last, scratch):
     """y += x P, row by row through the place of dL/dy, which is free until the backward pass."""
-    units = layer.units
-    affine(source, x + first * layer.inputs, theta, layer.projection, np.int64(-1),
-           workspace, layer.dy + first * units, last - first, layer.inputs, units,
+    begin, count = first * layer.units, (last - first) * layer.units
+    affine(job.theta, layer.projection, np.int64(-1), pointer(x, first * layer.inputs),
+           pointer(job.workspace, layer.dy + begin), last - first, layer.inputs, layer.units,
            np.int64(0), layer.inputs, scratch)  # fmt: skip
-    begin, count = first * units, (last - first) * units
-    add(piece(workspace, layer.y + begin, count), piece(workspace, layer.dy + begin, count))
+    add(piece(job.workspace, layer.y + begin, count), piece(job.workspace, layer.dy + begin, count))
 
 
-@merged
-def loss_and_dz(layer, frame, theta, workspace, first, last, scale, sums):
+@inner
+def loss_and_dz(job, layer, first, last, scale, sums):
     """Loss summed over the rows, and dL/dz of the output layer, both with the rows' weights."""
-    units = layer.units
+    units, frame, workspace = layer.units, job.frame[0], job.workspace
     z = rows_of(workspace, layer.z, first, last, units)
     y = rows_of(workspace, layer.y, first, last, units)
     dz = rows_of(workspace, layer.dz, first, last, units)
     target = rows_of(workspace, frame.target, first, last, units)
-    weight = workspace[0:0]
-    if frame.weight >= 0:
-        weight = workspace[frame.weight + first : frame.weight + last]
+    weight = weights_of(frame, workspace, first, last)
     if frame.fused:
         return fused_loss(frame.loss, frame.loss_parameter, layer.activation, z, y, target,
                           weight, scale, dz)  # fmt: skip
-    slopes = slopes_of(layer, theta)
+    slopes = slopes_of(layer, job.theta)
     activate(layer.activation, layer.parameter, slopes, z, y)
     loss = loss_and_derivative(frame.loss, frame.loss_parameter, y, target, weight, scale, dz)
     if layer.slope >= 0:
-        slope_gradient(z, dz, workspace[sums : sums + units])
+        slope_gradient(z, dz, piece(workspace, sums, units))
     backpropagate(layer.activation, layer.parameter, slopes, z, y, dz)
     return loss
 
 
-@merged
-def hidden_dy(layer, above, theta, workspace, first, last, begin, end, scratch):
+@inner
+def hidden_dy(job, layer, above, first, last, begin, end, scratch):
     """Columns begin:end of a hidden layer's dL/dy = dL/du W^T, from dL/du of the layer above."""
-    input_gradient(workspace, above.dz + first * above.units, theta, above.weight, workspace,
-                   layer.dy + first * layer.units, last - first, layer.units, above.units,
-                   begin, end, scratch, False)  # fmt: skip
+    input_gradient(pointer(job.workspace, above.dz + first * above.units),
+                   pointer(job.theta, above.weight),
+                   pointer(job.workspace, layer.dy + first * layer.units), last - first,
+                   layer.units, above.units, begin, end, scratch, False)  # fmt: skip
 
 
-@merged
-def add_shortcut_dy(layer, above, theta, workspace, first, last, scratch):
+@inner
+def add_shortcut_dy(job, layer, above, first, last, scratch):
     """dL/dy of a hidden layer += the share that came through the shortcut of the layer above."""
-    rows, units = last - first, layer.units
-    begin, above_begin = layer.dy + first * units, first * above.units
+    rows, units, workspace = last - first, layer.units, job.workspace
+    begin, above_begin = layer.dy + first * units, above.dy + first * above.units
     if above.residual == IDENTITY_RESIDUAL:
         count = rows * units
-        add(piece(workspace, begin, count), piece(workspace, above.dy + above_begin, count))
+        add(piece(workspace, begin, count), piece(workspace, above_begin, count))
     elif above.residual == PROJECTION_RESIDUAL:
-        input_gradient(workspace, above.dy + above_begin, theta, above.projection, workspace,
-                       begin, rows, units, above.units, np.int64(0), units, scratch,
-                       True)  # fmt: skip
+        input_gradient(pointer(workspace, above_begin), pointer(job.theta, above.projection),
+                       pointer(workspace, begin), rows, units, above.units, np.int64(0), units,
+                       scratch, True)  # fmt: skip
 
 
-@merged
-def hidden_dz(layer, number, theta, workspace, first, last, row, seed, step, sums):
+@inner
+def hidden_dz(job, layer, number, first, last, row, seed, step, sums):
     """dL/dz of a hidden layer from its dL/dy, with the sums for gamma, beta and the slopes.
 
     sums: where this block's sums of this layer lie in the workspace.
     """
-    units = layer.units
+    units, workspace = layer.units, job.workspace
     count = (last - first) * units
     d = piece(workspace, layer.dz + first * units, count)
     if layer.dz != layer.dy:
@@ -232,23 +236,19 @@ def hidden_dz(layer, number, theta, workspace, first, last, row, seed, step, sum
     phi = rows_of(workspace, layer.phi, first, last, units)
     dz = rows_of(workspace, layer.dz, first, last, units)
     if layer.slope >= 0:
-        at = sums + 2 * units * (layer.gamma >= 0)
-        slope_gradient(z, dz, workspace[at : at + units])
-    backpropagate(layer.activation, layer.parameter, slopes_of(layer, theta), z, phi, dz)
+        slope_gradient(z, dz, piece(workspace, sums + 2 * units * (layer.gamma >= 0), units))
+    backpropagate(layer.activation, layer.parameter, slopes_of(layer, job.theta), z, phi, dz)
     if layer.gamma >= 0:
         v = rows_of(workspace, layer.affine, first, last, units)
-        gamma_sum, beta_sum = (
-            workspace[sums : sums + units],
-            workspace[sums + units : sums + 2 * units],
-        )
-        normalize.affine_sums(v, dz, gamma_sum, beta_sum)
+        normalize.affine_sums(v, dz, piece(workspace, sums, units),
+                              piece(workspace, sums + units, units))  # fmt: skip
 
 
-@merged
-def hidden_du(layer, theta, workspace, first, last):
+@inner
+def hidden_du(job, layer, first, last):
     """dL/du from dL/dz; with batch normalization that needs the sums of all blocks first."""
     if layer.normalization == LAYER_NORMALIZATION:
-        v = rows_of(workspace, layer.affine, first, last, layer.units)
-        dz = rows_of(workspace, layer.dz, first, last, layer.units)
-        deviation = workspace[layer.deviation + first : layer.deviation + last]
-        normalize.normalize_rows_backward(v, deviation, theta, layer.gamma, dz)
+        v = rows_of(job.workspace, layer.affine, first, last, layer.units)
+        dz = rows_of(job.workspace, layer.dz, first, last, layer.units)
+        deviation = piece(job.workspace, layer.deviation + first, last - first)
+        normalize.normalize_rows_backward(v, deviation, job.theta, layer.gamma, dz)

@@ -16,8 +16,9 @@ from __future__ import annotations
 import numpy as np
 
 from downslope.kernels import tiles
-from downslope.kernels.jit import apart, inner, merged
-from downslope.kernels.tiles import TILE_ROWS, VECTOR_BYTES
+from downslope.kernels.jit import apart, inner
+from downslope.kernels.tiles import TILE_ROWS, VECTOR_BYTES, lanes_of
+from downslope.kernels.views import pointer
 
 CACHED_BYTES = 1 << 20
 """While B fits in the second-level cache it is read where it lies."""
@@ -44,37 +45,38 @@ _row_wide, _row_narrow = tiles.tile(1, 2), tiles.tile(1, 1)
 
 
 @inner
-def _panel(a, a_at, a_row, a_col, b, b_at, b_row, c, c_at, c_row,
-           start, start_at, start_row, start_width, rows, depth, width):  # fmt: skip
+def _panel(a, a_row, a_col, b, b_row, c, c_row, start, start_row, start_width, rows, depth,
+           width):  # fmt: skip
     """One panel of at most two vectors' width, tile after tile down the rows."""
-    lanes = VECTOR_BYTES // c.itemsize
+    wide = width > lanes_of(c)
     r = 0
     while r < rows:
         left = rows - r
-        a_now, c_now, start_now = a_at + r * a_row, c_at + r * c_row, start_at + r * start_row
+        a_now, c_now = pointer(a, r * a_row), pointer(c, r * c_row)
+        start_now = pointer(start, r * start_row)
         if left >= TILE_ROWS:
-            if width > lanes:
-                _tall_wide(a, a_now, a_row, a_col, b, b_at, b_row, c, c_now, c_row,
-                           start, start_now, start_row, start_width, depth, width)  # fmt: skip
+            if wide:
+                _tall_wide(a_now, a_row, a_col, b, b_row, c_now, c_row, start_now, start_row,
+                           start_width, depth, width)  # fmt: skip
             else:
-                _tall_narrow(a, a_now, a_row, a_col, b, b_at, b_row, c, c_now, c_row,
-                             start, start_now, start_row, start_width, depth, width)  # fmt: skip
+                _tall_narrow(a_now, a_row, a_col, b, b_row, c_now, c_row, start_now, start_row,
+                             start_width, depth, width)  # fmt: skip
             r += TILE_ROWS
         elif left >= TILE_ROWS // 2:
-            if width > lanes:
-                _half_wide(a, a_now, a_row, a_col, b, b_at, b_row, c, c_now, c_row,
-                           start, start_now, start_row, start_width, depth, width)  # fmt: skip
+            if wide:
+                _half_wide(a_now, a_row, a_col, b, b_row, c_now, c_row, start_now, start_row,
+                           start_width, depth, width)  # fmt: skip
             else:
-                _half_narrow(a, a_now, a_row, a_col, b, b_at, b_row, c, c_now, c_row,
-                             start, start_now, start_row, start_width, depth, width)  # fmt: skip
+                _half_narrow(a_now, a_row, a_col, b, b_row, c_now, c_row, start_now, start_row,
+                             start_width, depth, width)  # fmt: skip
             r += TILE_ROWS // 2
         else:
-            if width > lanes:
-                _row_wide(a, a_now, a_row, a_col, b, b_at, b_row, c, c_now, c_row,
-                          start, start_now, start_row, start_width, depth, width)  # fmt: skip
+            if wide:
+                _row_wide(a_now, a_row, a_col, b, b_row, c_now, c_row, start_now, start_row,
+                          start_width, depth, width)  # fmt: skip
             else:
-                _row_narrow(a, a_now, a_row, a_col, b, b_at, b_row, c, c_now, c_row,
-                            start, start_now, start_row, start_width, depth, width)  # fmt: skip
+                _row_narrow(a_now, a_row, a_col, b, b_row, c_now, c_row, start_now, start_row,
+                            start_width, depth, width)  # fmt: skip
             r += 1
 
 
@@ -82,41 +84,40 @@ _pack_whole, _pack_edge = tiles.packing(False), tiles.packing(True)
 
 
 @apart
-def tile_product(a, a_at, a_row, a_col, b, b_at, b_row, c, c_at, c_row,
-                 start, start_at, start_row, start_width, rows, depth, columns,
-                 scratch):  # fmt: skip
+def tile_product(a, a_row, a_col, b, b_row, c, c_row, start, start_row, start_width, rows, depth,
+                 columns, scratch):  # fmt: skip
     """C = start + A B, tile by tile, with B where it lies or packed panel by panel.
 
     The rows of a large B lie so far apart that they drive each other out of the cache; copied once,
     one after another, they serve all tiles of the panel. scratch: `panel_floats`.
     """
-    wide = 2 * VECTOR_BYTES // c.itemsize
-    packs = rows >= PACKED_ROWS and depth * b_row * c.itemsize > CACHED_BYTES
+    lanes = lanes_of(c)
+    wide = 2 * lanes
+    packs = rows >= PACKED_ROWS and depth * b_row > CACHED_BYTES // VECTOR_BYTES * lanes
     height = min(PACKED_DEPTH, depth) if packs else depth
     for j in range(0, columns, wide):
-        width, k = min(wide, columns - j), np.int64(0)
-        before, before_at, before_row, before_width = start, start_at + j, start_row, start_width
+        width, k, c_now = min(wide, columns - j), np.int64(0), pointer(c, j)
+        before, before_row, before_width = pointer(start, j), start_row, start_width
         while True:
-            panel, panel_at, panel_row, deep = b, b_at + j, b_row, min(height, depth - k)
+            panel, panel_row, deep = pointer(b, j), b_row, min(height, depth - k)
             if packs:
-                panel, panel_at, panel_row = scratch, np.int64(0), np.int64(wide)
-                pack(b, b_at + k * b_row + j, b_row, scratch, deep, width)
-            _panel(a, a_at + k * a_col, a_row, a_col, panel, panel_at, panel_row,
-                   c, c_at + j, c_row, before, before_at, before_row, before_width,
-                   rows, deep, width)  # fmt: skip
+                pack(pointer(b, k * b_row + j), b_row, scratch, deep, width)
+                panel, panel_row = scratch, wide
+            _panel(pointer(a, k * a_col), a_row, a_col, panel, panel_row, c_now, c_row,
+                   before, before_row, before_width, rows, deep, width)  # fmt: skip
             k += height
             if k >= depth:
                 break
-            before, before_at, before_row, before_width = c, c_at + j, c_row, np.int64(1)
+            before, before_row, before_width = c_now, c_row, np.int64(1)
 
 
 @inner
-def pack(b, b_at, b_row, scratch, depth, width):
+def pack(b, b_row, scratch, depth, width):
     """Copy a panel of B, row after row, to where they follow each other."""
-    if width == 2 * VECTOR_BYTES // b.itemsize:
-        _pack_whole(b, b_at, b_row, scratch, np.int64(0), depth, width)
+    if width == 2 * lanes_of(b):
+        _pack_whole(b, b_row, scratch, depth, width)
     else:
-        _pack_edge(b, b_at, b_row, scratch, np.int64(0), depth, width)
+        _pack_edge(b, b_row, scratch, depth, width)
 
 
 _transpose_whole, _transpose_edge = tiles.transposition(False), tiles.transposition(True)
@@ -124,82 +125,77 @@ _eight_dots, _one_dot = tiles.dots(8), tiles.dots(1)
 
 
 @apart
-def transposed_product(a, a_at, b, b_at, c, c_at, c_row, rows, depth, columns, scratch,
-                       accumulate):  # fmt: skip
+def transposed_product(a, b, c, c_row, rows, depth, columns, scratch, accumulate):
     """C = A B^T (added to C where `accumulate`), B^T packed panel by panel; B (columns, depth)."""
-    wide = 2 * VECTOR_BYTES // c.itemsize
+    wide = 2 * lanes_of(c)
     for j in range(0, columns, wide):
-        width = min(wide, columns - j)
+        width, c_now = min(wide, columns - j), pointer(c, j)
         for k in range(0, depth, PACKED_DEPTH):
             height = min(PACKED_DEPTH, depth - k)
-            transpose(b, b_at + j * depth + k, depth, width, height, scratch, np.int64(0), wide)
-            _panel(a, a_at + k, depth, np.int64(1), scratch, np.int64(0), wide, c, c_at + j,
-                   c_row, c, c_at + j, c_row, int(accumulate or k > 0), rows, height,
-                   width)  # fmt: skip
+            transpose(pointer(b, j * depth + k), depth, width, height, scratch, wide)
+            _panel(pointer(a, k), depth, np.int64(1), scratch, wide, c_now, c_row, c_now, c_row,
+                   int(accumulate or k > 0), rows, height, width)  # fmt: skip
 
 
 @inner
-def transpose(source, source_at, source_row, rows, columns, target, target_at, target_row):
+def transpose(source, source_row, rows, columns, target, target_row):
     """target[:, :rows] = source (rows, columns), transposed block by block."""
-    lanes = VECTOR_BYTES // target.itemsize
+    lanes = lanes_of(target)
     for i in range(0, rows, lanes):
         height = min(lanes, rows - i)
         for j in range(0, columns, lanes):
             width = min(lanes, columns - j)
-            begin, end = source_at + i * source_row + j, target_at + j * target_row + i
+            begin, end = pointer(source, i * source_row + j), pointer(target, j * target_row + i)
             if height == lanes and width == lanes:
-                _transpose_whole(source, begin, source_row, target, end, target_row, height, width)
+                _transpose_whole(begin, source_row, end, target_row, height, width)
             else:
-                _transpose_edge(source, begin, source_row, target, end, target_row, height, width)
+                _transpose_edge(begin, source_row, end, target_row, height, width)
 
 
 @apart
-def dot_rows(d, d_at, theta, weight, dx, dx_at, dx_row, rows, first, last, units, accumulate):
-    """Columns first:last of dx = d W^T, row by row, as dot products along the rows of W."""
+def dot_rows(d, w, dx, dx_row, rows, columns, units, accumulate):
+    """dx = d W^T, row by row, as dot products along so many rows of W."""
     for r in range(rows):
-        a, c = d_at + r * units, dx_at + r * dx_row
-        i = first
-        while i + 8 <= last:
-            _eight_dots(d, a, theta, weight + i * units, units, dx, c + i, units, accumulate)
+        a, c = pointer(d, r * units), pointer(dx, r * dx_row)
+        i = 0
+        while i + 8 <= columns:
+            _eight_dots(a, pointer(w, i * units), units, pointer(c, i), units, accumulate)
             i += 8
-        while i < last:
-            _one_dot(d, a, theta, weight + i * units, units, dx, c + i, units, accumulate)
+        while i < columns:
+            _one_dot(a, pointer(w, i * units), units, pointer(c, i), units, accumulate)
             i += 1
 
 
-@merged
-def affine(x, x_at, theta, weight, bias, z, z_at, rows, inputs, units, first, last, scratch):
+@inner
+def affine(theta, weight, bias, x, z, rows, inputs, units, first, last, scratch):
     """z = x W + b for some rows; x (rows, inputs), W (inputs, units); no b where bias < 0.
 
-    Only columns first:last of x and those rows of W are taken.
+    Only columns first:last of x and those rows of W are taken. weight, bias: where in theta.
     """
-    tile_product(x, x_at + first, inputs, np.int64(1), theta, weight + first * units, units,
-                 z, z_at, units, theta, bias, np.int64(0), bias + 1, rows, last - first, units,
-                 scratch)  # fmt: skip
+    tile_product(pointer(x, first), inputs, np.int64(1), pointer(theta, weight + first * units),
+                 units, z, units, pointer(theta, bias), np.int64(0), bias + 1, rows, last - first,
+                 units, scratch)  # fmt: skip
 
 
-@merged
-def input_gradient(d, d_at, theta, weight, dx, dx_at, rows, inputs, units, first, last, scratch,
-                   accumulate):  # fmt: skip
+@inner
+def input_gradient(d, w, dx, rows, inputs, units, first, last, scratch, accumulate):
     """Columns first:last of dx = d W^T (added to dx where `accumulate`) for some rows.
 
-    d (rows, units), dx (rows, inputs).
+    d (rows, units), W (inputs, units), dx (rows, inputs).
     """
+    some, out = pointer(w, first * units), pointer(dx, first)
     if rows < FEW_ROWS:
-        dot_rows(d, d_at, theta, weight, dx, dx_at, inputs, rows, first, last, units,
-                 int(accumulate))  # fmt: skip
+        dot_rows(d, some, out, inputs, rows, last - first, units, int(accumulate))
     else:
-        transposed_product(d, d_at, theta, weight + first * units, dx, dx_at + first, inputs, rows,
-                           units, last - first, scratch, accumulate)  # fmt: skip
+        transposed_product(d, some, out, inputs, rows, units, last - first, scratch,
+                           int(accumulate))  # fmt: skip
 
 
-@merged
-def weight_gradient(x, x_at, d, d_at, gradient, gradient_at, rows, inputs, units,
-                    first, last, scratch, accumulate):  # fmt: skip
+@inner
+def weight_gradient(x, d, gradient, rows, inputs, units, first, last, scratch, accumulate):
     """dL/dW = x^T d for the rows first:last of W (added to gradient where `accumulate`).
 
     x (rows, inputs), d (rows, units), gradient (last - first, units).
     """
-    tile_product(x, x_at + first, np.int64(1), inputs, d, d_at, units,
-                 gradient, gradient_at, units, gradient, gradient_at, units, int(accumulate),
-                 last - first, rows, units, scratch)  # fmt: skip
+    tile_product(pointer(x, first), np.int64(1), inputs, d, units, gradient, units, gradient, units,
+                 int(accumulate), last - first, rows, units, scratch)  # fmt: skip

@@ -32,9 +32,9 @@ from downslope.kernels.adam import (
     nadam_columns,
     radam_columns,
 )
-from downslope.kernels.jit import Doubles, inner, kernel, merged
+from downslope.kernels.jit import Doubles, inner, kernel
 from downslope.kernels.muon import muon_columns
-from downslope.kernels.views import borrowed
+from downslope.kernels.views import borrowed, piece
 
 
 def _rate_only(options: Options, rates: Doubles, t: Doubles) -> Columns:
@@ -219,26 +219,27 @@ def update(rule, theta, gradient, state, start, row):
     update_block(rule, borrowed(theta), borrowed(gradient), borrowed(state), start, borrowed(row))
 
 
-@merged
+@inner
 def update_block(rule, theta, gradient, state, start, row):
     """Move one block of theta, in place, by the rule of that code.
 
     theta, gradient: (block,); state: (moments, all of theta), the block's from `start` on, zeros
     before the first step; row: the step's of `coefficients`.
     """
-    stop = start + theta.shape[0]
+    size, length = theta.shape[0], state.shape[1]
     if rule == GD:
         gd(theta, gradient, row)
     elif state.shape[0] == 1:
-        update_by_one(rule, theta, gradient, state[0, start:stop], row)
+        update_by_one(rule, theta, gradient, piece(state, start, size), row)
     else:
-        a, b = state[0, start:stop], state[1, start:stop]
+        a, b = piece(state, start, size), piece(state, length + start, size)
         if rule == _ADADELTA:
             adadelta(theta, gradient, a, b, row)
         elif rule == _AMSGRAD:
-            amsgrad(theta, gradient, a, b, state[2, start:stop], row)
+            amsgrad(theta, gradient, a, b, piece(state, 2 * length + start, size), row)
         elif rule == _RMSPROP and state.shape[0] == 3:
-            rmsprop_centered(theta, gradient, a, b, state[2, start:stop], row)
+            mean = piece(state, 2 * length + start, size)
+            rmsprop_centered(theta, gradient, a, b, mean, row)
         elif rule == _RMSPROP:
             rmsprop_momentum(theta, gradient, a, b, row)
         elif rule == _ADAMAX:

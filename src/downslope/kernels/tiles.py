@@ -20,36 +20,39 @@ TILE_ROWS = 8 if WIDE else 6
 """Rows of C's tile: with two vectors each they fill the registers and leave room for A and B."""
 
 
+@intrinsic
+def lanes_of(typing, where):
+    """Elements of one vector at a pointer."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        size = signature.args[0].dtype.bitwidth // 8
+        return context.get_constant(types.intp, VECTOR_BYTES // size)
+
+    return types.intp(where), generate
+
+
 def tile(rows: int, vectors: int) -> Any:
     """Make the innermost product: a tile of C, rows x vectors, in registers.
 
-    C[r, :] = start[r, :] + sum_k A[r, k] B[k, :]; all operands are flat arrays with an offset and
-    strides in elements, B's and C's columns are contiguous. `width` columns are read and written;
-    what lies beyond in the last vector is masked. A start of width 0 stands for zeros.
+    C[r, :] = start[r, :] + sum_k A[r, k] B[k, :]; all operands are pointers, with strides in
+    elements; B's and C's columns are contiguous. `width` columns are read and written; what lies
+    beyond in the last vector is masked. A start of width 0 stands for zeros.
     """
 
     @intrinsic
-    def tile(typing, a, a_at, a_row, a_col, b, b_at, b_row, c, c_at, c_row,
-             start, start_at, start_row, start_width, depth, width):  # fmt: skip
-        index = types.intp
-        signature = types.void(a, index, index, index, b, index, index, c, index, index,
-                               start, index, index, index, index, index)  # fmt: skip
+    def tile(typing, a, a_row, a_col, b, b_row, c, c_row, start, start_row, start_width, depth,
+             width):  # fmt: skip
+        i = types.intp
+        signature = types.void(a, i, i, b, i, c, i, start, i, i, i, i)
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            (a, a_at, a_row, a_col, b, b_at, b_row, c, c_at, c_row,
-             start, start_at, start_row, start_width, depth, width) = arguments  # fmt: skip
-            element = context.get_data_type(c_type := signature.args[7].dtype)
+            (a, a_row, a_col, b, b_row, c, c_row, start, start_row, start_width, depth,
+             width) = arguments  # fmt: skip
+            element = context.get_data_type(c_type := signature.args[5].dtype)
             lanes = VECTOR_BYTES // (c_type.bitwidth // 8)
             vector = ir.VectorType(element, lanes)
             word = ir.IntType(64)
             masks = _masks(builder, width, lanes, vectors)
-
-            def data(position: int, value: Any, offset: Any) -> Any:
-                array = context.make_array(signature.args[position])(context, builder, value)
-                return builder.gep(array.data, [offset])
-
-            a_data, b_data = data(0, a, a_at), data(4, b, b_at)
-            c_data, start_data = data(7, c, c_at), data(10, start, start_at)
             suffix = f"v{lanes}f{c_type.bitwidth}"
             access = _Access(builder, vector, suffix, c_type.bitwidth // 8)
             fused = cgutils.get_or_insert_function(
@@ -63,7 +66,7 @@ def tile(rows: int, vectors: int) -> Any:
             with builder.if_else(builder.icmp_signed("!=", start_width, word(0))) as (then, other):
                 with then:
                     for r in range(rows):
-                        row = builder.gep(start_data, [builder.mul(word(r), start_row)])
+                        row = builder.gep(start, [builder.mul(word(r), start_row)])
                         for v in range(vectors):
                             begin = builder.gep(row, [offsets[v]])
                             builder.store(access.load(begin, masks[v]), sums[r][v])
@@ -72,12 +75,12 @@ def tile(rows: int, vectors: int) -> Any:
                         for v in range(vectors):
                             builder.store(zero, sums[r][v])
             with cgutils.for_range(builder, depth) as loop:
-                b_begin = builder.gep(b_data, [builder.mul(loop.index, b_row)])
+                b_begin = builder.gep(b, [builder.mul(loop.index, b_row)])
                 b_row_now = [
                     access.load(builder.gep(b_begin, [offsets[v]]), masks[v])
                     for v in range(vectors)
                 ]
-                a_begin = builder.gep(a_data, [builder.mul(loop.index, a_col)])
+                a_begin = builder.gep(a, [builder.mul(loop.index, a_col)])
                 for r in range(rows):
                     scalar = builder.load(builder.gep(a_begin, [builder.mul(word(r), a_row)]))
                     spread = _spread(builder, scalar, vector)
@@ -87,7 +90,7 @@ def tile(rows: int, vectors: int) -> Any:
                             builder.call(fused, [spread, b_row_now[v], total]), sums[r][v]
                         )
             for r in range(rows):
-                row = builder.gep(c_data, [builder.mul(word(r), c_row)])
+                row = builder.gep(c, [builder.mul(word(r), c_row)])
                 for v in range(vectors):
                     access.store(builder.load(sums[r][v]), builder.gep(row, [offsets[v]]), masks[v])
             return context.get_dummy_value()
@@ -162,23 +165,19 @@ def transposition(masked: bool) -> Any:
     """
 
     @intrinsic
-    def transposition(typing, source, source_at, source_row, target, target_at, target_row, rows,
-                      columns):  # fmt: skip
+    def transposition(typing, source, source_row, target, target_row, rows, columns):
         i = types.intp
-        signature = types.void(source, i, i, target, i, i, i, i)
+        signature = types.void(source, i, target, i, i, i)
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            source, source_at, source_row, target, target_at, target_row, rows, columns = arguments
-            number = signature.args[3].dtype
+            source, source_row, target, target_row, rows, columns = arguments
+            number = signature.args[2].dtype
             lanes = VECTOR_BYTES // (number.bitwidth // 8)
             vector = ir.VectorType(context.get_data_type(number), lanes)
             access = _Access(builder, vector, f"v{lanes}f{number.bitwidth}", number.bitwidth // 8)
 
-            def place(position: int, array: Any, at: Any, stride: Any, row: int) -> Any:
-                data = context.make_array(signature.args[position])(context, builder, array).data
-                return builder.gep(
-                    data, [builder.add(at, builder.mul(ir.IntType(64)(row), stride))]
-                )
+            def line(begin: Any, stride: Any, row: int) -> Any:
+                return builder.gep(begin, [builder.mul(ir.IntType(64)(row), stride)])
 
             def mask(width: Any, row: int, height: Any) -> Any:
                 if not masked:
@@ -188,15 +187,14 @@ def transposition(masked: bool) -> Any:
                 return builder.select(inside, here, ir.Constant(here.type, [0] * lanes))
 
             block = [
-                access.load(place(0, source, source_at, source_row, r), mask(columns, r, rows))
+                access.load(line(source, source_row, r), mask(columns, r, rows))
                 for r in range(lanes)
             ]
             for size in (1 << k for k in range(lanes.bit_length() - 1)):
                 for r in (r for r in range(lanes) if not r & size):
                     block[r], block[r + size] = _exchange(builder, block[r], block[r + size], size)
             for r in range(lanes):
-                begin = place(3, target, target_at, target_row, r)
-                access.store(block[r], begin, mask(rows, r, columns))
+                access.store(block[r], line(target, target_row, r), mask(rows, r, columns))
             return context.get_dummy_value()
 
         return signature, generate
@@ -208,26 +206,20 @@ def packing(masked: bool) -> Any:
     """Make the copy of a panel of B, at most two vectors wide, into rows that follow each other."""
 
     @intrinsic
-    def packing(typing, source, source_at, source_row, target, target_at, depth, width):
+    def packing(typing, source, source_row, target, depth, width):
         i = types.intp
-        signature = types.void(source, i, i, target, i, i, i)
+        signature = types.void(source, i, target, i, i)
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            source, source_at, source_row, target, target_at, depth, width = arguments
-            number = signature.args[3].dtype
+            source, source_row, target, depth, width = arguments
+            number = signature.args[2].dtype
             lanes, word = VECTOR_BYTES // (number.bitwidth // 8), ir.IntType(64)
             vector = ir.VectorType(context.get_data_type(number), lanes)
             access = _Access(builder, vector, f"v{lanes}f{number.bitwidth}", number.bitwidth // 8)
             masks = [_mask(builder, width, lanes, v) if masked else None for v in range(2)]
-
-            def data(position: int, array: Any, at: Any) -> Any:
-                view = context.make_array(signature.args[position])(context, builder, array)
-                return builder.gep(view.data, [at])
-
-            begin, end = data(0, source, source_at), data(3, target, target_at)
             with cgutils.for_range(builder, depth) as loop:
-                here = builder.gep(begin, [builder.mul(loop.index, source_row)])
-                there = builder.gep(end, [builder.mul(loop.index, word(2 * lanes))])
+                here = builder.gep(source, [builder.mul(loop.index, source_row)])
+                there = builder.gep(target, [builder.mul(loop.index, word(2 * lanes))])
                 for v, mask in enumerate(masks):
                     offset = word(v * lanes)
                     value = access.load(builder.gep(here, [offset]), mask)
@@ -260,13 +252,13 @@ def dots(columns: int) -> Any:
     """
 
     @intrinsic
-    def dots(typing, a, a_at, b, b_at, b_row, c, c_at, depth, accumulate):
+    def dots(typing, a, b, b_row, c, depth, accumulate):
         i = types.intp
-        signature = types.void(a, i, b, i, i, c, i, i, i)
+        signature = types.void(a, b, i, c, i, i)
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            a, a_at, b, b_at, b_row, c, c_at, depth, accumulate = arguments
-            number = signature.args[5].dtype
+            a, b, b_row, c, depth, accumulate = arguments
+            number = signature.args[3].dtype
             element = context.get_data_type(number)
             lanes = VECTOR_BYTES // (number.bitwidth // 8)
             vector, word = ir.VectorType(element, lanes), ir.IntType(64)
@@ -281,17 +273,12 @@ def dots(columns: int) -> Any:
                 f"llvm.vector.reduce.fadd.{suffix}",
             )
 
-            def data(position: int, array: Any, at: Any) -> Any:
-                view = context.make_array(signature.args[position])(context, builder, array)
-                return builder.gep(view.data, [at])
-
-            a_data, b_data, c_data = data(0, a, a_at), data(2, b, b_at), data(5, c, c_at)
-            rows = [builder.gep(b_data, [builder.mul(word(k), b_row)]) for k in range(columns)]
+            rows = [builder.gep(b, [builder.mul(word(k), b_row)]) for k in range(columns)]
             zero = ir.Constant(vector, [0.0] * lanes)
             sums = [cgutils.alloca_once_value(builder, zero) for _ in range(columns)]
 
             def add(at: Any, mask: Any) -> None:
-                left = access.load(builder.gep(a_data, [at]), mask)
+                left = access.load(builder.gep(a, [at]), mask)
                 for k in range(columns):
                     right = access.load(builder.gep(rows[k], [at]), mask)
                     total = builder.call(fused, [left, right, builder.load(sums[k])])
@@ -308,9 +295,9 @@ def dots(columns: int) -> Any:
                 call = builder.call(
                     reduce, [element(0.0), builder.load(sums[k])], fastmath=["reassoc"]
                 )
-                place = builder.gep(c_data, [word(k)])
-                before = builder.select(adds, builder.load(place), element(0.0))
-                builder.store(builder.fadd(call, before), place)
+                result = builder.gep(c, [word(k)])
+                before = builder.select(adds, builder.load(result), element(0.0))
+                builder.store(builder.fadd(call, before), result)
             return context.get_dummy_value()
 
         return signature, generate

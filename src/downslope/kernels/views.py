@@ -60,6 +60,40 @@ def piece(typing, array, begin, count):
 
 
 @intrinsic
+def pointer(typing, where, offset):
+    """The address of an element of a flat array, or of one that far behind another address.
+
+    One word to hand on, where an array is seven.
+    """
+    element = where.dtype
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        where, offset = arguments
+        if isinstance(signature.args[0], types.Array):
+            where = context.make_array(signature.args[0])(context, builder, where).data
+        return builder.gep(where, [offset])
+
+    return types.CPointer(element)(where, types.intp), generate
+
+
+@intrinsic
+def elements(typing, begin, count):
+    """View `count` elements from a pointer on."""
+    view = types.Array(begin.dtype, 1, "C")
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        begin, count = arguments
+        part = context.make_array(view)(context, builder)
+        size = context.get_constant(types.intp, view.dtype.bitwidth // 8)
+        arrayobj.populate_array(
+            part, data=begin, shape=[count], strides=[size], itemsize=size, meminfo=None
+        )
+        return part._getvalue()
+
+    return view(begin, types.intp), generate
+
+
+@intrinsic
 def matrix(typing, array, at, rows, columns):
     """View array[at : at + rows * columns], flat and borrowed, as (rows, columns)."""
     view_type = types.Array(array.dtype, 2, "C", readonly=not array.mutable)
