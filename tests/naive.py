@@ -446,3 +446,24 @@ def measure_step_naively(layers: list[NaiveLayer]) -> dict[str, float]:
         "sample_norm_mean": norms.mean(), "sample_norm_std": norms.std(), **quantiles,
         **_noise(norms, float(gradient @ gradient)),
     }  # fmt: skip
+
+
+# The order of an epoch's rows, in Python's own integers.
+
+
+def mix_naively(value: int) -> int:
+    value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+    value = (value ^ (value >> 27)) * 0x94D049BB133111EB % 2**64
+    return value ^ (value >> 31)
+
+
+def shuffle_naively(rows: npt.NDArray[np.int64], seed: int, epoch: int) -> list[int]:
+    """Put rows in their order for an epoch: Fisher and Yates."""
+    golden, order = 0x9E3779B97F4A7C15, [int(row) for row in rows]
+    key = mix_naively((seed + golden) % 2**64)
+    key = mix_naively(key ^ epoch * golden % 2**64)
+    key = mix_naively(key ^ -0xBF58476D1CE4E5B9 % 2**64)
+    for k in range(len(order) - 1, 0, -1):
+        other = (mix_naively((key + k * golden) % 2**64) >> 32) * (k + 1) >> 32
+        order[k], order[other] = order[other], order[k]
+    return order

@@ -13,8 +13,9 @@ from sklearn.datasets import load_iris
 
 from downslope import layout
 from downslope.catalogue import LOSSES, RULES
-from downslope.course import Course, Data, Epoch
+from downslope.course import Course, Data
 from downslope.descent import descend
+from downslope.epoch import Epoch
 from downslope.errors import InvalidValueError, NonFiniteError
 from downslope.kernels import loop
 from downslope.network import BuiltNetwork

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from downslope import Descent, Network, Recipe, datasets, descend, descent
-from downslope.course import Epoch
+from downslope.epoch import Epoch
 from downslope.history import History
 from downslope.network import BuiltNetwork
 from downslope.snapshots import Snapshots

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from downslope.comparison import Comparison as Comparison
     from downslope.contest import compare as compare
-    from downslope.course import Epoch as Epoch
     from downslope.curvature import Curvature as Curvature
     from downslope.descent import descend as descend
+    from downslope.epoch import Epoch as Epoch
     from downslope.errors import DownslopeError as DownslopeError
     from downslope.estimators import MLPClassifier as MLPClassifier
     from downslope.estimators import MLPRegressor as MLPRegressor
@@ -36,7 +36,7 @@ _HOMES = {
     "Curvature": "curvature",
     "Descent": "recipe",
     "DownslopeError": "errors",
-    "Epoch": "course",
+    "Epoch": "epoch",
     "FunctionRun": "function_run",
     "Hessian": "hessian",
     "MLPClassifier": "estimators",

@@ -1,8 +1,10 @@
-"""The rows of an epoch in their order, batch by batch."""
+"""The rows of epochs in their order, batch by batch."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +16,12 @@ Rows = npt.NDArray[np.int64]
 
 Order = Callable[[int], Rows]
 """The training rows of an epoch, as they are to come."""
+
+ROWS_AHEAD = 1 << 16
+"""Row numbers that the orders of several epochs may take together: 512 KiB."""
+
+DRAWN = 512
+"""Rows drawn at a time when an order is shuffled."""
 
 
 class Batches:
@@ -35,8 +43,12 @@ class Batches:
         Rows of a batch; the last one of an epoch may have fewer.
     steps
         Of an epoch.
-    order : (rows,) int64
-        Of the epoch arranged last.
+    counts : (steps,) float64
+        The rows of each step.
+    order : (epochs x rows,) int64
+        Of the epochs arranged last, one after the other; where they have all the same, once.
+    epochs
+        How many the order holds.
     in_order
         Whether the rows are read one after another where they lie.
     """
@@ -46,32 +58,48 @@ class Batches:
         self.size = rows if descent.batch == "full" else min(descent.batch, rows)
         self.steps = -(-rows // self.size)
         self._training, self._seed, self._given = training, descent.seed, given
-        self._shuffled = descent.shuffle
         # Where the rows make one batch, their order is of no account and stays as it is.
         self._whole = self.size == rows
-        self.order = np.require(training, None, ["C", "W"]) if self._whole else training.copy()
-        as_it_is = self._whole or (given is None and not descent.shuffle)
-        self.in_order = as_it_is and bool(training[-1] - training[0] == rows - 1)
+        self._fixed = self._whole or (given is None and not descent.shuffle)
+        self.order = np.require(training, None, ["C", "W"]) if self._fixed else training.copy()
+        self._first, self.epochs = 0, 1
+        self._room = np.empty(DRAWN, np.uint64)
+        self._orders = self.order.reshape(1, rows)
+        self.counts = np.full(self.steps, float(self.size))
+        self.counts[-1] = rows - (self.steps - 1) * self.size
+        self.in_order = self._fixed and bool(training[-1] - training[0] == rows - 1)
+
+    @property
+    def most(self) -> int:
+        """How many epochs may be arranged at once."""
+        if self._given is not None:
+            return 1
+        return sys.maxsize if self._fixed else max(1, ROWS_AHEAD // self.rows)
 
     @property
     def memory(self) -> int:
         """Bytes of the order, where it is not the training rows' own."""
-        return 0 if self.order is self._training else self.order.nbytes
+        return 0 if self.order is self._training else self._orders.nbytes
 
-    @property
-    def counts(self) -> npt.NDArray[np.float64]:
-        """The rows of each step of an epoch, (steps,)."""
-        counts = np.full(self.steps, float(self.size))
-        counts[-1] = self.rows - (self.steps - 1) * self.size
-        return counts
-
-    def arrange(self, epoch: int) -> None:
-        """Put an epoch's rows in their order: of no account where they make one batch."""
+    def arrange(self, epoch: int, epochs: int = 1) -> Rows:
+        """Put the rows of one epoch, or of some from it on, in their order; give them."""
         given = None if self._given is None else self._given(epoch)
-        if self._whole:
-            return
+        if self._fixed:
+            return self.order
+        if len(self._orders) < epochs:
+            self._orders = np.empty((epochs, self.rows), np.int64)
+        orders = self._orders[:epochs]
         if given is not None:
-            self.order[:] = given
-        elif self._shuffled:
-            self.order[:] = self._training
-            shuffle(self.order, self._seed, epoch)
+            orders[:] = given
+        else:
+            orders[:] = self._training
+            shuffle(orders, self._seed, epoch, self._room)
+        self._first, self.epochs, self.order = epoch, epochs, orders.reshape(-1)
+        return self.order
+
+    def again(self) -> Callable[[], Rows]:
+        """Give what arranges the rows as they are now once more, whatever comes meanwhile."""
+        if self._given is not None and not self._fixed:
+            kept = self.order.copy()
+            return lambda: kept
+        return partial(self.arrange, self._first, self.epochs)

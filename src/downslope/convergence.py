@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from downslope.course import Course, Epoch
+from downslope.course import Course
+from downslope.epoch import Epoch
 from downslope.kernels import plan as kinds
 from downslope.network import BuiltNetwork
 from downslope.score import classes_of

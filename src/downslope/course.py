@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,16 +13,22 @@ from downslope.batches import Batches, Order, Rows
 from downslope.catalogue import Choice, choose
 from downslope.checkpoint import Checkpoint, records, take_up_records
 from downslope.curvature import measure
+from downslope.epoch import Epoch, Watcher, asked_for
 from downslope.errors import NonFiniteError
-from downslope.history import LAST_STEPS, History, bound_reached, reason_to_stop
+from downslope.held_out import HeldOut
+from downslope.history import (
+    History,
+    bound_reached,
+    epochs_to_a_reason,
+    reason_to_stop,
+)
 from downslope.kernels import plan as kinds
 from downslope.kernels.loop import Chunk
 from downslope.network import BuiltNetwork
-from downslope.pace import Pace
+from downslope.pace import AHEAD, Pace
 from downslope.recipe import Descent
 from downslope.recording import DEAD_EPOCHS, Recorder, Recording, limits, note_move
 from downslope.schedules import Span
-from downslope.score import score
 from downslope.stepper import Predictor, Stepper, Targets
 from downslope.stretch import Failure, State, Stretch, is_finite
 from downslope.surface import RowSet
@@ -77,34 +81,6 @@ class Data:
             penalties_of(descent, len(self.training)),
             self.training,
         )
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What is shown of an epoch when it ends.
-
-    Attributes
-    ----------
-    number
-        From 1.
-    history
-        All epochs so far.
-    network
-        As it is now, not a copy: `network.theta` changes with the next step.
-    rows_per_second
-    seconds_left
-        NaN where the end is not known.
-    """
-
-    number: int
-    history: History
-    network: BuiltNetwork
-    rows_per_second: float
-    seconds_left: float
-
-
-Watcher = Callable[[Epoch], "bool | None"]
-"""Called at each epoch's end; True ends the run."""
 
 
 UNRECORDED = Recording("none")
@@ -168,8 +144,11 @@ class Course:
             self._stepper.watch(limits(network))
         self._stretch = Stretch(network, self._stepper, self.batches, self.recorder)
         self._whole_rule = self._choose_whole_rule()
+        self._held_out = HeldOut(network, self._predictor, data.targets, data.held_out)
+        self._penalties = np.array(
+            [descent.l1, descent.l2, descent.clip_norm or 0.0, descent.clip_value or 0.0]
+        )
         self._position, self._loss_sum = 0, 0.0
-        self._best: tuple[Array, Array] | None = None
         self._seconds_per_step, self._saved = 0.0, time.monotonic()
 
     def _choose_whole_rule(self) -> WholeRule | None:
@@ -193,7 +172,7 @@ class Course:
         it keeps: the last finite one and the best. Features and target are shared and left out.
         """
         theta = self.network.theta.nbytes + self.network.statistics.nbytes
-        copies = self._stretch.memory + (theta if len(self.data.held_out) else 0)
+        copies = self._stretch.memory + self._held_out.memory
         engines = self._stepper.memory + self._predictor.memory
         return theta + copies + self.batches.memory + engines
 
@@ -230,26 +209,26 @@ class Course:
         """
         with self._stepper, self._predictor:
             self._stepper.warm_up()
-            if len(self.data.held_out):
-                self._predictor.outputs_and_loss(self.data.held_out[:1])
+            if len(self._held_out):
+                self._held_out.warm_up()
             while not self.reason:
-                self._epoch()
+                self._epochs(self._at_once(watchers))
                 if self._position == 0 and not self.reason:
                     self.reason = reason_to_stop(self.descent, self.history) or ""
                     self._show(watchers)
                 self._save(at_end=bool(self.reason))
             self._look_for_dead_units()
-        if self._best is not None:
-            self.network.theta[:], self.network.statistics[:] = self._best
+        if self._held_out.best is not None:
+            self.network.theta[:], self.network.statistics[:] = self._held_out.best
 
-    def _epoch(self) -> None:
-        """Run one epoch from where it stands, chunk after chunk."""
-        self.batches.arrange(self.history.epochs)
+    def _epochs(self, count: int) -> None:
+        """Run an epoch from where it stands, chunk after chunk; or some epochs in one chunk."""
+        self.batches.arrange(self.history.epochs, count)
         while self._position < self.steps_per_epoch and not self.reason:
             begun = time.perf_counter()
             if self.history.steps + 1 in self.recorder.recording.curvature:
                 self._measure_curvature()
-            steps = self._chunk_steps()
+            steps = self._chunk_steps() if count == 1 else count * self.steps_per_epoch
             self._steps(steps)
             passed = time.perf_counter() - begun
             self.history.seconds += passed
@@ -265,6 +244,31 @@ class Course:
             self.history.seconds += time.perf_counter() - begun
             self.history.elapsed.append(self.history.seconds)
 
+    def _at_once(self, watchers: tuple[Watcher, ...]) -> int:
+        """Choose how many epochs to run in one chunk: as many as need nothing of Python between.
+
+        The bits, and where the run ends, do not hang on it.
+        """
+        descent, history = self.descent, self.history
+        alone = self._position or len(self._held_out) or self._whole_rule is not None
+        unknown = not self._pace.foreseen or not self._seconds_per_step or self._stepper.is_trying
+        if alone or unknown:
+            return 1
+        done, seconds, steps = history.epochs, CHUNK_SECONDS, AHEAD
+        if descent.seconds is not None:
+            seconds = min(seconds, descent.seconds - history.seconds)
+        if descent.steps is not None:
+            steps = min(steps, descent.steps - history.steps)
+        steps = min(steps, int(seconds / self._seconds_per_step))
+        bounds = [
+            steps // self.steps_per_epoch,
+            self.batches.most,
+            epochs_to_a_reason(descent, history),
+            self.recorder.epochs_ahead(history.steps, done),
+            *(asked_for(watcher, done) - done for watcher in watchers),
+        ]
+        return max(1, min(bounds))
+
     def _chunk_steps(self) -> int:
         """Choose how many steps to run before Python looks around; the bits do not hang on it."""
         left = self.steps_per_epoch - self._position
@@ -279,7 +283,8 @@ class Course:
         return max(1, min(left, int(CHUNK_SECONDS / self._seconds_per_step)))
 
     def _steps(self, steps: int) -> None:
-        """Run some steps of the epoch."""
+        """Run some steps of the epoch; or those of some epochs from their beginning."""
+        begun = time.perf_counter()
         descent, history = self.descent, self.history
         watches = descent.gradient_tolerance is not None
         first = history.steps
@@ -295,27 +300,34 @@ class Course:
             rule=-1 if self._rule is None or self._whole_rule is not None else self._rule.code,
             coefficients=coefficients,
             decays=decays,
-            penalties=np.array(
-                [descent.l1, descent.l2, descent.clip_norm or 0.0, descent.clip_value or 0.0]
-            ),
+            penalties=self._penalties,
             losses=np.empty(steps),
             norms=np.empty(steps if watches or self._whole_rule is not None else 0),
             record=self.recorder.begin(first, steps),
+            epochs=self.batches.epochs,
         )
         failure = self._stretch.run(chunk, rate)
+        last = (steps if failure is None else failure.step - first) - 1
+        # The steps of the epochs that ended before the one that the last step belongs to.
+        ended = (self._position + last) // self.steps_per_epoch * self.steps_per_epoch
+        passed = time.perf_counter() - begun
+        if ended:
+            losses = chunk.losses[:ended].reshape(-1, self.steps_per_epoch)
+            ends = rate[self.steps_per_epoch - 1 : ended : self.steps_per_epoch]
+            history.add_epochs(losses, self.batches.counts, ends, passed * ended / steps)
         if failure is not None:
+            history.seconds += passed
             self._leave(failure)
         if self._whole_rule is not None:
             self._move(self._whole_rule, float(rate[0]), chunk)
         if watches:
             history.gradient_norm = float(chunk.norms[-1])
-        counts = self.batches.counts[self._position : self._position + steps]
+        counts = self.batches.counts[self._position : self._position + steps - ended]
         # One after another, so that the sum does not depend on how the steps were cut into chunks.
-        sums = np.concatenate([[self._loss_sum], chunk.losses * counts])
+        sums = np.concatenate([[self._loss_sum], chunk.losses[ended:] * counts])
         self._loss_sum = float(np.add.accumulate(sums)[-1])
-        last = chunk.losses[-LAST_STEPS:].tolist()
-        history.last_losses = [*history.last_losses, *last][-LAST_STEPS:]
-        self._position += steps
+        history.add_last(chunk.losses[ended:])
+        self._position += steps - ended
         history.steps += steps
         self._last_rate = float(rate[-1])
 
@@ -377,26 +389,16 @@ class Course:
 
     def _finish_epoch(self) -> None:
         """Write down the epoch's losses and score; keep theta if it is the best so far."""
-        history, held_out = self.history, self.data.held_out
+        history = self.history
         history.losses.append(self._loss_sum / self.batches.rows)
         history.learning_rates.append(self._last_rate)
         self._position, self._loss_sum = 0, 0.0
         if history.epochs in DEAD_EPOCHS:
             self._look_for_dead_units()
-        if not len(held_out):
-            return
-        outputs, loss = self._predictor.outputs_and_loss(held_out)
-        history.validation_losses.append(loss)
-        targets = self.data.targets
-        target = (
-            targets.labels[held_out]
-            if targets.labels.size
-            else targets.values.reshape(-1, outputs.shape[1])[held_out]
-        )
-        outputs = self.network.expected(outputs)
-        history.validation_scores.append(score(self.network.task, outputs, target))
-        if history.best_epoch == history.epochs:
-            self._best = (self.network.theta.copy(), self.network.statistics.copy())
+        if len(self._held_out):
+            loss, score = self._held_out.measure()
+            history.validation_losses.append(loss)
+            history.validation_scores.append(score)
 
     def _look_for_dead_units(self) -> None:
         """Note which share of units is dead for all rows, once an epoch."""
@@ -421,14 +423,7 @@ class Course:
         """Tell the watchers of the epoch; one of them may end the run."""
         if not watchers:
             return
-        seconds = max(self.history.seconds, 1e-9)
-        done = self.history.epochs
-        left = (
-            math.nan
-            if self.descent.epochs is None
-            else seconds / done * (self.descent.epochs - done)
-        )
-        epoch = Epoch(done, self.history, self.network, done * self.batches.rows / seconds, left)
+        epoch = Epoch.last(self.history, self.network, self.batches.rows, self.descent.epochs)
         answers = [watcher(epoch) for watcher in watchers]
         if any(answers) and not self.reason:
             self.reason = "callback: it asked to stop"
@@ -444,8 +439,8 @@ class Course:
             "statistics": self.network.statistics,
             "state": self._stepper.job.state,
         }
-        if self._best is not None:
-            arrays["best_theta"], arrays["best_statistics"] = self._best
+        if self._held_out.best is not None:
+            arrays["best_theta"], arrays["best_statistics"] = self._held_out.best
         arrays |= records(self.recorder, self._stepper.job.gauges, self.history.steps)
         progress = {
             "history": self.history.to_dict(),
@@ -467,9 +462,10 @@ class Course:
         self.network.statistics[:] = arrays["statistics"]
         self._stepper.job.state[:] = arrays["state"]
         take_up_records(self.recorder, self._stepper.job.gauges, arrays, progress)
-        if "best_theta" in arrays:
-            self._best = (arrays["best_theta"], arrays["best_statistics"])
         self.history = History(**progress["history"])
+        if "best_theta" in arrays:
+            best = arrays["best_theta"], arrays["best_statistics"]
+            self._held_out.go_on_from(best, self.history.validation_losses)
         self._position = int(progress["position"])
         self._loss_sum = float.fromhex(progress["loss_sum"])
         if self.history.learning_rates:

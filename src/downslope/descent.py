@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from downslope import table as tables
 from downslope.checkpoint import Checkpoint
-from downslope.course import Course, Data, Watcher
+from downslope.course import Course, Data
+from downslope.epoch import Watcher
 from downslope.errors import InvalidValueError, NonFiniteError
 from downslope.interrupt import interruptible
 from downslope.model import Model
@@ -66,7 +67,8 @@ def descend(
     threads
         None takes the available cores. The result is the same, bit for bit, for any number.
     watchers
-        Functions called at each epoch's end with an `Epoch`; one that gives True ends the run.
+        Functions called at each epoch's end with an `Epoch`; one that gives True ends the run. One
+        that has a method `next_after(epoch)`, the next epoch that it is to see, costs less.
     checkpoint
         A directory for the run's state, written at least about once a second.
     resume

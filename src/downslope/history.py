@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from downslope.recipe import Descent
+
+Array = npt.NDArray[Any]
 
 LAST_STEPS = 100
 """Steps whose losses are kept one by one: enough for a spread known to a tenth, and no memory."""
@@ -77,6 +83,31 @@ class History:
         jumps = [(after - before) ** 2 for before, after in pairwise(last)]
         return math.sqrt(sum(jumps) / (2 * len(jumps)))
 
+    def add_last(self, losses: Array) -> None:
+        """Note the losses of some steps (steps,) as the last ones."""
+        self.last_losses = [*self.last_losses, *losses[-LAST_STEPS:].tolist()][-LAST_STEPS:]
+
+    def add_epochs(self, losses: Array, counts: Array, rates: Array, seconds: float) -> None:
+        """Write down some epochs at once.
+
+        Parameters
+        ----------
+        losses : (epochs, steps)
+            Of each step.
+        counts : (steps,)
+            Its rows.
+        rates : (epochs,)
+            Learning rates of the last steps.
+        seconds
+            What the epochs have taken together, since `self.seconds`.
+        """
+        sums = np.add.accumulate(losses * counts, axis=1)[:, -1]
+        self.losses += (sums / counts.sum()).tolist()
+        self.learning_rates += rates.tolist()
+        ends = np.arange(1, len(losses) + 1) / len(losses)
+        self.elapsed += (self.seconds + seconds * ends).tolist()
+        self.add_last(losses.reshape(-1))
+
     def to_dict(self) -> dict[str, Any]:
         """Give the history as plain data."""
         return dict(vars(self))
@@ -119,6 +150,21 @@ def reason_to_stop(descent: Descent, history: History) -> str | None:
     if descent.epochs is not None and history.epochs >= descent.epochs:
         return f"epochs: all {descent.epochs} done"
     return None
+
+
+def epochs_to_a_reason(descent: Descent, history: History) -> int:
+    """Give after how many more epochs, at the earliest, `reason_to_stop` may say something.
+
+    >>> epochs_to_a_reason(Descent(epochs=9, patience=5), History(losses=[3.0, 2.0, 2.5, 2.5]))
+    3
+    """
+    if (descent.gradient_tolerance, descent.target_loss, descent.target_score) != (None,) * 3:
+        return 1
+    left = sys.maxsize if descent.epochs is None else descent.epochs - history.epochs
+    if descent.patience is not None:
+        since = epochs_without_improvement(history.watched, descent.tolerance)
+        left = min(left, descent.patience - since)
+    return left
 
 
 def bound_reached(descent: Descent, history: History) -> str | None:

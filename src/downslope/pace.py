@@ -43,6 +43,11 @@ class Pace:
         )
         self._computed: tuple[int, int, float] = (0, 0, math.nan)
 
+    @property
+    def foreseen(self) -> bool:
+        """Whether all rates are known before the run."""
+        return isinstance(self._schedule, Choice) and self._schedule.name != "plateau"
+
     def base(self, rate: float, losses: Sequence[float]) -> float:
         """Give what the schedule starts from now: `rate`, or what ``plateau`` has made of it."""
         if isinstance(self._schedule, Choice) and self._schedule.name == "plateau":

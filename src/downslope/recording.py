@@ -163,6 +163,7 @@ class Recorder:
             recording = replace(recording, every=2 * EVERY)
         self.recording, self.layout = recording, layout
         self._rows, self._batch = rows, batch
+        self._room = min(CAPACITY, SQUARES // batch)
         self.steps_per_epoch = -(-rows // batch)
         self._kept: dict[str, list[Array]] = {}
         self._pending: list[tuple[int, int, Array, Array, Array]] = []
@@ -170,6 +171,22 @@ class Recorder:
         self._record = self._unrecorded = gauges.empty_record()
         self.dead_units: list[tuple[int, int, float]] = []
         self.curvature: list[dict[str, float]] = []
+
+    def epochs_ahead(self, steps: int, epochs: int) -> int:
+        """Give how many epochs may go into one chunk, after so many steps and epochs.
+
+        Curvature is measured before a chunk begins, dead units after one has ended; and the records
+        must have room.
+        """
+        ahead = sys.maxsize
+        bends = [each - 1 - steps for each in self.recording.curvature if each > steps]
+        if bends:
+            ahead = bends[0] // self.steps_per_epoch
+        if self.recording.steps != "none":
+            ahead = min(ahead, next((e for e in DEAD_EPOCHS if e > epochs), sys.maxsize) - epochs)
+        if self.recording.steps not in ("default", "none"):
+            ahead = min(ahead, self._room // self.steps_per_epoch)
+        return ahead
 
     def begin(self, first: int, steps: int) -> Record:
         """Give the record for a chunk of steps, `first` steps having been done."""
@@ -182,9 +199,10 @@ class Recorder:
         inside = len(chosen) - (chosen[-1] > first + steps)
         self._make_room(inside)
         places = np.full(steps + 1, NOT, np.int64)
-        at = np.asarray(chosen) - (first + 1)
-        places[at - 1] = KEPT  # -1 is the place beyond the end, which is cut off
-        places[at[:inside]] = range(self._used, self._used + inside)
+        for step in chosen:
+            places[step - first - 2] = KEPT  # -1 is the place beyond the end, which is cut off
+        for place, step in enumerate(chosen[:inside], self._used):
+            places[step - first - 1] = place
         self._used, self._begun = self._used + inside, inside
         return Record(places[:steps], *self._record[1:])
 
@@ -192,7 +210,7 @@ class Recorder:
         """See to it that there is room for so many records more."""
         if self._used + count > len(self._record.norms):
             self._flush()
-            capacity = max(count, min(CAPACITY, SQUARES // self._batch))
+            capacity = max(count, self._room)
             if capacity > len(self._record.norms):
                 self._record = gauges.new_record(capacity, len(self.layout.plan), self._batch)
 
@@ -217,7 +235,7 @@ class Recorder:
             )
             self._keep(step, place, failed, loss=loss, learning_rate=rate)
         for array in self._record[1:]:
-            array[: self._used] = np.zeros((), array.dtype)
+            array[: self._used].view(np.uint8).fill(0)
         self._used = 0
 
     def _keep(self, step: Array, place: Array, failed: Array, **arrays: Array) -> None:
@@ -225,14 +243,14 @@ class Recorder:
         last_rows = self._rows - (self.steps_per_epoch - 1) * self._batch
         rows = np.where(step % self.steps_per_epoch == 0, last_rows, self._batch)
         record = self._record
-        moves = plain(record.moves[place])
+        moves = plain(record.moves)[place]
         moves[failed] = np.nan
         arrays |= {
             "step": step,
             "rows": rows,
             "norm": np.where(failed, np.nan, record.norms[place]),
             "row_norms": describe(record.row_squares[place], rows),
-            "forward": plain(record.rows[place]),
+            "forward": plain(record.rows)[place],
             "moves": moves,
             "counts": record.counts[place],
         }
@@ -305,8 +323,8 @@ def dead_shares(predictor: Predictor, rows: Array) -> list[float]:
 
 
 def plain(sums: Array) -> Array:
-    """View structured sums (records, layers) as numbers (records, layers, fields), copied."""
-    return sums.copy().view(np.float64).reshape(*sums.shape, -1)
+    """View structured sums (records, layers) as numbers (records, layers, fields)."""
+    return sums.view(np.float64).reshape(*sums.shape, -1)
 
 
 def describe(squares: Array, rows: Array) -> Array:

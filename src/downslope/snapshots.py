@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from downslope.course import Epoch
+from downslope.epoch import Epoch
 from downslope.network import BuiltNetwork
 
 Array = npt.NDArray[Any]
@@ -52,6 +52,10 @@ class Snapshots:
             left = [k for k, number in enumerate(self.epochs) if number % self.every == 0]
             self.epochs = [self.epochs[k] for k in left]
             self.states = [self.states[k] for k in left]
+
+    def next_after(self, epoch: int) -> int:
+        """Give the first epoch after one whose theta is to be kept."""
+        return epoch + self.every - epoch % self.every
 
     def _keep(self, number: int, network: BuiltNetwork) -> None:
         self.epochs.append(number)

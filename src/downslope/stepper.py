@@ -221,6 +221,11 @@ class Stepper(_Engine):
             )
         )
 
+    @property
+    def is_trying(self) -> bool:
+        """Whether the next run is to find out how long steps take on some number of threads."""
+        return self._fastest.is_trying
+
     def run(self, chunk: loop.Chunk) -> int:
         """Run the steps of a chunk; give how many were done before one was not finite."""
         count = self._fastest.choose()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from downslope.batches import Batches
+from downslope.batches import Batches, Rows
 from downslope.kernels import gauges
 from downslope.kernels.loop import Chunk
 from downslope.network import BuiltNetwork
@@ -104,53 +106,52 @@ class Stretch:
         begun = time.perf_counter()
         theta, statistics = self._network.theta.copy(), self._network.statistics.copy()
         self.kept = State(steps, theta, statistics, self._stepper.job.state.copy())
-        self._since: list[tuple[Chunk, Array]] = []
+        self._since: list[tuple[Chunk, Array, Callable[[], Rows]]] = []
         self._taken = time.perf_counter()
         self._cost = self._taken - begun
 
     def run(self, chunk: Chunk, rates: Array) -> Failure | None:
         """Run a chunk; where something is not finite, go back to the theta before and say so."""
-        order = chunk.order if chunk.in_order else chunk.order.copy()
         done = self._stepper.run(chunk)
         self._recorder.note(chunk.record, chunk.step, done, chunk.losses, rates)
-        self._since.append((chunk._replace(order=order), rates))
+        self._since.append((chunk, rates, self._batches.again()))
         if done < chunk.steps or not is_finite(self._network.theta):
-            return self._fail(chunk.step + done, float(chunk.losses[min(done, chunk.steps - 1)]))
+            return self._fail(chunk.step + done)
         if time.perf_counter() - self._taken > 50 * self._cost:
             self.keep(chunk.step + done)
         return None
 
-    def _fail(self, last: int, loss: float) -> Failure:
+    def _fail(self, last: int) -> Failure:
         """Go back to the last finite theta and find where the first value not finite arose.
 
         last: how many steps may be good; theta itself may have overflown before any loss shows it.
         """
-        while not self._run_to(last):
-            last -= 1
+        if not self._run_to(last):
+            good = self._since[-1][0].step
+            between = range(good + 1, last)
+            last = good + bisect_left(between, True, key=lambda step: not self._run_to(step))
         self._stepper.watch(limits(self._network))
         stretch = Recording(range(max(last + 2 - RECORDED, 1), last + 2))
         batches = self._batches
         recorder = Recorder(stretch, self._network.layout, batches.rows, batches.size)
         self._run_to(last + 1, recorder)
+        chunk, rates, _ = next(each for each in reversed(self._since) if each[0].step <= last)
+        loss, rate = (float(each[last - chunk.step]) for each in (chunk.losses, rates))
         place = first_non_finite(self._stepper.job, loss)
         if self._recorder.recording.steps == "default":
             self._recorder.add(recorder)
         self._run_to(last)
-        return Failure(last + 1, place, loss, self._rate(last))
-
-    def _rate(self, steps: int) -> float:
-        """Give the learning rate of the step after so many."""
-        chunk, rates = next(each for each in reversed(self._since) if each[0].step <= steps)
-        return float(rates[steps - chunk.step])
+        return Failure(last + 1, place, loss, rate)
 
     def _run_to(self, last: int, recorder: Recorder | None = None) -> bool:
         """Run again from the kept state to step `last`; say whether theta is finite."""
         self.restore(self.kept)
-        for chunk, rates in self._since:
+        for chunk, rates, order in self._since:
             steps = min(chunk.steps, last - chunk.step)
             if steps > 0:
                 record = recorder.begin(chunk.step, steps) if recorder else gauges.empty_record()
-                done = self._stepper.run(chunk._replace(steps=steps, record=record))
+                part = chunk._replace(order=order(), steps=steps, record=record)
+                done = self._stepper.run(part)
                 if recorder:
                     recorder.note(record, chunk.step, done, chunk.losses, rates)
         return is_finite(self._network.theta)

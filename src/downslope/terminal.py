@@ -14,7 +14,7 @@ from rich.table import Table
 
 from downslope.account import Account
 from downslope.catalogue import Entry
-from downslope.course import Epoch
+from downslope.epoch import Epoch
 from downslope.flow import by_layer, lately, recorded, seen_in_flow
 from downslope.kernels.jit import is_cached
 from downslope.kernels.loop import descend

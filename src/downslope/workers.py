@@ -98,6 +98,12 @@ class FastestCount:
         self._seconds = dict.fromkeys(sorted({1, most}, reverse=True), 0.0)
         self._calls = 0
 
+    @property
+    def is_trying(self) -> bool:
+        """Whether the next call finds out how long the work takes on some number of threads."""
+        untried = 0.0 in self._seconds.values()
+        return len(self._seconds) > 1 and (untried or (self._calls + 1) % self.AGAIN == 0)
+
     def choose(self) -> int:
         """Give the number of threads for the next call."""
         self._calls += 1

@@ -81,7 +81,7 @@ class Job(NamedTuple):
 class Chunk(NamedTuple):
     """What a call of `descend` is to do."""
 
-    order: Integers  # the epoch's rows in their order
+    order: Integers  # the rows of an epoch, or of some, in their order; then it begins anew
     in_order: int  # 1: order is first, first + 1, ...: rows are read where they lie
     first: int  # position in order where the first step begins
     batch: int  # rows of a step
@@ -95,6 +95,7 @@ class Chunk(NamedTuple):
     losses: Doubles  # (steps,), written: nats or squared units, with the penalty
     norms: Doubles  # (steps,), written: norm of the gradient before clipping; or empty
     record: gauges.Record = gauges.empty_record()  # written: what the X-ray measures
+    epochs: int = 1  # whose rows order holds, one epoch's after the other's
 
 
 @inner
@@ -411,7 +412,10 @@ def record_rows(job, chunk, place, row, rows, count, thread, threads):
 
 @kernel
 def descend(job, chunk, thread, threads):
-    """Run some steps of one epoch; give how many were done before something was not finite."""
+    """Run some steps; give how many were done before something was not finite.
+
+    Either they are of one epoch, or they begin with one.
+    """
     before = flush_denormals()
     done = steps(hold(job), hold(chunk), thread, threads)
     restore_denormals(before)
@@ -424,9 +428,10 @@ def steps(job, chunk, thread, threads):
     frame, inputs = job.frame[0], job.plan[0].inputs
     clip_norm, penalized = chunk.penalties[2], chunk.penalties[0] > 0 or chunk.penalties[1] > 0
     watched = clip_norm > 0 or chunk.norms.shape[0] > 0
+    epoch = chunk.order.shape[0] // chunk.epochs
+    begin, end = chunk.first, epoch
     for k in range(chunk.steps):
-        begin = chunk.first + k * chunk.batch
-        count = min(chunk.batch, chunk.order.shape[0] - begin)
+        count = min(chunk.batch, end - begin)
         scale = row_scale(job, chunk, begin, count)
         at_once = count <= frame.rows and not watched and chunk.rule >= 0
         loss, place = 0.0, gauges.place_of(chunk.record, k)
@@ -471,6 +476,10 @@ def steps(job, chunk, thread, threads):
                     chunk.losses[k] += job.sums[2, b]
         if read_flag(job.barrier):
             return k
+        begin += count
+        if begin == end:
+            begin = end if end < chunk.order.shape[0] else np.int64(0)
+            end = begin + epoch
     return chunk.steps
 
 

@@ -1,0 +1,60 @@
+"""What is shown of an epoch when it ends, and to whom."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from downslope.history import History
+from downslope.network import BuiltNetwork
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What is shown of an epoch when it ends.
+
+    Attributes
+    ----------
+    number
+        From 1.
+    history
+        All epochs so far.
+    network
+        As it is now, not a copy: `network.theta` changes with the next step.
+    rows_per_second
+    seconds_left
+        NaN where the end is not known.
+    """
+
+    number: int
+    history: History
+    network: BuiltNetwork
+    rows_per_second: float
+    seconds_left: float
+
+    @classmethod
+    def last(cls, history: History, network: BuiltNetwork, rows: int, epochs: int | None) -> Epoch:
+        """Give the epoch that has just ended, of so many rows each and so many epochs in all."""
+        done, seconds = history.epochs, max(history.seconds, 1e-9)
+        left = math.nan if epochs is None else seconds / done * (epochs - done)
+        return cls(done, history, network, done * rows / seconds, left)
+
+
+Watcher = Callable[[Epoch], "bool | None"]
+"""Called at an epoch's end; True ends the run.
+
+It is called at every one, unless it has a method `next_after(epoch)`, which gives the number of the
+first epoch after one that it asks for: then it may be left out at the ends of others.
+"""
+
+
+def asked_for(watcher: Watcher, epoch: int) -> int:
+    """Give the first epoch after one that a watcher is to be shown.
+
+    >>> asked_for(print, 7)
+    8
+    """
+    asks: Any = getattr(watcher, "next_after", None)
+    return epoch + 1 if asks is None else int(asks(epoch))
