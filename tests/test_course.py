@@ -607,12 +607,15 @@ def test_a_descent_goes_on_from_anothers_state() -> None:
     np.testing.assert_array_equal(second.network.theta, whole.network.theta)
 
 
+@pytest.mark.parametrize("rule", ["gd", "adam", "radam", "adamw(weight_decay=0)"])
 @pytest.mark.parametrize("changes", [{}, {"normalize": "layer", "activation": "prelu"}])
-def test_a_step_of_one_row_by_gd_has_the_bits_of_a_stored_gradient(changes: dict[str, Any]) -> None:
+def test_a_step_of_one_row_has_the_bits_of_a_stored_gradient(
+    rule: str, changes: dict[str, Any]
+) -> None:
     features, target = load_iris(return_X_y=True)
     recipe = Recipe(
-        Network([20, 9], residual=True, **changes),
-        Descent(batch=1, rule="gd", learning_rate=0.01, epochs=3, validation=0.0),
+        Network([40, 37, 9], residual=True, **changes),
+        Descent(batch=1, rule=rule, learning_rate=0.01, epochs=3, validation=0.0),
     )
     at_once = descend(recipe, features, target, record="none").network.theta
     # A recorded step stores its gradient, as does one that may have to clip it.

@@ -170,6 +170,7 @@ def test_a_gradient_that_is_not_finite_shows_in_theta_and_nowhere_else(
         if isinstance(each, Dispatcher)
         and each.__module__ == module.__name__
         and not each.py_func.__name__.startswith("update")
+        and "row" not in each.py_func.__name__  # of pointers, by the same loops; see below
     ],
     ids=lambda each: str(each.py_func.__name__),
 )
@@ -179,7 +180,19 @@ def test_every_float32_loop_is_vectorized_and_free_of_float64(loop: Any) -> None
     fresh = numba.njit(error_model="numpy", fastmath=loop.targetoptions["fastmath"])(loop.py_func)
     arrays = loop.py_func.__code__.co_argcount - 1
     fresh.compile((numba.float32[::1],) * arrays + (numba.float64[::1],))
-    (code,) = fresh.inspect_llvm().values()
+    check_vectors(fresh)
+
+
+def test_a_row_moved_by_a_gradient_that_is_not_stored_is_vectorized() -> None:
+    floats = numba.types.CPointer(numba.float32)
+    fresh = numba.njit(error_model="numpy")(vars(rules)["_move_row"].py_func)
+    fresh.compile((floats, numba.float32, floats, numba.int64, numba.float32))
+    check_vectors(fresh)
+
+
+def check_vectors(compiled: Any) -> None:
+    """See whether what was compiled stores vectors of float32 and computes with nothing else."""
+    (code,) = compiled.inspect_llvm().values()
     assert re.search(r"store <\d+ x float>", code)
     assert not re.search(r"(fadd|fsub|fmul|fdiv|sqrt|fpext)[^\n]*double", code)
 
@@ -265,3 +278,25 @@ def test_an_option_out_of_range_is_named(rule: str, message: str) -> None:
 
 def test_nadams_own_decay_may_exceed_one() -> None:
     assert moments(choose("rule", "nadam(decay=2)")) == 2
+
+
+def test_adams_step_is_exact_to_some_units_in_the_last_place() -> None:
+    """At any size of the gradient: the quotient is not taken by a division."""
+    gradient = np.geomspace(1e-18, 1e18, 1000).astype(np.float32)
+    theta, choice = np.zeros_like(gradient), choose("rule", "adam(epsilon=1e-12)")
+    state = np.zeros((2, len(theta)), np.float32)
+    update(choice.code, theta, gradient, state, 0, coefficients(choice, np.ones(1), 1)[0])
+    means, squares = state.astype(np.float64)
+    exact = -(means / 0.1) / (np.sqrt(squares / 0.001) + 1e-12)
+    np.testing.assert_allclose(theta, exact, rtol=5e-7)
+
+
+def test_a_square_beyond_all_numbers_stops_adam_and_hides_no_nan() -> None:
+    theta, choice = np.ones(40, np.float32), choose("rule", "adam")
+    gradient = np.full(40, 1e30, np.float32)
+    gradient[7] = np.nan
+    state = np.zeros((2, 40), np.float32)
+    update(choice.code, theta, gradient, state, 0, coefficients(choice, np.ones(1), 1)[0])
+    assert np.isinf(np.delete(state[1], 7)).all()
+    assert np.flatnonzero(~np.isfinite(theta)).tolist() == [7]
+    np.testing.assert_allclose(np.delete(theta, 7), 1, atol=1e-5)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
+from numba import types
+from numba.extending import intrinsic
 
 from downslope.kernels.jit import Doubles, inner
+from downslope.kernels.vectors import Vectors
+from downslope.kernels.views import elements, pointer
 
 Columns: TypeAlias = tuple[Doubles | float, ...]
 """What a kernel reads from its row: by step (steps,), or the same at every step."""
@@ -35,21 +39,72 @@ def adam_columns(options: Options, rates: Doubles, t: Doubles) -> Columns:
     return *betas(options), step, scale, scale * epsilon if options.get("uncorrected") else epsilon
 
 
+def _adam_vectors(of_one_row: bool) -> Any:
+    """Make the loop of `adam`, or of `adam_of_one_row` for one row of W; all pointers."""
+
+    @intrinsic
+    def adam_vectors(typing, theta, gradient, x, means, squares, count, beta1, rest1, beta2, rest2,
+                     a, b, c):  # fmt: skip
+        f = theta.dtype
+        signature = types.void(theta, gradient, f, means, squares, types.intp, *[f] * 7)
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            theta, gradient, x, means, squares, count, *scalars = arguments
+            many = Vectors(context, builder, signature.args[2])
+            beta1, rest1, beta2, rest2, a, b, c = (many.spread(each) for each in scalars)
+
+            def move(at: Any, mask: Any) -> None:
+                w, g, m, v = (builder.gep(each, [at]) for each in (theta, gradient, means, squares))
+                slope = many.load(g, mask)
+                if of_one_row:
+                    slope = many.multiply_add(many.spread(x), slope, many.zero)
+                mean = builder.fmul(beta1, many.load(m, mask))
+                mean = many.multiply_add(rest1, slope, mean)
+                square = builder.fmul(beta2, many.load(v, mask))
+                square = many.multiply_add(builder.fmul(rest2, slope), slope, square)
+                many.store(mean, m, mask)
+                many.store(square, v, mask)
+                below = many.multiply_add(b, many.root(square), c)
+                step = many.quotient(builder.fmul(a, mean), below)
+                many.store(builder.fsub(many.load(w, mask), step), w, mask)
+
+            many.each(count, move)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return adam_vectors
+
+
+_adam, _adam_of_one_row = _adam_vectors(False), _adam_vectors(True)
+
+
 @inner
 def adam(theta, gradient, means, squares, row):
     """m = beta1 m + (1-beta1) g; v = beta2 v + (1-beta2) g^2; w = w - a m / (b sqrt v + c).
 
     a = eta / (1-beta1^t), b = 1 / sqrt(1-beta2^t), c = epsilon are Adam; RAdam has others.
     """
-    beta1, rest1 = theta.dtype.type(row[0]), theta.dtype.type(row[1])
-    beta2, rest2 = theta.dtype.type(row[2]), theta.dtype.type(row[3])
-    a, b, c = theta.dtype.type(row[4]), theta.dtype.type(row[5]), theta.dtype.type(row[6])
-    for k in range(theta.shape[0]):
-        g = gradient[k]
-        m = beta1 * means[k] + rest1 * g
-        v = beta2 * squares[k] + rest2 * g * g
-        means[k], squares[k] = m, v
-        theta[k] -= a * m / (b * np.sqrt(v) + c)
+    f = theta.dtype.type
+    _adam(pointer(theta, 0), pointer(gradient, 0), f(1), pointer(means, 0), pointer(squares, 0),
+          theta.shape[0], f(row[0]), f(row[1]), f(row[2]), f(row[3]), f(row[4]), f(row[5]),
+          f(row[6]))  # fmt: skip
+
+
+@inner
+def adam_of_one_row(theta, x, d, means, squares, count, units, row):
+    """`adam` for `count` rows of W, whose gradient x^T d is that of a single row of the batch.
+
+    It is not stored. All pointers: x (count,), d (units,), the others (count, units).
+    """
+    some = elements(x, count)
+    f = some.dtype.type
+    beta1, rest1, beta2, rest2 = f(row[0]), f(row[1]), f(row[2]), f(row[3])
+    a, b, c = f(row[4]), f(row[5]), f(row[6])
+    for i in range(count):
+        at = i * units
+        _adam_of_one_row(pointer(theta, at), d, some[i], pointer(means, at), pointer(squares, at),
+                         units, beta1, rest1, beta2, rest2, a, b, c)  # fmt: skip
 
 
 @inner

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from downslope.kernels.elementary import add, fused
-from downslope.kernels.jit import exact, inner
+from downslope.kernels.elementary import add
+from downslope.kernels.jit import inner
 from downslope.kernels.plan import BIAS, GAMMA, PROJECTION, SLOPE, WEIGHT
 from downslope.kernels.product import tile_product, weight_gradient
-from downslope.kernels.rules import gd, update_block
+from downslope.kernels.rules import update_block, update_by_one_row
 from downslope.kernels.views import elements, piece, pointer
 
 
@@ -158,35 +158,26 @@ def move_part(job, block, begin, end, gradient, rule, coefficients, decay):
                  coefficients)  # fmt: skip
 
 
-@exact
-def move_by_one_row(w, x, row, rate):
-    """w = w - rate x row for one row of W, whose gradient x row is that of a single row."""
-    for j in range(row.shape[0]):
-        w[j] = fused(-rate, x * row[j], w[j])
-
-
 @inner
-def descend_by_one_row(job, block, out, x, scratch, coefficients):
-    """Move a block by gradient descent on a single row: its gradient need not be stored.
+def descend_by_one_row(job, block, out, x, scratch, rule, coefficients):
+    """Move a block by a step on a single row: the gradient of its matrices need not be stored.
 
-    To the same bits as `block_gradient` and the rule `gd`.
+    To the same bits as `block_gradient` and `update_block`.
     """
-    rate, one = job.theta.dtype.type(coefficients[0]), job.theta.dtype.type(1)
     for p in range(block.first, block.last):
         part = job.pieces[p]
-        layer = job.plan[part.layer]
-        units, start = layer.units, part.start
-        if part.kind == BIAS:
-            move_by_one_row(piece(job.theta, start, units), one,
-                            piece(job.workspace, layer.dz, units), rate)  # fmt: skip
-        elif part.kind == WEIGHT or part.kind == PROJECTION:
-            d = layer.dz if part.kind == WEIGHT else layer.dy
-            row = piece(job.workspace, d, units)
-            some = elements(input_of(job, part.layer, x), layer.inputs)
-            for i in range(part.last - part.first):
-                move_by_one_row(piece(job.theta, start + i * units, units), some[part.first + i],
-                                row, rate)  # fmt: skip
-        else:
-            piece_gradient(job, part, layer, x, np.int64(1), out, scratch, False)
-            size = part.stop - start
-            gd(piece(job.theta, start, size), elements(out, size), coefficients)
+        layer, kind = job.plan[part.layer], part.kind
+        units, size, own = layer.units, part.stop - part.start, input_of(job, part.layer, x)
+        moved = False
+        if kind in (WEIGHT, PROJECTION, BIAS):
+            d = pointer(job.workspace, layer.dy if kind == PROJECTION else layer.dz)
+            some = pointer(own, part.first)
+            if kind == BIAS:
+                some = pointer(job.workspace, job.frame[0].one)
+            moved = update_by_one_row(rule, pointer(job.theta, part.start), some, d, job.state,
+                                      part.start, size // units, units,
+                                      coefficients)  # fmt: skip
+        if not moved:
+            piece_gradient(job, part, layer, own, np.int64(1), out, scratch, False)
+            update_block(rule, piece(job.theta, part.start, size), elements(out, size), job.state,
+                         part.start, coefficients)  # fmt: skip

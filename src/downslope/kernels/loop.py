@@ -48,7 +48,7 @@ from downslope.kernels.passes import (
     weights_of,
 )
 from downslope.kernels.plan import BATCH_NORMALIZATION
-from downslope.kernels.rules import GD
+from downslope.kernels.rules import takes_one_row
 from downslope.kernels.threads import raise_flag, read_flag, share, side_of, take, wait
 from downslope.kernels.views import borrowed, copy_elements, elements, piece, pointer
 
@@ -359,10 +359,11 @@ def one_block(job, chunk, k, b, x, rows, task, factor, scale, place, thread, thr
     at = own + thread * room if computes and moves else block.start
     out, scratch = pointer(job.gradient, at), scratch_of(job, thread)
     if (
-        rows == 1 and task == BEGIN + FINISH + MOVE and chunk.rule == GD and place == gauges.NOT
+        rows == 1 and task == BEGIN + FINISH + MOVE
+        and takes_one_row(chunk.rule, block.stop - block.start) and place == gauges.NOT
         and chunk.decays[k] == 1 and not chunk.penalties.any()
     ):  # fmt: skip
-        descend_by_one_row(job, block, out, x, scratch, chunk.coefficients[k])
+        descend_by_one_row(job, block, out, x, scratch, chunk.rule, chunk.coefficients[k])
         return
     if computes:
         block_gradient(job, block, out, x, rows, scratch, (task & ADD) != 0)

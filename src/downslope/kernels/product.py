@@ -17,7 +17,8 @@ import numpy as np
 
 from downslope.kernels import tiles
 from downslope.kernels.jit import apart, inner
-from downslope.kernels.tiles import TILE_ROWS, VECTOR_BYTES, lanes_of
+from downslope.kernels.tiles import TILE_ROWS, lanes_of
+from downslope.kernels.vectors import VECTOR_BYTES
 from downslope.kernels.views import pointer
 
 CACHED_BYTES = 1 << 20
@@ -41,6 +42,7 @@ def panel_floats(depth: int) -> int:
 # Below, np.int64(0) in the place of 0: for a literal the callee would be compiled once more.
 _tall_wide, _tall_narrow = tiles.tile(TILE_ROWS, 2), tiles.tile(TILE_ROWS, 1)
 _half_wide, _half_narrow = tiles.tile(TILE_ROWS // 2, 2), tiles.tile(TILE_ROWS // 2, 1)
+_row_widest, _row_wider = tiles.tile(1, 8), tiles.tile(1, 4)
 _row_wide, _row_narrow = tiles.tile(1, 2), tiles.tile(1, 1)
 
 
@@ -80,6 +82,38 @@ def _panel(a, a_row, a_col, b, b_row, c, c_row, start, start_row, start_width, r
             r += 1
 
 
+@inner
+def _few_rows(a, a_row, a_col, b, b_row, c, c_row, start, start_row, start_width, rows, depth,
+              columns):  # fmt: skip
+    """Rows too few for a tile of several, each in tiles as wide as the registers allow.
+
+    A sum waits for the one before: eight vectors of them side by side keep the units busy.
+    """
+    lanes = lanes_of(c)
+    for r in range(rows):
+        a_now, c_now = pointer(a, r * a_row), pointer(c, r * c_row)
+        start_now, j = pointer(start, r * start_row), 0
+        while j < columns:
+            left = columns - j
+            b_j, c_j, start_j = pointer(b, j), pointer(c_now, j), pointer(start_now, j)
+            if left >= 8 * lanes:
+                _row_widest(a_now, a_row, a_col, b_j, b_row, c_j, c_row, start_j, start_row,
+                            start_width, depth, 8 * lanes)  # fmt: skip
+                j += 8 * lanes
+            elif left >= 4 * lanes:
+                _row_wider(a_now, a_row, a_col, b_j, b_row, c_j, c_row, start_j, start_row,
+                           start_width, depth, 4 * lanes)  # fmt: skip
+                j += 4 * lanes
+            elif left > lanes:
+                _row_wide(a_now, a_row, a_col, b_j, b_row, c_j, c_row, start_j, start_row,
+                          start_width, depth, min(left, 2 * lanes))  # fmt: skip
+                j += 2 * lanes
+            else:
+                _row_narrow(a_now, a_row, a_col, b_j, b_row, c_j, c_row, start_j, start_row,
+                            start_width, depth, left)  # fmt: skip
+                j += lanes
+
+
 _pack_whole, _pack_edge = tiles.packing(False), tiles.packing(True)
 
 
@@ -92,6 +126,10 @@ def tile_product(a, a_row, a_col, b, b_row, c, c_row, start, start_row, start_wi
     one after another, they serve all tiles of the panel. scratch: `panel_floats`.
     """
     lanes = lanes_of(c)
+    if rows < TILE_ROWS // 2:
+        _few_rows(a, a_row, a_col, b, b_row, c, c_row, start, start_row, start_width, rows, depth,
+                  columns)  # fmt: skip
+        return
     wide = 2 * lanes
     packs = rows >= PACKED_ROWS and depth * b_row > CACHED_BYTES // VECTOR_BYTES * lanes
     height = min(PACKED_DEPTH, depth) if packs else depth

@@ -24,6 +24,7 @@ from downslope.kernels.adam import (
     Options,
     adam,
     adam_columns,
+    adam_of_one_row,
     adamax,
     adamax_columns,
     amsgrad,
@@ -32,9 +33,10 @@ from downslope.kernels.adam import (
     nadam_columns,
     radam_columns,
 )
-from downslope.kernels.jit import Doubles, inner, kernel
+from downslope.kernels.elementary import fused
+from downslope.kernels.jit import Doubles, exact, inner, kernel
 from downslope.kernels.muon import muon_columns
-from downslope.kernels.views import borrowed, piece
+from downslope.kernels.views import borrowed, elements, piece, pointer
 
 
 def _rate_only(options: Options, rates: Doubles, t: Doubles) -> Columns:
@@ -47,6 +49,26 @@ def gd(theta, gradient, row):
     rate = theta.dtype.type(row[0])
     for k in range(theta.shape[0]):
         theta[k] -= rate * gradient[k]
+
+
+@inner
+def gd_of_one_row(theta, x, d, count, units, row):
+    """`gd` for `count` rows of W, whose gradient x^T d is that of a single row of the batch.
+
+    It is not stored. All pointers: x (count,), d (units,), theta (count, units).
+    """
+    some = elements(x, count)
+    rate = some.dtype.type(row[0])
+    for i in range(count):
+        _move_row(pointer(theta, i * units), some[i], d, units, rate)
+
+
+@exact
+def _move_row(w, x, d, units, rate):
+    """w = w - rate x d, to the bits of a gradient that is stored; w, d: pointers."""
+    own, other = elements(w, units), elements(d, units)
+    for j in range(units):
+        own[j] = fused(-rate, x * other[j], own[j])
 
 
 def _momentum(options: Options, rates: Doubles, t: Doubles) -> Columns:
@@ -209,8 +231,11 @@ _COLUMNS: Final[Mapping[str, Callable[[Options, Doubles, Doubles], Columns]]] = 
 )  # fmt: skip
 """By rule: (options, rates (steps,), step numbers (steps,)) -> the columns its kernel reads."""
 
-(GD, _MOMENTUM, _NESTEROV, _ADAGRAD, _ADADELTA, _RMSPROP, _, _AMSGRAD, _ADAMAX, _NADAM, _, _,
- _LION, _RPROP, _) = range(len(RULES))  # fmt: skip
+NARROW, WORTH = 16, 1024
+"""Units of a layer, parameters of a block from which a gradient that is not stored is worth it."""
+
+(_GD, _MOMENTUM, _NESTEROV, _ADAGRAD, _ADADELTA, _RMSPROP, _ADAM, _AMSGRAD, _ADAMAX, _NADAM, _RADAM,
+ _ADAMW, _LION, _RPROP, _) = range(len(RULES))  # fmt: skip
 
 
 @kernel
@@ -227,7 +252,7 @@ def update_block(rule, theta, gradient, state, start, row):
     before the first step; row: the step's of `coefficients`.
     """
     size, length = theta.shape[0], state.shape[1]
-    if rule == GD:
+    if rule == _GD:
         gd(theta, gradient, row)
     elif state.shape[0] == 1:
         update_by_one(rule, theta, gradient, piece(state, start, size), row)
@@ -250,6 +275,29 @@ def update_block(rule, theta, gradient, state, start, row):
             rprop(theta, gradient, a, b, row)
         else:  # adam, adamw, radam; muon for what is no hidden weight matrix
             adam(theta, gradient, a, b, row)
+
+
+@inner
+def takes_one_row(rule, size):
+    """Say whether a block of that size is better moved by a single row's gradient unstored."""
+    return rule == _GD or (size >= WORTH and rule in (_ADAM, _RADAM, _ADAMW))
+
+
+@inner
+def update_by_one_row(rule, theta, x, d, state, start, count, units, row):
+    """Move `count` rows of W, whose gradient x^T d is that of a single row; say whether it did.
+
+    To the bits of `update_block`, which narrow matrices are left to, but for gradient descent: of
+    those a vector holds several rows. theta, x, d: pointers.
+    """
+    if rule == _GD:
+        gd_of_one_row(theta, x, d, count, units, row)
+    elif units < NARROW:
+        return False
+    else:
+        adam_of_one_row(theta, x, d, pointer(state, start), pointer(state, state.shape[1] + start),
+                        count, units, row)  # fmt: skip
+    return True
 
 
 @inner

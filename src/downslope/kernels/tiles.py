@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import llvmlite.binding
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from downslope.kernels.vectors import VECTOR_BYTES, WIDE, Vectors
 from downslope.kernels.views import fetch_ahead
-
-WIDE = "+avx512f" in llvmlite.binding.get_host_cpu_features().flatten()
-VECTOR_BYTES = 64 if WIDE else 32
-"""Bytes of one vector of C's tile; two such vectors are a tile's width."""
 
 TILE_ROWS = 8 if WIDE else 6
 """Rows of C's tile: with two vectors each they fill the registers and leave room for A and B."""
@@ -46,115 +42,49 @@ def tile(rows: int, vectors: int) -> Any:
         signature = types.void(a, i, i, b, i, c, i, start, i, i, i, i)
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            many = Vectors(context, builder, signature.args[5].dtype)
             (a, a_row, a_col, b, b_row, c, c_row, start, start_row, start_width, depth,
              width) = arguments  # fmt: skip
-            element = context.get_data_type(c_type := signature.args[5].dtype)
-            lanes = VECTOR_BYTES // (c_type.bitwidth // 8)
-            vector = ir.VectorType(element, lanes)
             word = ir.IntType(64)
-            masks = _masks(builder, width, lanes, vectors)
-            suffix = f"v{lanes}f{c_type.bitwidth}"
-            access = _Access(builder, vector, suffix, c_type.bitwidth // 8)
-            fused = cgutils.get_or_insert_function(
-                builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fmuladd.{suffix}"
-            )
+            # Whole vectors but for the last one.
+            masks = [None] * (vectors - 1) + [many.mask(width, vectors - 1)]
             sums = [
-                [cgutils.alloca_once(builder, vector) for _ in range(vectors)] for _ in range(rows)
+                [cgutils.alloca_once(builder, many.kind) for _ in range(vectors)]
+                for _ in range(rows)
             ]
-            offsets = [word(v * lanes) for v in range(vectors)]
-            zero = ir.Constant(vector, [0.0] * lanes)
+            offsets = [word(v * many.lanes) for v in range(vectors)]
             with builder.if_else(builder.icmp_signed("!=", start_width, word(0))) as (then, other):
                 with then:
                     for r in range(rows):
                         row = builder.gep(start, [builder.mul(word(r), start_row)])
                         for v in range(vectors):
                             begin = builder.gep(row, [offsets[v]])
-                            builder.store(access.load(begin, masks[v]), sums[r][v])
+                            builder.store(many.load(begin, masks[v]), sums[r][v])
                 with other:
                     for r in range(rows):
                         for v in range(vectors):
-                            builder.store(zero, sums[r][v])
+                            builder.store(many.zero, sums[r][v])
             with cgutils.for_range(builder, depth) as loop:
                 b_begin = builder.gep(b, [builder.mul(loop.index, b_row)])
                 b_row_now = [
-                    access.load(builder.gep(b_begin, [offsets[v]]), masks[v])
-                    for v in range(vectors)
+                    many.load(builder.gep(b_begin, [offsets[v]]), masks[v]) for v in range(vectors)
                 ]
                 a_begin = builder.gep(a, [builder.mul(loop.index, a_col)])
                 for r in range(rows):
                     scalar = builder.load(builder.gep(a_begin, [builder.mul(word(r), a_row)]))
-                    spread = _spread(builder, scalar, vector)
+                    spread = many.spread(scalar)
                     for v in range(vectors):
-                        total = builder.load(sums[r][v])
-                        builder.store(
-                            builder.call(fused, [spread, b_row_now[v], total]), sums[r][v]
-                        )
+                        total = many.multiply_add(spread, b_row_now[v], builder.load(sums[r][v]))
+                        builder.store(total, sums[r][v])
             for r in range(rows):
                 row = builder.gep(c, [builder.mul(word(r), c_row)])
                 for v in range(vectors):
-                    access.store(builder.load(sums[r][v]), builder.gep(row, [offsets[v]]), masks[v])
+                    many.store(builder.load(sums[r][v]), builder.gep(row, [offsets[v]]), masks[v])
             return context.get_dummy_value()
 
         return signature, generate
 
     return tile
-
-
-def _spread(builder: Any, scalar: Any, vector: Any) -> Any:
-    """Put one scalar into every lane."""
-    lane = ir.IntType(32)
-    undefined = ir.Constant(vector, ir.Undefined)
-    first = builder.insert_element(undefined, scalar, lane(0))
-    everywhere = ir.Constant(ir.VectorType(lane, vector.count), [0] * vector.count)
-    return builder.shuffle_vector(first, undefined, everywhere)
-
-
-def _masks(builder: Any, width: Any, lanes: int, vectors: int) -> list[Any]:
-    """Say for each vector which lanes hold columns; whole vectors but the last need none."""
-    return [None] * (vectors - 1) + [_mask(builder, width, lanes, vectors - 1)]
-
-
-def _mask(builder: Any, width: Any, lanes: int, number: int) -> Any:
-    """Say which lanes of a panel's vector of that number hold columns."""
-    numbers = ir.VectorType(ir.IntType(64), lanes)
-    columns = ir.Constant(numbers, [number * lanes + lane for lane in range(lanes)])
-    return builder.icmp_signed("<", columns, _spread(builder, width, numbers))
-
-
-class _Access:
-    """Loads and stores one vector, whole or masked."""
-
-    def __init__(self, builder: Any, vector: Any, suffix: str, alignment: int) -> None:
-        self.builder, self.vector, self.alignment = builder, vector, alignment
-        self.pointer = vector.as_pointer()
-        mask, number = ir.VectorType(ir.IntType(1), vector.count), ir.IntType(32)
-        self.number = number(alignment)
-        self.zero = ir.Constant(vector, [0.0] * vector.count)
-        self.masked_load = cgutils.get_or_insert_function(
-            builder.module,
-            ir.FunctionType(vector, [self.pointer, number, mask, vector]),
-            f"llvm.masked.load.{suffix}.p0",
-        )
-        self.masked_store = cgutils.get_or_insert_function(
-            builder.module,
-            ir.FunctionType(ir.VoidType(), [vector, self.pointer, number, mask]),
-            f"llvm.masked.store.{suffix}.p0",
-        )
-
-    def load(self, begin: Any, mask: Any) -> Any:
-        begin = self.builder.bitcast(begin, self.pointer)
-        if mask is None:
-            value = self.builder.load(begin)
-            value.align = self.alignment
-            return value
-        return self.builder.call(self.masked_load, [begin, self.number, mask, self.zero])
-
-    def store(self, value: Any, begin: Any, mask: Any) -> None:
-        begin = self.builder.bitcast(begin, self.pointer)
-        if mask is None:
-            self.builder.store(value, begin).align = self.alignment
-        else:
-            self.builder.call(self.masked_store, [value, begin, self.number, mask])
 
 
 def transposition(masked: bool) -> Any:
@@ -171,10 +101,8 @@ def transposition(masked: bool) -> Any:
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             source, source_row, target, target_row, rows, columns = arguments
-            number = signature.args[2].dtype
-            lanes = VECTOR_BYTES // (number.bitwidth // 8)
-            vector = ir.VectorType(context.get_data_type(number), lanes)
-            access = _Access(builder, vector, f"v{lanes}f{number.bitwidth}", number.bitwidth // 8)
+            many = Vectors(context, builder, signature.args[2].dtype)
+            lanes = many.lanes
 
             def line(begin: Any, stride: Any, row: int) -> Any:
                 return builder.gep(begin, [builder.mul(ir.IntType(64)(row), stride)])
@@ -183,18 +111,16 @@ def transposition(masked: bool) -> Any:
                 if not masked:
                     return None
                 inside = builder.icmp_signed("<", ir.IntType(64)(row), height)
-                here = _masks(builder, width, lanes, 1)[0]
-                return builder.select(inside, here, ir.Constant(here.type, [0] * lanes))
+                return builder.select(inside, many.mask(width), many.nothing())
 
             block = [
-                access.load(line(source, source_row, r), mask(columns, r, rows))
-                for r in range(lanes)
+                many.load(line(source, source_row, r), mask(columns, r, rows)) for r in range(lanes)
             ]
             for size in (1 << k for k in range(lanes.bit_length() - 1)):
                 for r in (r for r in range(lanes) if not r & size):
                     block[r], block[r + size] = _exchange(builder, block[r], block[r + size], size)
             for r in range(lanes):
-                access.store(block[r], line(target, target_row, r), mask(rows, r, columns))
+                many.store(block[r], line(target, target_row, r), mask(rows, r, columns))
             return context.get_dummy_value()
 
         return signature, generate
@@ -212,18 +138,16 @@ def packing(masked: bool) -> Any:
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             source, source_row, target, depth, width = arguments
-            number = signature.args[2].dtype
-            lanes, word = VECTOR_BYTES // (number.bitwidth // 8), ir.IntType(64)
-            vector = ir.VectorType(context.get_data_type(number), lanes)
-            access = _Access(builder, vector, f"v{lanes}f{number.bitwidth}", number.bitwidth // 8)
-            masks = [_mask(builder, width, lanes, v) if masked else None for v in range(2)]
+            many, word = Vectors(context, builder, signature.args[2].dtype), ir.IntType(64)
+            lanes = many.lanes
+            masks = [many.mask(width, v) if masked else None for v in range(2)]
             with cgutils.for_range(builder, depth) as loop:
                 here = builder.gep(source, [builder.mul(loop.index, source_row)])
                 there = builder.gep(target, [builder.mul(loop.index, word(2 * lanes))])
                 for v, mask in enumerate(masks):
                     offset = word(v * lanes)
-                    value = access.load(builder.gep(here, [offset]), mask)
-                    access.store(value, builder.gep(there, [offset]), None)
+                    value = many.load(builder.gep(here, [offset]), mask)
+                    many.store(value, builder.gep(there, [offset]))
                     if not masked:
                         next_panel = builder.gep(here, [word((2 + v) * lanes)])
                         fetch_ahead(builder, next_panel)
@@ -258,46 +182,23 @@ def dots(columns: int) -> Any:
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             a, b, b_row, c, depth, accumulate = arguments
-            number = signature.args[3].dtype
-            element = context.get_data_type(number)
-            lanes = VECTOR_BYTES // (number.bitwidth // 8)
-            vector, word = ir.VectorType(element, lanes), ir.IntType(64)
-            suffix = f"v{lanes}f{number.bitwidth}"
-            access = _Access(builder, vector, suffix, number.bitwidth // 8)
-            fused = cgutils.get_or_insert_function(
-                builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fmuladd.{suffix}"
-            )
-            reduce = cgutils.get_or_insert_function(
-                builder.module,
-                ir.FunctionType(element, [element, vector]),
-                f"llvm.vector.reduce.fadd.{suffix}",
-            )
-
+            many, word = Vectors(context, builder, signature.args[3].dtype), ir.IntType(64)
             rows = [builder.gep(b, [builder.mul(word(k), b_row)]) for k in range(columns)]
-            zero = ir.Constant(vector, [0.0] * lanes)
-            sums = [cgutils.alloca_once_value(builder, zero) for _ in range(columns)]
+            sums = [cgutils.alloca_once_value(builder, many.zero) for _ in range(columns)]
 
             def add(at: Any, mask: Any) -> None:
-                left = access.load(builder.gep(a, [at]), mask)
+                left = many.load(builder.gep(a, [at]), mask)
                 for k in range(columns):
-                    right = access.load(builder.gep(rows[k], [at]), mask)
-                    total = builder.call(fused, [left, right, builder.load(sums[k])])
+                    right = many.load(builder.gep(rows[k], [at]), mask)
+                    total = many.multiply_add(left, right, builder.load(sums[k]))
                     builder.store(total, sums[k])
 
-            whole = builder.sdiv(depth, word(lanes))
-            with cgutils.for_range(builder, whole) as loop:
-                add(builder.mul(loop.index, word(lanes)), None)
-            rest = builder.srem(depth, word(lanes))
-            with builder.if_then(builder.icmp_signed(">", rest, word(0))):
-                add(builder.mul(whole, word(lanes)), _masks(builder, rest, lanes, 1)[0])
+            many.each(depth, add)
             adds = builder.icmp_signed("!=", accumulate, word(0))
             for k in range(columns):
-                call = builder.call(
-                    reduce, [element(0.0), builder.load(sums[k])], fastmath=["reassoc"]
-                )
-                result = builder.gep(c, [word(k)])
-                before = builder.select(adds, builder.load(result), element(0.0))
-                builder.store(builder.fadd(call, before), result)
+                total, result = many.sum(builder.load(sums[k])), builder.gep(c, [word(k)])
+                before = builder.select(adds, builder.load(result), many.element(0.0))
+                builder.store(builder.fadd(total, before), result)
             return context.get_dummy_value()
 
         return signature, generate

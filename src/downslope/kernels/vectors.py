@@ -1,0 +1,126 @@
+"""Vectors of numbers in instructions that LLVM is given as such, not left to find."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import llvmlite.binding
+from llvmlite import ir
+from numba.core import cgutils
+
+WIDE = "+avx512f" in llvmlite.binding.get_host_cpu_features().flatten()
+VECTOR_BYTES = 64 if WIDE else 32
+"""Bytes of one vector."""
+
+LARGEST = 2.0**125
+"""What a divisor of `quotient` counts for at most: the reciprocal is a normal number then."""
+
+
+class Vectors:
+    """Instructions on vectors of one type of number, written by one builder."""
+
+    def __init__(self, context: Any, builder: Any, number: Any) -> None:
+        self.builder, self.size = builder, number.bitwidth // 8
+        self.lanes = VECTOR_BYTES // self.size
+        self.element = context.get_data_type(number)
+        self.kind = ir.VectorType(self.element, self.lanes)
+        self._suffix = f"v{self.lanes}f{number.bitwidth}"
+        self._pointer, self._number = self.kind.as_pointer(), ir.IntType(32)
+        self._mask = ir.VectorType(ir.IntType(1), self.lanes)
+        self.zero = self.constant(0.0)
+
+    def constant(self, value: float) -> Any:
+        """Give a vector of one constant."""
+        return ir.Constant(self.kind, [value] * self.lanes)
+
+    def call(self, name: str, result: Any, *operands: Any) -> Any:
+        """Call one of LLVM's own functions."""
+        kind = ir.FunctionType(result, [operand.type for operand in operands])
+        return self.builder.call(
+            cgutils.get_or_insert_function(self.builder.module, kind, name), operands
+        )
+
+    def load(self, begin: Any, mask: Any = None) -> Any:
+        """Load a vector, or 0 in the lanes that the mask leaves out."""
+        begin = self.builder.bitcast(begin, self._pointer)
+        if mask is None:
+            value = self.builder.load(begin)
+            value.align = self.size
+            return value
+        name = f"llvm.masked.load.{self._suffix}.p0"
+        return self.call(name, self.kind, begin, self._number(self.size), mask, self.zero)
+
+    def store(self, value: Any, begin: Any, mask: Any = None) -> None:
+        """Store a vector, but for the lanes that the mask leaves out."""
+        begin = self.builder.bitcast(begin, self._pointer)
+        if mask is None:
+            self.builder.store(value, begin).align = self.size
+        else:
+            name = f"llvm.masked.store.{self._suffix}.p0"
+            self.call(name, ir.VoidType(), value, begin, self._number(self.size), mask)
+
+    def spread(self, scalar: Any) -> Any:
+        """Put one scalar into every lane."""
+        return spread(self.builder, scalar, self.lanes)
+
+    def mask(self, width: Any, number: int = 0) -> Any:
+        """Say which lanes of the vector of that number lie within `width` elements."""
+        columns = ir.VectorType(ir.IntType(64), self.lanes)
+        numbers = ir.Constant(columns, [number * self.lanes + lane for lane in range(self.lanes)])
+        return self.builder.icmp_signed("<", numbers, spread(self.builder, width, self.lanes))
+
+    def nothing(self) -> Any:
+        """Give the mask that leaves out all lanes."""
+        return ir.Constant(self._mask, [0] * self.lanes)
+
+    def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
+        """a b + c, in one rounding where the processor can."""
+        return self.call(f"llvm.fmuladd.{self._suffix}", self.kind, a, b, c)
+
+    def root(self, value: Any) -> Any:
+        """Take the square root."""
+        return self.call(f"llvm.sqrt.{self._suffix}", self.kind, value)
+
+    def sum(self, value: Any) -> Any:
+        """Add up the lanes."""
+        reduce = cgutils.get_or_insert_function(
+            self.builder.module,
+            ir.FunctionType(self.element, [self.element, self.kind]),
+            f"llvm.vector.reduce.fadd.{self._suffix}",
+        )
+        return self.builder.call(reduce, [self.element(0.0), value], fastmath=["reassoc"])
+
+    def quotient(self, a: Any, b: Any) -> Any:
+        """a / b for positive b, in float32 to 2 units in the last place; b above `LARGEST` as that.
+
+        Square roots and divisions share one unit, which takes some ten cycles for either; by an
+        estimate of the reciprocal and one step of Newton's method the two run side by side.
+        """
+        if not WIDE or self.size != 4:
+            return self.builder.fdiv(a, b)
+        bound = self.constant(LARGEST)
+        b = self.builder.select(self.builder.fcmp_ordered("<", b, bound), b, bound)
+        every = ir.IntType(16)(0xFFFF)
+        estimate = self.call("llvm.x86.avx512.rcp14.ps.512", self.kind, b, self.zero, every)
+        error = self.multiply_add(self.builder.fneg(b), estimate, self.constant(1.0))
+        return self.builder.fmul(a, self.multiply_add(estimate, error, estimate))
+
+    def each(self, count: Any, work: Callable[[Any, Any], None]) -> None:
+        """Do work(begin, mask) for one vector after the other of `count` elements."""
+        word, builder = ir.IntType(64), self.builder
+        whole = builder.sdiv(count, word(self.lanes))
+        with cgutils.for_range(builder, whole) as loop:
+            work(builder.mul(loop.index, word(self.lanes)), None)
+        rest = builder.srem(count, word(self.lanes))
+        with builder.if_then(builder.icmp_signed(">", rest, word(0))):
+            work(builder.mul(whole, word(self.lanes)), self.mask(rest))
+
+
+def spread(builder: Any, scalar: Any, lanes: int) -> Any:
+    """Put one scalar into every lane of a vector."""
+    lane = ir.IntType(32)
+    undefined = ir.Constant(ir.VectorType(scalar.type, lanes), ir.Undefined)
+    first = builder.insert_element(undefined, scalar, lane(0))
+    everywhere = ir.Constant(ir.VectorType(lane, lanes), [0] * lanes)
+    return builder.shuffle_vector(first, undefined, everywhere)
