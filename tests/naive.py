@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -467,3 +468,18 @@ def shuffle_naively(rows: npt.NDArray[np.int64], seed: int, epoch: int) -> list[
         other = (mix_naively((key + k * golden) % 2**64) >> 32) * (k + 1) >> 32
         order[k], order[other] = order[other], order[k]
     return order
+
+
+# Features that are scaled as they are fetched.
+
+
+def scale_row(
+    row: npt.NDArray[Any], centers: Doubles, factors: Doubles, squashes: Doubles | None = None
+) -> npt.NDArray[Any]:
+    """Scale each number by itself, in Python's own float64; squash it where told to."""
+    found = []
+    for j, x in enumerate(row.tolist()):
+        z = (x - centers[j].item()) * factors[j].item()
+        q = 0.0 if squashes is None else z * squashes[j].item()
+        found.append(z / math.sqrt(1.0 + q * q))
+    return np.array(found).astype(row.dtype)

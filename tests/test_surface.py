@@ -106,10 +106,10 @@ def test_drawn_rows_keep_the_weight_of_the_penalties() -> None:
         # the penalty is 4e7 0.5e-4 x weights / 400, the rest some 1 nat
         assert losses[0] > 50
         assert losses[1] == pytest.approx(losses[0], rel=0.02)
-    drawn = {tuple(row) for row in some.gather().features}
+    drawn = {tuple(row) for row in np.asarray(some.gather().features)}
     assert len(drawn) == 100
     assert drawn <= {tuple(row) for row in case.features}
-    assert {tuple(row) for row in whole.draw(100, seed=1).gather().features} != drawn
+    assert {tuple(row) for row in np.asarray(whole.draw(100, seed=1).gather().features)} != drawn
 
 
 def test_bad_input() -> None:

@@ -50,7 +50,7 @@ class Batches:
     epochs
         How many the order holds.
     in_order
-        Whether the rows are read one after another where they lie.
+        Whether the rows come one after another, as they lie.
     """
 
     def __init__(self, training: Rows, descent: Descent, given: Order | None = None) -> None:

@@ -26,6 +26,7 @@ import numpy.typing as npt
 from downslope.errors import InvalidTypeError, InvalidValueError
 from downslope.hessian import Hessian, dense_target
 from downslope.network import BuiltNetwork
+from downslope.scaling import Features, as_matrix
 from downslope.stepper import Targets
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ class _Passed:
 
 def explain(
     network: BuiltNetwork,
-    features: Array,
+    features: Features,
     target: Array,
     layer: int,
     unit_in: int,
@@ -221,7 +222,7 @@ def explain(
 
 def explain_layer(
     network: BuiltNetwork,
-    features: Array,
+    features: Features,
     target: Array,
     layer: int,
     rows: Sequence[int] | Array | None = None,
@@ -295,7 +296,7 @@ def _is_softmax(network: BuiltNetwork, number: int) -> bool:
 
 def _pass(
     network: BuiltNetwork,
-    features: Array,
+    features: Features,
     target: Array,
     number: int,
     rows: Array,
@@ -308,7 +309,7 @@ def _pass(
     """
     target = np.asarray(target)[rows]
     some = None if weights is None else np.asarray(weights)[rows]
-    hessian = Hessian(network, np.asarray(features)[rows], target, some)
+    hessian = Hessian(network, as_matrix(features)[rows], target, some)
     blocks = [layers[number] for _, layers in hessian.passed()]
     last, count = number == len(network.layout.plan) - 1, len(rows)
 

@@ -28,6 +28,7 @@ from downslope.network import BuiltNetwork
 from downslope.pace import AHEAD, Pace
 from downslope.recipe import Descent
 from downslope.recording import DEAD_EPOCHS, Recorder, Recording, limits, note_move
+from downslope.scaling import Features
 from downslope.schedules import Span
 from downslope.stepper import Predictor, Stepper, Targets
 from downslope.stretch import Failure, State, Stretch, is_finite
@@ -59,13 +60,13 @@ class Data:
 
     Attributes
     ----------
-    features : (rows, inputs) in the network's type, C-contiguous
+    features : (rows, inputs) in the network's type, C-contiguous or `ScaledRows`
     targets
     training, held_out : (rows,) int64, ascending
         Which rows are trained on; which ones the score is taken of.
     """
 
-    features: Array
+    features: Features
     targets: Targets
     training: Rows
     held_out: Rows
@@ -136,9 +137,8 @@ class Course:
             network.parameters, data.features, data.targets, batch, self._rule, threads
         )
         self._predictor = Predictor(
-            network.parameters, data.features[: len(data.held_out)], data.targets, threads
+            network.parameters, data.features, data.targets, threads, len(data.held_out)
         )
-        self._predictor.job = self._predictor.job._replace(features=self._stepper.job.features)
         self.recorder = Recorder(recording, network.layout, self.batches.rows, batch)
         if recording.steps != "none":
             self._stepper.watch(limits(network))

@@ -59,7 +59,9 @@ def descend(
     recipe
         What to train and how.
     source
-        The features: a data frame, an array (rows, columns), a path to a file, or a `Table`.
+        The features: a data frame, an array (rows, columns), a path to a file, or a `Table`. Large
+        arrays may be read where they lie, without a copy: leave them as they are while the run is
+        in use.
     target
         The values to be predicted, (rows,) or (rows, columns); or the name of a column.
     weights : (rows,), or None
@@ -151,7 +153,7 @@ def prepare(
         preparation = _for_counts(preparation, read.target)
     target = preparation.encode_target(read.target, descent.dtype)
     columns = len(preparation.classes) or (target.shape[1] if target.ndim == 2 else 1)
-    features = preparation.transform(read.features, descent.dtype)
+    features = preparation.inputs(read.features, descent.dtype)
     built = BuiltNetwork(network, features.shape[1], columns, task, descent.dtype, descent.seed)
     row_weights = None if weights is None else check_weights(weights, len(read), np.float64)
     targets = Targets.of(target, row_weights, built.outputs, built.theta.dtype)

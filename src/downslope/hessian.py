@@ -17,6 +17,7 @@ from downslope.kernels import dropout
 from downslope.kernels import plan as kinds
 from downslope.layout import Layout
 from downslope.network import BuiltNetwork
+from downslope.scaling import Features
 from downslope.stepper import Targets
 from downslope.tangent import (
     Layer,
@@ -125,7 +126,7 @@ class Hessian:
     def __init__(
         self,
         network: BuiltNetwork,
-        features: Array,
+        features: Features,
         target: Array,
         weights: Array | None = None,
         penalties: tuple[float, float] = (0.0, 0.0),

@@ -51,7 +51,7 @@ class Model:
 
     def output(self, source: Any, threads: int | None = None) -> npt.NDArray[Any]:
         """Give the network's outputs for the rows of a table: (rows, outputs)."""
-        features = self.preparation.transform(source)
+        features = self.preparation.inputs(source, self.network.theta.dtype)
         return self.network.output(features, threads)
 
     def predict(self, source: Any, threads: int | None = None) -> npt.NDArray[Any]:

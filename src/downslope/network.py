@@ -19,6 +19,7 @@ from downslope.kernels import plan as kinds
 from downslope.kernels.loop import Chunk
 from downslope.layout import BLOCK_ROWS, Layout, Parameters, allocate, lay_out
 from downslope.recipe import Network
+from downslope.scaling import Features, ScaledRows, as_matrix
 from downslope.stepper import Predictor, Stepper, Targets, predicting_threads
 
 Array = npt.NDArray[Any]
@@ -174,7 +175,7 @@ class BuiltNetwork:
         widths = "-".join(str(width) for width in (self.inputs, *self.layout.plan["units"]))
         return f"BuiltNetwork({widths}, {self.theta.size} parameters, {self.task})"
 
-    def output(self, features: Array, threads: int | None = None) -> Array:
+    def output(self, features: Features, threads: int | None = None) -> Array:
         """Run the forward pass as when predicting: no dropout, running statistics.
 
         Parameters
@@ -210,7 +211,7 @@ class BuiltNetwork:
         self._idle.append(predictor)
         return outputs
 
-    def layer_outputs(self, features: Array) -> list[Array]:
+    def layer_outputs(self, features: Features) -> list[Array]:
         """Give what every layer gives, (rows, units) each, as when predicting.
 
         Parameters
@@ -235,20 +236,22 @@ class BuiltNetwork:
         """Be pickled and copied as a file is written: theta then lies on its cache lines again."""
         return type(self).from_arrays, (self.arrays(), self.describe(), "the pickle")
 
-    def check_features(self, features: Array) -> Array:
-        """Give features in theta's type, C-contiguous; the same array where they are so already."""
-        features = np.asarray(features)
+    def check_features(self, features: Features) -> Features:
+        """Give features in theta's type, C-contiguous; the same ones where they are so already."""
+        features = as_matrix(features)
         if features.ndim != 2 or features.shape[1] != self.inputs:
             raise InvalidValueError(
                 f"features must have {self.inputs} columns; got an array of shape {features.shape}"
             )
         if features.dtype.kind not in "fiub":
             raise InvalidTypeError(f"features must be numbers; got an array of {features.dtype}")
+        if isinstance(features, ScaledRows) and features.dtype == self.theta.dtype:
+            return features
         return np.ascontiguousarray(features, self.theta.dtype)
 
     def loss_and_gradient(
         self,
-        features: Array,
+        features: Features,
         target: Array,
         weights: Array | None = None,
         penalties: tuple[float, float] = (0.0, 0.0),

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from downslope.columns import fit_vectorizer, kind_of, load_vectorizer, matrix_of
 from downslope.errors import InvalidValueError, ModelFileError, TableError, nearest
-from downslope.scaling import SCALINGS, Scaling
+from downslope.scaling import SCALINGS, Features, Scaling
 from downslope.table import (
     Array,
     Table,
@@ -165,9 +165,27 @@ class Preparation:
         TableError
             If columns are missing, hold something else than in training, or infinite values.
         """
+        return self.scaling.apply(self._matrix(features), dtype)
+
+    def inputs(self, features: Any, dtype: npt.DTypeLike = np.float32) -> Features:
+        """Give a network's inputs as `transform` does, but large ones without a copy.
+
+        An array of this number type, of more than `LARGE` bytes and without missing values, is
+        not copied: its rows are scaled where they are read, to the same bits.
+
+        Raises
+        ------
+        TableError
+            As `transform`.
+        """
+        matrix = self._matrix(features)
+        rows = self.scaling.when_read(matrix, dtype)
+        return self.scaling.apply(matrix, dtype) if rows is None else rows
+
+    def _matrix(self, features: Any) -> Array:
+        """Give a table's features as one matrix, not scaled yet."""
         source = features.features if isinstance(features, Table) else as_features(features)
-        matrix = matrix_of(source, self.feature_names, self.kinds, self.vectorizer)
-        return self.scaling.apply(matrix, dtype)
+        return matrix_of(source, self.feature_names, self.kinds, self.vectorizer)
 
     def encode_target(self, target: Any, dtype: npt.DTypeLike = np.float32) -> Array:
         """Give target values as a network takes them.

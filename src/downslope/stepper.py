@@ -25,6 +25,7 @@ from downslope.layout import (
     cut,
     plan_workspace,
 )
+from downslope.scaling import SQUASH_LIMIT, Features, ScaledRows
 from downslope.workers import FastestCount, Workers, check_threads
 
 Array = npt.NDArray[Any]
@@ -35,7 +36,8 @@ COUNTED = 1024
 """Entries of z, and of dL/dW, that a histogram of a layer counts, about: the share of a bin is then
 known to some hundredths, and counting costs a microsecond or two."""
 
-_LENT = {"theta", "statistics", "features", "labels", "targets", "weights"}
+_LENT = {"theta", "statistics", "features", "centers", "factors", "squashes", "labels", "targets",
+         "weights"}  # fmt: skip
 """Arrays of a job that belong to the network or the data."""
 
 
@@ -117,6 +119,19 @@ def _read_only(array: Array) -> Array:
     return view
 
 
+def _lying(features: Features) -> tuple[Array, Array, Array, Array]:
+    """Give a job's features as they lie, and by what their rows are scaled as they are fetched."""
+    nothing = np.empty(0)
+    if isinstance(features, ScaledRows):
+        scaling = features.scaling
+        squashes = scaling.squashed / SQUASH_LIMIT if scaling.squashed.any() else nothing
+        found = features.values, scaling.center, scaling.factor, squashes
+    else:
+        found = features, nothing, nothing, nothing
+    values, centers, factors, squashes = (_read_only(each) for each in found)
+    return values, centers, factors, squashes
+
+
 class _Engine:
     """The arrays that kernels work on, and the threads that run them."""
 
@@ -154,7 +169,7 @@ class Stepper(_Engine):
     ----------
     parameters
         Theta and the running statistics, moved in place.
-    features : (rows, inputs) in theta's type, C-contiguous
+    features : (rows, inputs) in theta's type, C-contiguous or `ScaledRows`
     targets
     batch
         Rows of a step.
@@ -167,7 +182,7 @@ class Stepper(_Engine):
     def __init__(
         self,
         parameters: Parameters,
-        features: Array,
+        features: Features,
         targets: Targets,
         batch: int,
         rule: Choice | None,
@@ -262,35 +277,41 @@ class Predictor(_Engine):
     ----------
     parameters
         Theta and the running statistics, read at each call.
-    features : (rows, inputs) in theta's type, C-contiguous
+    features : (rows, inputs) in theta's type, C-contiguous or `ScaledRows`
     targets
         None where only outputs are asked for.
     threads
         None takes the available cores; few rows stay on one thread either way.
+    rows
+        How many are asked for at a time, at most; None: all.
     """
 
     def __init__(
         self,
         parameters: Parameters,
-        features: Array,
+        features: Features,
         targets: Targets | None = None,
         threads: int | None = None,
+        rows: int | None = None,
     ) -> None:
         if targets is None:
             targets = Targets(_NO_LABELS, parameters.theta[:0], parameters.theta[:0])
-        workers = Workers(predicting_threads(parameters, len(features), threads))
-        block = min(BLOCK_ROWS, max(len(features), 1))
+        rows = len(features) if rows is None else rows
+        workers = Workers(predicting_threads(parameters, rows, threads))
+        block = min(BLOCK_ROWS, max(rows, 1))
         weighted = targets.weights.size > 0
-        rows = workers.count * block
-        space = plan_workspace(parameters, rows, block, workers.count, weighted)
+        space = plan_workspace(parameters, workers.count * block, block, workers.count, weighted)
         job = _job(parameters, space, features, targets, workers.count)
         super().__init__(job, workers)
         self._outputs = int(parameters.layout.plan["units"][-1])
         self._block = block
 
-    def look_at(self, features: Array) -> None:
+    def look_at(self, features: Features) -> None:
         """Go on with other features; they must be as those before were."""
-        self.job = self.job._replace(features=_read_only(features))
+        values, centers, factors, squashes = _lying(features)
+        self.job = self.job._replace(
+            features=values, centers=centers, factors=factors, squashes=squashes
+        )
 
     def layer_outputs(self, rows: int) -> list[Array]:
         """Give the outputs (rows, units) of every layer for the first rows, block after block."""
@@ -324,12 +345,13 @@ class Predictor(_Engine):
 
 
 def _job(
-    parameters: Parameters, space: Workspace, features: Array, targets: Targets, threads: int
+    parameters: Parameters, space: Workspace, features: Features, targets: Targets, threads: int
 ) -> loop.Job:
     """Gather what every kernel needs; what only steps need stays empty."""
     dtype = parameters.theta.dtype
     workspace = allocate(space.size, dtype)
     workspace[int(space.frame[0]["one"])] = 1
+    values, centers, factors, squashes = _lying(features)
     return loop.Job(
         plan=space.plan,
         frame=space.frame,
@@ -340,7 +362,10 @@ def _job(
         state=np.empty((0, 0), dtype),
         statistics=parameters.statistics,
         workspace=workspace,
-        features=_read_only(features),
+        features=values,
+        centers=centers,
+        factors=factors,
+        squashes=squashes,
         labels=_read_only(targets.labels),
         targets=_read_only(targets.values),
         weights=_read_only(targets.weights),

@@ -15,17 +15,23 @@ import numpy as np
 import numpy.typing as npt
 
 from downslope.errors import MissingFileError, ModelFileError
+from downslope.scaling import Features
+from downslope.table import blocks
 
 _DESCRIPTION, _DIGEST = "downslope", "digest"
 
 
-def digest(arrays: Mapping[str, npt.NDArray[Any]], text: str = "") -> str:
-    """Give a digest of the names, shapes, types and values of arrays, and of a text."""
+def digest(arrays: Mapping[str, Features], text: str = "") -> str:
+    """Give a digest of the names, shapes, types and values of arrays, and of a text.
+
+    Features that are scaled where they are read have that of their scaled copy.
+    """
     total = hashlib.blake2b(text.encode(), digest_size=16)
     for name in sorted(arrays):
         array = arrays[name]
         total.update(f"{name}{array.shape}{array.dtype}".encode())
-        total.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+        for rows in blocks(array.shape):
+            total.update(np.ascontiguousarray(array[rows]).reshape(-1).view(np.uint8).data)
     return total.hexdigest()
 
 

@@ -18,6 +18,7 @@ from downslope.kernels import plan as kinds
 from downslope.kernels.loop import Chunk
 from downslope.layout import Parameters, allocate
 from downslope.network import BuiltNetwork
+from downslope.scaling import Features, as_matrix
 from downslope.stepper import Predictor, Stepper, Targets
 from downslope.workers import Workers, check_threads
 
@@ -44,7 +45,7 @@ class RowSet:
         Without rows, or with another number of targets.
     """
 
-    features: Array
+    features: Features
     target: Array
     weights: Array | None = None
     penalties: tuple[float, float] = (0.0, 0.0)
@@ -81,7 +82,8 @@ class RowSet:
         """Give the chosen rows alone, copied where they are not all."""
         if self.chosen is None:
             return self
-        features, target = (np.asarray(each)[self.chosen] for each in (self.features, self.target))
+        features = as_matrix(self.features)[self.chosen]
+        target = np.asarray(self.target)[self.chosen]
         weights = None if self.weights is None else np.asarray(self.weights)[self.chosen]
         return RowSet(features, target, weights, self.penalties)
 
@@ -225,7 +227,7 @@ def _own(network: BuiltNetwork) -> Parameters:
 class _RowLoss(Predictor):
     """The mean loss of rows that do not hang on each other: the forward pass alone."""
 
-    def __init__(self, parameters: Parameters, features: Array, targets: Targets) -> None:
+    def __init__(self, parameters: Parameters, features: Features, targets: Targets) -> None:
         super().__init__(parameters, features, targets, threads=1)
         self.parameters = parameters
         self._order = np.arange(len(features))
@@ -242,7 +244,7 @@ class _BatchLoss(Stepper):
     are not.
     """
 
-    def __init__(self, parameters: Parameters, features: Array, targets: Targets) -> None:
+    def __init__(self, parameters: Parameters, features: Features, targets: Targets) -> None:
         rows = len(features)
         super().__init__(parameters, features, targets, rows, None, threads=1)
         self.parameters = parameters

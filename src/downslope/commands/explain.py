@@ -49,7 +49,7 @@ def explain(
         target = ",".join(loaded.preparation.target_names) or None
     read = load(source, target)
     network, preparation = loaded.network, loaded.preparation
-    features = preparation.transform(read.features, network.theta.dtype)
+    features = preparation.inputs(read.features, network.theta.dtype)
     values = preparation.encode_target(read.target, network.theta.dtype)
     chosen = None if rows is None else _numbers(rows, "--rows")
     if weight is None:

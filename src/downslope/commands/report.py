@@ -54,7 +54,7 @@ def _landscape(accounts: Sequence[Any], source: str, target: str | None) -> list
     network, preparation = first.model.network, first.model.preparation
     descent = None if first.recipe is None else first.recipe.descent
     rows = RowSet(
-        preparation.transform(read.features),
+        preparation.inputs(read.features, network.theta.dtype),
         preparation.encode_target(read.target, str(network.theta.dtype)),
         penalties=(0.0, 0.0) if descent is None else penalties_of(descent, len(read)),
     )

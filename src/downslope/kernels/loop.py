@@ -40,6 +40,7 @@ from downslope.kernels.passes import (
     hidden_du,
     hidden_dy,
     hidden_dz,
+    in_place,
     join_halves,
     loss_and_dz,
     normalize_row_by_row,
@@ -70,6 +71,9 @@ class Job(NamedTuple):
     statistics: Floats
     workspace: Floats
     features: Floats  # (rows x inputs,), read-only
+    centers: Doubles  # (inputs,): rows are scaled as they are fetched; empty: they are ready
+    factors: Doubles  # (inputs,), or empty
+    squashes: Doubles  # (inputs,): 1 / B in the columns that are squashed; empty: in none
     labels: Integers  # (rows,), or empty
     targets: Floats  # (rows x outputs,), or empty
     weights: Floats  # (rows,), or empty
@@ -82,7 +86,7 @@ class Chunk(NamedTuple):
     """What a call of `descend` is to do."""
 
     order: Integers  # the rows of an epoch, or of some, in their order; then it begins anew
-    in_order: int  # 1: order is first, first + 1, ...: rows are read where they lie
+    in_order: int  # 1: order is first, first + 1, ...: rows may be read where they lie
     first: int  # position in order where the first step begins
     batch: int  # rows of a step
     steps: int
@@ -115,7 +119,7 @@ def prepare_rows(job, chunk, begin, rows, mine, end, thread, threads):
     frame, bottom = job.frame[0], job.plan[0]
     first, last = mine * frame.block, min(end * frame.block, rows)
     gather_targets(job, chunk.order, begin, first, last)
-    if chunk.in_order:
+    if in_place(job, chunk.in_order):
         return
     low, high = np.int64(0), bottom.inputs
     if bottom.half > 0 and threads > 1:
@@ -443,7 +447,7 @@ def steps(job, chunk, thread, threads):
         while going:
             if row < count:
                 rows = min(frame.rows, count - row)
-                if chunk.in_order:
+                if in_place(job, chunk.in_order):
                     x = pointer(job.features, chunk.order[begin + row] * inputs)
                 losses_and_dz(job, chunk, x, begin + row, row, rows, scale, chunk.step + k, place,
                               thread, threads)  # fmt: skip
@@ -506,7 +510,7 @@ def predict(job, order, in_order, out, losses, thread, threads):
         rows = min(frame.block, count - begin)
         first, last = place, place + rows
         x = pointer(job.workspace, plan[0].x)
-        if in_order:
+        if in_place(job, in_order):
             x = pointer(job.features, (order[begin] - place) * plan[0].inputs)
         else:
             gather(job, order, begin - place, first, last, np.int64(0), plan[0].inputs)

@@ -11,12 +11,14 @@ workspace's first row. x points to a layer's input of the first row, scratch to 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from downslope.kernels import dropout, normalize
 from downslope.kernels.activations import activate, backpropagate, slope_gradient
 from downslope.kernels.elementary import add, copy
-from downslope.kernels.jit import inner
+from downslope.kernels.jit import apart, exact, inner
 from downslope.kernels.losses import fused_loss, loss_and_derivative
 from downslope.kernels.plan import (
     BATCH_NORMALIZATION,
@@ -51,9 +53,34 @@ def weights_of(frame, workspace, first, last):
     return piece(workspace, frame.weight + first, last - first)
 
 
+@exact
+def scale(row, centers, factors, x):
+    """x = (row - center) factor in float64, rounded once: the very bits of a scaled copy."""
+    for j in range(x.shape[0]):
+        x[j] = (row[j] - centers[j]) * factors[j]
+
+
+@exact
+def squash(row, centers, factors, squashes, x):
+    """x = z / sqrt(1 + (s z)^2), z as in `scale`; s is 0 in columns that are scaled only."""
+    for j in range(x.shape[0]):
+        z = (row[j] - centers[j]) * factors[j]
+        q = z * squashes[j]
+        x[j] = z / math.sqrt(1.0 + q * q)
+
+
+@inner
+def in_place(job, in_order):
+    """Whether rows are read where they lie: they come in order, and are not to be scaled."""
+    return in_order and job.centers.shape[0] == 0
+
+
 @inner
 def gather(job, order, begin, first, last, low, high):
-    """Fetch columns low:high of the batch's rows order[begin + first : begin + last], flat."""
+    """Fetch columns low:high of the batch's rows order[begin + first : begin + last], scaled."""
+    if job.centers.shape[0] > 0:
+        gather_scaled(job, order, begin, first, last, low, high)
+        return
     features, workspace, inputs, x = job.features, job.workspace, job.plan[0].inputs, job.plan[0].x
     width = high - low
     ahead = np.int64(2) if width * workspace.itemsize >= FAR else order.shape[0]
@@ -62,6 +89,23 @@ def gather(job, order, begin, first, last, low, high):
             prefetch(features, order[begin + r + ahead] * inputs + low, width)
         copy_elements(features, order[begin + r] * inputs + low, workspace, x + r * inputs + low,
                       width)  # fmt: skip
+
+
+@apart
+def gather_scaled(job, order, begin, first, last, low, high):
+    """The same for rows that are not scaled yet; apart, so as not to slow down those that are."""
+    inputs, width, squashed = job.plan[0].inputs, high - low, job.squashes.shape[0] > 0
+    centers, factors = piece(job.centers, low, width), piece(job.factors, low, width)
+    squashes = piece(job.squashes, low, width)
+    for r in range(first, last):
+        if begin + r + 2 < order.shape[0]:
+            prefetch(job.features, order[begin + r + 2] * inputs + low, width)
+        row = piece(job.features, order[begin + r] * inputs + low, width)
+        x = piece(job.workspace, job.plan[0].x + r * inputs + low, width)
+        if squashed:
+            squash(row, centers, factors, squashes, x)
+        else:
+            scale(row, centers, factors, x)
 
 
 @inner
