@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from downslope import Descent, Network, Recipe, descend
+from downslope import Descent, Network, Recipe, descend, recording
 from downslope.errors import InvalidTypeError, InvalidValueError, MissingFileError, ModelFileError
 from downslope.network import BuiltNetwork
 from downslope.recording import Recorder, Recording, distance
@@ -252,3 +252,15 @@ def test_no_file_a_damaged_one_and_a_foreign_one(tmp_path: Path) -> None:
     for name in ("damaged", "foreign"):
         with pytest.raises(ModelFileError, match="is damaged, or no trace of this version"):
             Trace.load(tmp_path / f"{name}.parquet")
+
+
+def test_of_many_rows_some_are_sorted_for_the_quantiles() -> None:
+    count = 4 * recording.SORTED
+    squares = np.random.default_rng(0).exponential(size=(2, count))
+    norms = count * np.sqrt(squares)
+    described = recording.describe(squares, np.array([count, count]))
+    np.testing.assert_allclose(described[:, 0], norms.mean(1), rtol=1e-12)
+    np.testing.assert_allclose(described[:, 1], norms.std(1), rtol=1e-12)
+    for row, quantiles in zip(norms, described[:, 2:], strict=True):
+        below = np.searchsorted(np.sort(row), quantiles) / count
+        np.testing.assert_allclose(below, recording.QUANTILES, atol=0.01)
