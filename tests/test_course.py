@@ -624,14 +624,3 @@ def test_a_step_of_one_row_has_the_bits_of_a_stored_gradient(
         descend(recipe.edit(clip_norm=1e9), features, target, record="none"),
     ):
         np.testing.assert_array_equal(stored.network.theta, at_once)
-
-
-@pytest.mark.parametrize(("seconds", "second"), [(1e-5, 1), (1e-2, 2)])
-def test_one_thread_is_tried_soon_where_steps_are_short(seconds: float, second: int) -> None:
-    fastest = FastestCount(2)
-    chosen = []
-    for _ in range(2 * FastestCount.AGAIN):
-        chosen.append(fastest.choose())
-        fastest.note(chosen[-1], seconds * (3 - chosen[-1]))
-    assert chosen[:2] == [2, second]
-    assert 1 <= chosen.count(1) <= 4

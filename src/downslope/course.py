@@ -24,13 +24,14 @@ from downslope.history import (
 )
 from downslope.kernels import plan as kinds
 from downslope.kernels.loop import Chunk
+from downslope.layout import BLOCK_ROWS
 from downslope.network import BuiltNetwork
 from downslope.pace import AHEAD, Pace
 from downslope.recipe import Descent
 from downslope.recording import DEAD_EPOCHS, Recorder, Recording, limits, note_move
 from downslope.scaling import Features
 from downslope.schedules import Span
-from downslope.stepper import Predictor, Stepper, Targets
+from downslope.stepper import Predictor, Stepper, Targets, predicting_threads
 from downslope.stretch import Failure, State, Stretch, is_finite
 from downslope.surface import RowSet
 from downslope.whole_rules import Muon, Own, WholeRule
@@ -313,9 +314,12 @@ class Course:
         passed = time.perf_counter() - begun
         if ended:
             losses = chunk.losses[:ended].reshape(-1, self.steps_per_epoch)
+            means = np.add.accumulate(losses * self.batches.counts, axis=1)[:, -1]
+            means /= self.batches.rows
             ends = rate[self.steps_per_epoch - 1 : ended : self.steps_per_epoch]
-            history.add_epochs(losses, self.batches.counts, ends, passed * ended / steps)
+            history.add_epochs(means, ends, passed * ended / steps)
         if failure is not None:
+            history.add_last(chunk.losses[:ended])
             history.seconds += passed
             self._leave(failure)
         if self._whole_rule is not None:
@@ -324,9 +328,10 @@ class Course:
             history.gradient_norm = float(chunk.norms[-1])
         counts = self.batches.counts[self._position : self._position + steps - ended]
         # One after another, so that the sum does not depend on how the steps were cut into chunks.
-        sums = np.concatenate([[self._loss_sum], chunk.losses[ended:] * counts])
+        sums = chunk.losses[ended:] * counts
+        sums[0] += self._loss_sum
         self._loss_sum = float(np.add.accumulate(sums)[-1])
-        history.add_last(chunk.losses[ended:])
+        history.add_last(chunk.losses)
         self._position += steps - ended
         history.steps += steps
         self._last_rate = float(rate[-1])
@@ -407,7 +412,9 @@ class Course:
         if recorder.recording.steps == "none" or (noted and noted[-1][0] == epoch):
             return
         parameters, features = self.network.parameters, self.data.features
-        with Predictor(parameters, features, threads=self._threads) as predictor:
+        # Threads that are woken for every few rows must have enough to do with them.
+        threads = predicting_threads(parameters, BLOCK_ROWS, self._threads)
+        with Predictor(parameters, features, threads=threads) as predictor:
             recorder.note_dead_units(epoch, predictor, self.data.training)
 
     def _measure_curvature(self) -> None:

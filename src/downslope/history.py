@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from downslope.recipe import Descent
@@ -84,29 +83,18 @@ class History:
         return math.sqrt(sum(jumps) / (2 * len(jumps)))
 
     def add_last(self, losses: Array) -> None:
-        """Note the losses of some steps (steps,) as the last ones."""
+        """Note the losses (steps,) of the last steps."""
         self.last_losses = [*self.last_losses, *losses[-LAST_STEPS:].tolist()][-LAST_STEPS:]
 
-    def add_epochs(self, losses: Array, counts: Array, rates: Array, seconds: float) -> None:
-        """Write down some epochs at once.
+    def add_epochs(self, losses: Array, rates: Array, seconds: float) -> None:
+        """Write down some epochs at once: their losses and the rates of their last steps (epochs,).
 
-        Parameters
-        ----------
-        losses : (epochs, steps)
-            Of each step.
-        counts : (steps,)
-            Its rows.
-        rates : (epochs,)
-            Learning rates of the last steps.
-        seconds
-            What the epochs have taken together, since `self.seconds`.
+        seconds: what they have taken together, since `self.seconds`.
         """
-        sums = np.add.accumulate(losses * counts, axis=1)[:, -1]
-        self.losses += (sums / counts.sum()).tolist()
+        self.losses += losses.tolist()
         self.learning_rates += rates.tolist()
-        ends = np.arange(1, len(losses) + 1) / len(losses)
-        self.elapsed += (self.seconds + seconds * ends).tolist()
-        self.add_last(losses.reshape(-1))
+        each = seconds / len(losses)
+        self.elapsed += [self.seconds + each * count for count in range(1, len(losses) + 1)]
 
     def to_dict(self) -> dict[str, Any]:
         """Give the history as plain data."""

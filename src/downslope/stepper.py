@@ -239,14 +239,14 @@ class Stepper(_Engine):
     @property
     def is_trying(self) -> bool:
         """Whether the next run is to find out how long steps take on some number of threads."""
-        return self._fastest.is_trying
+        return self._fastest.to_try is not None
 
     def run(self, chunk: loop.Chunk) -> int:
         """Run the steps of a chunk; give how many were done before one was not finite."""
         count = self._fastest.choose()
         begun = time.perf_counter()
         done = int(self._workers.run(loop.descend, self.job, chunk, count=count))
-        self._fastest.note(count, (time.perf_counter() - begun) / max(chunk.steps, 1))
+        self._fastest.note(count, time.perf_counter() - begun, max(chunk.steps, 1))
         self.job.barrier[:] = 0
         return done
 
