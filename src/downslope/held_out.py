@@ -44,8 +44,9 @@ class HeldOut:
         targets: Targets,
         rows: npt.NDArray[np.int64],
     ) -> None:
-        self._network, self._predictor, self._targets = network, predictor, targets
-        self._rows = rows
+        self._network, self._predictor, self._rows = network, predictor, rows
+        labels, values = targets.labels, targets.values.reshape(-1, network.outputs)
+        self._target = labels[rows] if labels.size else values[rows]
         self.best: tuple[Array, Array] | None = None
         self.lowest = math.inf
 
@@ -69,13 +70,8 @@ class HeldOut:
     def measure(self) -> tuple[float, float]:
         """Give loss and score of the network as it is now; keep its theta if it is the best."""
         outputs, loss = self._predictor.outputs_and_loss(self._rows)
-        target = (
-            self._targets.labels[self._rows]
-            if self._targets.labels.size
-            else self._targets.values.reshape(-1, outputs.shape[1])[self._rows]
-        )
         outputs = self._network.expected(outputs)
         if self.best is None or loss < self.lowest:
             self.best = self._network.theta.copy(), self._network.statistics.copy()
             self.lowest = loss
-        return loss, score(self._network.task, outputs, target)
+        return loss, score(self._network.task, outputs, self._target)

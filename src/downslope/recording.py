@@ -203,10 +203,9 @@ class Recorder:
         inside = len(chosen) - (chosen[-1] > first + steps)
         self._make_room(inside)
         places = np.full(steps + 1, NOT, np.int64)
-        for step in chosen:
-            places[step - first - 2] = KEPT  # -1 is the place beyond the end, which is cut off
-        for place, step in enumerate(chosen[:inside], self._used):
-            places[step - first - 1] = place
+        at = np.fromiter(chosen, np.int64, len(chosen)) - (first + 1)
+        places[at - 1] = KEPT  # -1 is the place beyond the end, which is cut off
+        places[at[:inside]] = np.arange(self._used, self._used + inside)
         self._used, self._begun = self._used + inside, inside
         return Record(places[:steps], *self._record[1:])
 
