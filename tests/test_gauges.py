@@ -259,7 +259,7 @@ def test_clipping_shows_before_and_after(
 
 
 def test_histograms_count_every_entry_of_small_layers() -> None:
-    settings = descent(learning_rate=0.3, batch=60)
+    settings = descent(learning_rate=0.3, batch=20)
     running = course(NETWORKS["relu"], settings, record="all")
     trail = thetas(NETWORKS["relu"], settings)
     running.run()
@@ -287,13 +287,13 @@ def test_histograms_of_large_layers_count_a_share_evenly_spread(
     running.run()
     trace = Trace.of(running.recorder)
     layers = layers_of(running, theta, 0, "multiclass")[1]
-    # 1,024 entries are 5 rows of 200 units: every 67th of 331; 1,000 weights are all counted
+    # 256 entries are one row of 200 units, and every fourth of 1,000 weights
     z = trace.histograms.filter(layer=1, quantity="z")
-    counts = np.histogram(layers[0].z[::67], bin_edges("z"))[0]
+    counts = np.histogram(layers[0].z[:1], bin_edges("z"))[0]
     assert z["count"].to_list() == counts[counts > 0].tolist()
     gradient = trace.histograms.filter(layer=1, quantity="gradient")
     entries = abs(layers[0].shares["weight"].sum(0))
-    counts = np.histogram(entries, bin_edges("gradient"))[0]
+    counts = np.histogram(entries.ravel()[::4], bin_edges("gradient"))[0]
     assert gradient["count"].to_list() == counts[counts > 0].tolist()
 
 
@@ -304,7 +304,7 @@ def test_every_how_manyth_weight_is_counted() -> None:
     running.run()
     found = Trace.of(running.recorder).histograms.filter(layer=2, quantity="gradient")
     entries = layers_of(running, theta, 0, "multiclass")[1][1].shares["weight"].sum(0).ravel()
-    counts = np.histogram(abs(entries[::9]), bin_edges("gradient"))[0]  # 9,000 of them
+    counts = np.histogram(abs(entries[::36]), bin_edges("gradient"))[0]  # 9,000 of them
     assert found["count"].to_list() == counts[counts > 0].tolist()
 
 

@@ -28,7 +28,7 @@ def input_gradient(d, d_at, theta, weight, dx, dx_at, rows, inputs, units,  # ty
                    first, last, scratch, accumulate):  # fmt: skip
     product.input_gradient(pointer(d, d_at), pointer(theta, weight), pointer(dx, dx_at), rows,
                            inputs, units, first, last, pointer(scratch, 0),
-                           accumulate)  # fmt: skip
+                           int(accumulate))  # fmt: skip
 
 
 @kernel
@@ -36,7 +36,7 @@ def weight_gradient(x, x_at, d, d_at, gradient, gradient_at, rows, inputs,  # ty
                     units, first, last, scratch, accumulate):  # fmt: skip
     product.weight_gradient(pointer(x, x_at), pointer(d, d_at), pointer(gradient, gradient_at),
                             rows, inputs, units, first, last, pointer(scratch, 0),
-                            accumulate)  # fmt: skip
+                            int(accumulate))  # fmt: skip
 
 
 DTYPES = [np.float32, np.float64]

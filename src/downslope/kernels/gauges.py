@@ -25,7 +25,7 @@ from downslope.kernels.jit import Doubles, Floats, Integers, inner
 from downslope.kernels.losses import loss_and_derivative
 from downslope.kernels.passes import rows_of, slopes_of, weights_of
 from downslope.kernels.plan import PROJECTION_RESIDUAL, WEIGHT
-from downslope.kernels.views import elements, matrix, piece, pointer
+from downslope.kernels.views import copy_elements, elements, matrix, piece, pointer
 
 NOT, KEPT = -2, -1
 
@@ -234,14 +234,11 @@ def count_z(values, counts):
     """Count z by its bins, NaN in the last; values (size,), counts (BINS + 2,)."""
     edge = values.dtype.type(Z_EDGE)
     by = values.dtype.type(BINS / (2 * Z_EDGE))
+    first, last = values.dtype.type(0), values.dtype.type(BINS + 1)
     for i in range(values.shape[0]):
-        z = values[i]
-        if z < -edge:
-            counts[0] += 1
-        elif z < edge:
-            counts[1 + int((z + edge) * by)] += 1
-        else:
-            counts[BINS + 1] += 1
+        place = (values[i] + edge) * by + values.dtype.type(1)
+        place = place if place < last else last
+        counts[int(place if place > first else first)] += 1
 
 
 @inner
@@ -429,7 +426,7 @@ def note_rows(job, record, place, x, row, b, first, last, thread):
 
     x points to the first layer's input; row: the number of the workspace's first row.
     """
-    gauges, workspace, unit = job.gauges, job.workspace, 0
+    gauges, workspace, unit = job.gauges, job.workspace, np.int64(0)
     row_squares = piece(
         record.row_squares, place * record.row_squares.shape[1] + row + first, last - first
     )
@@ -524,9 +521,7 @@ def note_gradient(job, b, at, thread):
 @inner
 def keep_theta(job, begin, end, thread):
     """Copy the part begin:end of theta before it is moved."""
-    before = piece(job.gauges.before, thread * PART, end - begin)
-    for i in range(end - begin):
-        before[i] = job.theta[begin + i]
+    copy_elements(job.theta, begin, job.gauges.before, thread * PART, end - begin)
 
 
 @inner

@@ -30,7 +30,7 @@ def piece_gradient(job, part, layer, x, rows, out, scratch, accumulate):
     elif part.kind == BIAS:
         # The sum over the rows: a row of ones times dL/du.
         tile_product(pointer(workspace, frame.one), np.int64(0), np.int64(0),
-                     pointer(workspace, layer.dz), units, out, units, out, units, int(accumulate),
+                     pointer(workspace, layer.dz), units, out, units, out, units, accumulate,
                      np.int64(1), rows, units, scratch)  # fmt: skip
     else:
         at = frame.sums + layer.sums
@@ -178,6 +178,6 @@ def descend_by_one_row(job, block, out, x, scratch, rule, coefficients):
                                       part.start, size // units, units,
                                       coefficients)  # fmt: skip
         if not moved:
-            piece_gradient(job, part, layer, own, np.int64(1), out, scratch, False)
+            piece_gradient(job, part, layer, own, np.int64(1), out, scratch, np.int64(0))
             update_block(rule, piece(job.theta, part.start, size), elements(out, size), job.state,
                          part.start, coefficients)  # fmt: skip

@@ -152,14 +152,14 @@ def losses_and_dz(job, chunk, x, begin, row, rows, scale, step, place, thread, t
             first, last = b * frame.block, min((b + 1) * frame.block, rows)
             if layer.half == 0:
                 affine_part(job, layer, reads, first, last, scratch)
-            normalize_row_by_row(job, layer, first, last, True)
+            normalize_row_by_row(job, layer, first, last, np.int64(1))
         if layer.normalization == BATCH_NORMALIZATION:
             normalize_batch(job, layer, rows, mine, end, thread, threads)
         if number < layers - 1:
             for b in range(mine, end):
                 first, last = b * frame.block, min((b + 1) * frame.block, rows)
                 output(job, layer, number, reads, first, last, row, chunk.seed, step, scratch,
-                       True)  # fmt: skip
+                       np.int64(1))  # fmt: skip
     if frame.batchwise:
         wait(job.barrier, threads)
     for b in range(mine, end):
@@ -247,7 +247,7 @@ def normalize_batch(job, layer, rows, mine, end, thread, threads):
     mean, squares = elements(moments, units), elements(pointer(moments, units), units)
     count = normalize.merge_statistics(
         workspace, frame.sums + layer.sums, frame.sums_size, frame.block, rows,
-        weights_of(frame, workspace, 0, rows), mean, squares,
+        weights_of(frame, workspace, np.int64(0), rows), mean, squares,
     )  # fmt: skip
     if thread == 0:
         normalize.update_running(mean, squares, count, job.statistics, layer.statistics)
@@ -271,7 +271,7 @@ def normalize_batch_backward(job, layer, rows, mine, end, thread, threads):
     for b in range((rows + frame.block - 1) // frame.block):
         at = frame.sums + b * frame.sums_size + layer.sums
         add(both, piece(workspace, at, 2 * units))
-    count = normalize.count_of(weights_of(frame, workspace, 0, rows), rows)
+    count = normalize.count_of(weights_of(frame, workspace, np.int64(0), rows), rows)
     for b in range(mine, end):
         first, last = b * frame.block, min((b + 1) * frame.block, rows)
         v = rows_of(workspace, layer.affine, first, last, units)
@@ -370,7 +370,7 @@ def one_block(job, chunk, k, b, x, rows, task, factor, scale, place, thread, thr
         descend_by_one_row(job, block, out, x, scratch, chunk.rule, chunk.coefficients[k])
         return
     if computes:
-        block_gradient(job, block, out, x, rows, scratch, (task & ADD) != 0)
+        block_gradient(job, block, out, x, rows, scratch, task & ADD)
     if (task & FINISH) != 0:
         if place >= 0:
             gauges.note_gradient(job, b, at, thread)
@@ -517,9 +517,10 @@ def predict(job, order, in_order, out, losses, thread, threads):
         for number in range(layers):
             layer, reads = plan[number], input_of(job, number, x)
             affine_part(job, layer, reads, first, last, scratch)
-            normalize_row_by_row(job, layer, first, last, False)
+            normalize_row_by_row(job, layer, first, last, np.int64(0))
             if number < layers - 1 or losses.shape[0] == 0:
-                output(job, layer, number, reads, first, last, place, place, place, scratch, False)
+                output(job, layer, number, reads, first, last, place, place, place, scratch,
+                       np.int64(0))  # fmt: skip
         if losses.shape[0] > 0:
             gather_targets(job, order, begin - place, first, last)
             losses[b] = loss_and_dz(job, top, first, last, 1.0,

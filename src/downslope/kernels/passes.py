@@ -245,7 +245,7 @@ def hidden_dy(job, layer, above, first, last, begin, end, scratch):
     input_gradient(pointer(job.workspace, above.dz + first * above.units),
                    pointer(job.theta, above.weight),
                    pointer(job.workspace, layer.dy + first * layer.units), last - first,
-                   layer.units, above.units, begin, end, scratch, False)  # fmt: skip
+                   layer.units, above.units, begin, end, scratch, np.int64(0))  # fmt: skip
 
 
 @inner
@@ -259,7 +259,7 @@ def add_shortcut_dy(job, layer, above, first, last, scratch):
     elif above.residual == PROJECTION_RESIDUAL:
         input_gradient(pointer(workspace, above_begin), pointer(job.theta, above.projection),
                        pointer(workspace, begin), rows, units, above.units, np.int64(0), units,
-                       scratch, True)  # fmt: skip
+                       scratch, np.int64(1))  # fmt: skip
 
 
 @inner

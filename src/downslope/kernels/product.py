@@ -164,7 +164,10 @@ _eight_dots, _one_dot = tiles.dots(8), tiles.dots(1)
 
 @apart
 def transposed_product(a, b, c, c_row, rows, depth, columns, scratch, accumulate):
-    """C = A B^T (added to C where `accumulate`), B^T packed panel by panel; B (columns, depth)."""
+    """C = A B^T, B^T packed panel by panel; B (columns, depth).
+
+    Added to C where `accumulate` is not 0.
+    """
     wide = 2 * lanes_of(c)
     for j in range(0, columns, wide):
         width, c_now = min(wide, columns - j), pointer(c, j)
@@ -172,7 +175,7 @@ def transposed_product(a, b, c, c_row, rows, depth, columns, scratch, accumulate
             height = min(PACKED_DEPTH, depth - k)
             transpose(pointer(b, j * depth + k), depth, width, height, scratch, wide)
             _panel(pointer(a, k), depth, np.int64(1), scratch, wide, c_now, c_row, c_now, c_row,
-                   int(accumulate or k > 0), rows, height, width)  # fmt: skip
+                   int(accumulate != 0 or k > 0), rows, height, width)  # fmt: skip
 
 
 @inner
@@ -217,23 +220,23 @@ def affine(theta, weight, bias, x, z, rows, inputs, units, first, last, scratch)
 
 @inner
 def input_gradient(d, w, dx, rows, inputs, units, first, last, scratch, accumulate):
-    """Columns first:last of dx = d W^T (added to dx where `accumulate`) for some rows.
+    """Columns first:last of dx = d W^T (added to dx where `accumulate` is not 0) for some rows.
 
     d (rows, units), W (inputs, units), dx (rows, inputs).
     """
     some, out = pointer(w, first * units), pointer(dx, first)
     if rows < FEW_ROWS:
-        dot_rows(d, some, out, inputs, rows, last - first, units, int(accumulate))
+        dot_rows(d, some, out, inputs, rows, last - first, units, accumulate)
     else:
         transposed_product(d, some, out, inputs, rows, units, last - first, scratch,
-                           int(accumulate))  # fmt: skip
+                           accumulate)  # fmt: skip
 
 
 @inner
 def weight_gradient(x, d, gradient, rows, inputs, units, first, last, scratch, accumulate):
-    """dL/dW = x^T d for the rows first:last of W (added to gradient where `accumulate`).
+    """dL/dW = x^T d for the rows first:last of W (added to gradient where `accumulate` is not 0).
 
     x (rows, inputs), d (rows, units), gradient (last - first, units).
     """
     tile_product(pointer(x, first), np.int64(1), inputs, d, units, gradient, units, gradient, units,
-                 int(accumulate), last - first, rows, units, scratch)  # fmt: skip
+                 accumulate, last - first, rows, units, scratch)  # fmt: skip

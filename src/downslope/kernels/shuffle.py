@@ -21,7 +21,7 @@ def shuffle(orders, seed, epoch, room):
     """
     half = np.uint64(32)
     for e in range(orders.shape[0]):
-        order, key = orders[e], stream(seed, epoch + e, -2)
+        order, key = orders[e], stream(seed, epoch + e, np.int64(-2))
         end = order.shape[0]
         while end > 1:
             begin = max(end - room.shape[0], 1)
