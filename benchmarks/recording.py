@@ -32,7 +32,8 @@ def _run(row: Row, record: str, epochs: int) -> float:
     """Give the seconds of a step of one run, without its set-up."""
     import numpy as np
 
-    from downslope.course import Course, Data
+    from downslope.course import Course
+    from downslope.data import Data
     from downslope.network import BuiltNetwork
     from downslope.recipe import Descent, Network
     from downslope.recording import Recording

@@ -16,7 +16,8 @@ from polars.testing import assert_frame_equal
 
 from downslope import storage
 from downslope.checkpoint import FILE, Checkpoint
-from downslope.course import Course, Data
+from downslope.course import Course
+from downslope.data import Data
 from downslope.errors import InvalidValueError, ModelFileError
 from downslope.network import BuiltNetwork
 from downslope.recipe import Descent, Network

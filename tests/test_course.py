@@ -13,7 +13,8 @@ from sklearn.datasets import load_iris
 
 from downslope import layout
 from downslope.catalogue import LOSSES, RULES
-from downslope.course import Course, Data
+from downslope.course import Course
+from downslope.data import Data
 from downslope.descent import descend
 from downslope.epoch import Epoch
 from downslope.errors import InvalidValueError, NonFiniteError

@@ -12,7 +12,8 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from downslope.checkpoint import Checkpoint
-from downslope.course import Course, Data
+from downslope.course import Course
+from downslope.data import Data
 from downslope.epoch import Epoch, Watcher
 from downslope.errors import NonFiniteError
 from downslope.kernels.loop import Chunk

@@ -11,7 +11,8 @@ import pytest
 import naive
 from downslope import layout
 from downslope.catalogue import choose
-from downslope.course import Course, Data
+from downslope.course import Course
+from downslope.data import Data
 from downslope.kernels.gauges import bin_edges, steepest
 from downslope.network import BuiltNetwork
 from downslope.recipe import Descent, Network

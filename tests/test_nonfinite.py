@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from downslope.course import Course, Data
+from downslope.course import Course
+from downslope.data import Data
 from downslope.errors import NonFiniteError
 from downslope.network import BuiltNetwork
 from downslope.recipe import Descent, Network

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from downslope.course import Course, Data
+from downslope.course import Course
+from downslope.data import Data
 from downslope.kernels import normalize
 from downslope.network import BuiltNetwork
 from downslope.recipe import Descent, Network

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 from accounts import account_of, make_trace
 from downslope import terminal
 from downslope.account import Account
+from downslope.epoch import Epoch, asked_for
+from downslope.history import History
 
 
 @pytest.fixture(scope="module")
@@ -50,3 +53,32 @@ def test_without_records_there_is_nothing(
 def test_what_is_not_finite_is_a_dash(capsys: pytest.CaptureFixture[str]) -> None:
     terminal.print_layers(account_of("iris", trace=make_trace(3, steps=np.array([1]), fails=True)))
     assert "–" in capsys.readouterr().out
+
+
+class Screen(io.StringIO):
+    """A stream that is a terminal, or is not."""
+
+    def __init__(self, live: bool) -> None:
+        super().__init__()
+        self.live = live
+
+    def isatty(self) -> bool:
+        return self.live
+
+
+@pytest.mark.parametrize(("live", "asked"), [(True, [5, 5, 10]), (False, [1, 5, 8])])
+def test_a_live_line_need_not_show_what_is_written_over_at_once(
+    deep: Account, live: bool, asked: list[int]
+) -> None:
+    screen = Screen(live)
+    lines = terminal.EpochLines("multiclass", 100, screen)
+    assert [asked_for(lines, epoch) for epoch in (0, 4, 7)] == asked
+    for number in (1, 5, 7):
+        history = History(losses=[0.5] * number, seconds=2.0)
+        lines(Epoch.last(history, deep.model.network, 30, 100))
+    lines.close()
+    shown = screen.getvalue().split("\n")
+    assert len(shown) == 4
+    assert shown[-1] == ""
+    assert ["epoch    7" in line for line in shown] == [False, False, True, False]
+    assert ("\x1b[2K" in shown[0]) == live

@@ -7,12 +7,10 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 
+from downslope.data import Rows
 from downslope.kernels.shuffle import shuffle
 from downslope.recipe import Descent
-
-Rows = npt.NDArray[np.int64]
 
 Order = Callable[[int], Rows]
 """The training rows of an epoch, as they are to come."""

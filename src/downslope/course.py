@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from downslope.batches import Batches, Order, Rows
+from downslope.batches import Batches, Order
 from downslope.catalogue import Choice, choose
 from downslope.checkpoint import Checkpoint, records, take_up_records
 from downslope.curvature import measure
+from downslope.data import Data
 from downslope.epoch import Epoch, Watcher, asked_for
 from downslope.errors import NonFiniteError
 from downslope.held_out import HeldOut
-from downslope.history import (
-    History,
-    bound_reached,
-    epochs_to_a_reason,
-    reason_to_stop,
-)
+from downslope.history import History, bound_reached, epochs_to_a_reason, reason_to_stop
 from downslope.kernels import plan as kinds
 from downslope.kernels.loop import Chunk
 from downslope.layout import BLOCK_ROWS
@@ -29,12 +24,10 @@ from downslope.network import BuiltNetwork
 from downslope.pace import AHEAD, Pace
 from downslope.recipe import Descent
 from downslope.recording import DEAD_EPOCHS, Recorder, Recording, limits, note_move
-from downslope.scaling import Features
 from downslope.schedules import Span
-from downslope.stepper import Predictor, Stepper, Targets, predicting_threads
+from downslope.stepper import Predictor, Stepper, predicting_threads
 from downslope.stretch import Failure, State, Stretch, is_finite
-from downslope.surface import RowSet
-from downslope.whole_rules import Muon, Own, WholeRule
+from downslope.whole_rules import WholeRule, whole_rule
 
 Array = npt.NDArray[Any]
 
@@ -43,46 +36,6 @@ CHUNK_SECONDS = 0.05
 
 SAVE_SECONDS = 1.0
 """How often a checkpoint is written, at most."""
-
-
-def penalties_of(descent: Descent, rows: int) -> tuple[float, float]:
-    """Give l1 and l2 for a loss over all rows, which weighs them as the steps' batches do.
-
-    >>> penalties_of(Descent(batch=32, l2=0.5), rows=320)
-    (0.0, 5.0)
-    """
-    batch = rows if descent.batch == "full" else min(descent.batch, rows)
-    return descent.l1 * (rows / batch), descent.l2 * (rows / batch)
-
-
-@dataclass(frozen=True)
-class Data:
-    """What a network is trained on, as numbers.
-
-    Attributes
-    ----------
-    features : (rows, inputs) in the network's type, C-contiguous or `ScaledRows`
-    targets
-    training, held_out : (rows,) int64, ascending
-        Which rows are trained on; which ones the score is taken of.
-    """
-
-    features: Features
-    targets: Targets
-    training: Rows
-    held_out: Rows
-
-    def training_rows(self, descent: Descent, outputs: int) -> RowSet:
-        """Give what is descended on: the rows trained on, their weights, the penalties."""
-        labels, values = self.targets.labels, self.targets.values.reshape(-1, outputs)
-        weights = self.targets.weights
-        return RowSet(
-            self.features,
-            labels if labels.size else values,
-            weights if weights.size else None,
-            penalties_of(descent, len(self.training)),
-            self.training,
-        )
 
 
 UNRECORDED = Recording("none")
@@ -137,28 +90,17 @@ class Course:
         self._stepper = Stepper(
             network.parameters, data.features, data.targets, batch, self._rule, threads
         )
-        self._predictor = Predictor(
-            network.parameters, data.features, data.targets, threads, len(data.held_out)
-        )
+        self._held_out = HeldOut(network, data, threads)
         self.recorder = Recorder(recording, network.layout, self.batches.rows, batch)
         if recording.steps != "none":
             self._stepper.watch(limits(network))
         self._stretch = Stretch(network, self._stepper, self.batches, self.recorder)
-        self._whole_rule = self._choose_whole_rule()
-        self._held_out = HeldOut(network, self._predictor, data.targets, data.held_out)
+        self._whole_rule = whole_rule(descent, network.layout, self.state)
         self._penalties = np.array(
             [descent.l1, descent.l2, descent.clip_norm or 0.0, descent.clip_value or 0.0]
         )
         self._position, self._loss_sum = 0, 0.0
         self._seconds_per_step, self._saved = 0.0, time.monotonic()
-
-    def _choose_whole_rule(self) -> WholeRule | None:
-        """Give what moves theta from Python; None where the compiled loop does."""
-        if callable(self.descent.rule):
-            return Own(self.descent.rule)
-        if self._rule is not None and self._rule.name == "muon":
-            return Muon(self._rule, self.network.layout, self._stepper.job.state)
-        return None
 
     @property
     def threads(self) -> int:
@@ -173,9 +115,8 @@ class Course:
         it keeps: the last finite one and the best. Features and target are shared and left out.
         """
         theta = self.network.theta.nbytes + self.network.statistics.nbytes
-        copies = self._stretch.memory + self._held_out.memory
-        engines = self._stepper.memory + self._predictor.memory
-        return theta + copies + self.batches.memory + engines
+        parts = (self._stretch, self._held_out, self._stepper, self.batches)
+        return theta + sum(part.memory for part in parts)
 
     @property
     def kept(self) -> State:
@@ -208,7 +149,7 @@ class Course:
             If the loss, the gradient or theta becomes NaN or infinite: theta is then the last
             finite one.
         """
-        with self._stepper, self._predictor:
+        with self._stepper, self._held_out:
             self._stepper.warm_up()
             if len(self._held_out):
                 self._held_out.warm_up()
@@ -370,7 +311,7 @@ class Course:
             validation_losses=past.validation_losses[:epochs],
             steps=state.steps,
         )
-        with self._stepper, self._predictor:
+        with self._stepper, self._held_out:
             self._stepper.warm_up()
             self._stretch.restore(state)
             self._stretch.keep(state.steps)

@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from downslope import table as tables
 from downslope.checkpoint import Checkpoint
-from downslope.course import Course, Data
+from downslope.course import Course
+from downslope.data import Data
 from downslope.epoch import Watcher
 from downslope.errors import InvalidValueError, NonFiniteError
 from downslope.interrupt import interruptible

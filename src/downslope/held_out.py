@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
-import numpy as np
 import numpy.typing as npt
 
+from downslope.data import Data
 from downslope.network import BuiltNetwork
 from downslope.score import score
-from downslope.stepper import Predictor, Targets
+from downslope.stepper import Predictor
 
 Array = npt.NDArray[Any]
 
@@ -23,11 +23,9 @@ class HeldOut:
     ----------
     network
         As it is trained.
-    predictor
-        Over the features and targets of all rows.
-    targets
-        Of all rows.
-    rows : (held-out rows,) int64
+    data
+    threads
+        None takes the available cores.
 
     Attributes
     ----------
@@ -37,27 +35,30 @@ class HeldOut:
         That loss.
     """
 
-    def __init__(
-        self,
-        network: BuiltNetwork,
-        predictor: Predictor,
-        targets: Targets,
-        rows: npt.NDArray[np.int64],
-    ) -> None:
-        self._network, self._predictor, self._rows = network, predictor, rows
+    def __init__(self, network: BuiltNetwork, data: Data, threads: int | None) -> None:
+        self._network, self._rows, targets = network, data.held_out, data.targets
+        self._predictor = Predictor(
+            network.parameters, data.features, targets, threads, len(data.held_out)
+        )
         labels, values = targets.labels, targets.values.reshape(-1, network.outputs)
-        self._target = labels[rows] if labels.size else values[rows]
+        self._target = labels[self._rows] if labels.size else values[self._rows]
         self.best: tuple[Array, Array] | None = None
         self.lowest = math.inf
 
     def __len__(self) -> int:
         return len(self._rows)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._predictor.close()
+
     @property
     def memory(self) -> int:
-        """Bytes of the copy of the best theta."""
+        """Bytes of the copy of the best theta, and of what the forward pass works in."""
         theta = self._network.theta.nbytes + self._network.statistics.nbytes
-        return theta if len(self) else 0
+        return self._predictor.memory + (theta if len(self) else 0)
 
     def go_on_from(self, best: tuple[Array, Array], losses: Sequence[float]) -> None:
         """Begin with the best theta of a run that was interrupted, and its losses so far."""

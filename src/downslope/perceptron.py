@@ -22,7 +22,8 @@ from sklearn.utils.optimize import _check_optimize_result
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from downslope.convergence import Convergence, Progress, Validation
-from downslope.course import Course, Data
+from downslope.course import Course
+from downslope.data import Data
 from downslope.errors import InvalidValueError, NonFiniteError
 from downslope.interrupt import interruptible
 from downslope.kernels import plan as kinds

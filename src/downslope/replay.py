@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 
-from downslope.course import Course, Data
+from downslope.course import Course
+from downslope.data import Data
 from downslope.errors import InvalidTypeError, InvalidValueError, NonFiniteError
 from downslope.history import History
 from downslope.network import BuiltNetwork

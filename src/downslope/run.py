@@ -12,8 +12,8 @@ import numpy.typing as npt
 from downslope import table as tables
 from downslope.account import Account
 from downslope.chainrule import ChainRule, explain, explain_layer
-from downslope.course import Data
 from downslope.curvature import Curvature, measure
+from downslope.data import Data
 from downslope.errors import InvalidValueError
 from downslope.history import History
 from downslope.landscape import Line, Plane, line, path_plane, plane

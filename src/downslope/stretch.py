@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from downslope.batches import Batches, Rows
+from downslope.batches import Batches
+from downslope.data import Rows
 from downslope.kernels import gauges
 from downslope.kernels.loop import Chunk
 from downslope.network import BuiltNetwork

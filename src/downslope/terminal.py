@@ -72,6 +72,10 @@ class EpochLines:
         self.live = stream.isatty()
         self._open = False
 
+    def next_after(self, epoch: int) -> int:
+        """Give the next epoch that must be shown: of lines written over, one that stays."""
+        return epoch + (self.every - epoch % self.every if self.live else 1)
+
     def __call__(self, epoch: Epoch) -> None:
         """Show one epoch."""
         line = epoch_line(epoch, self.task)

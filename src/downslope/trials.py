@@ -19,7 +19,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from downslope.course import Course, Data
+from downslope.course import Course
+from downslope.data import Data
 from downslope.descent import identify, prepare
 from downslope.errors import InvalidTypeError, InvalidValueError, NonFiniteError
 from downslope.model import Model

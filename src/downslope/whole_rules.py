@@ -11,12 +11,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from downslope.catalogue import Choice, code
+from downslope.catalogue import Choice, choose, code
 from downslope.kernels import plan as kinds
 from downslope.kernels.muon import muon, muon_scratch
 from downslope.kernels.rules import coefficients, update
 from downslope.layout import Layout, Part
-from downslope.recipe import Rule
+from downslope.recipe import Descent, Rule
 from downslope.workers import one_blas_thread
 
 Array = npt.NDArray[Any]
@@ -82,3 +82,11 @@ class Muon:
         for part in self._others:
             span = slice(part.start, part.stop)
             update(adam, theta[span], gradient[span], self._state, part.start, row)
+
+
+def whole_rule(descent: Descent, layout: Layout, state: Array) -> WholeRule | None:
+    """Give what moves theta by a descent's rule; None where the compiled loop does."""
+    if callable(descent.rule):
+        return Own(descent.rule)
+    choice = choose("rule", descent.rule)
+    return Muon(choice, layout, state) if choice.name == "muon" else None

@@ -9,7 +9,8 @@ import numpy.typing as npt
 import pytest
 
 from downslope.catalogue import ACTIVATIONS
-from downslope.course import Course, Data
+from downslope.course import Course
+from downslope.data import Data
 from downslope.network import BuiltNetwork
 from downslope.recipe import Descent, Network
 from downslope.stepper import Targets

@@ -47,7 +47,7 @@ def _landscape(accounts: Sequence[Any], source: str, target: str | None) -> list
     """Draw the loss over the rows of a table, around one model or between several."""
     from downslope import landscape, relief
     from downslope.commands.source import load
-    from downslope.course import penalties_of
+    from downslope.data import penalties_of
     from downslope.surface import RowSet
 
     first, read = accounts[0], load(source, target)

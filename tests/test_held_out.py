@@ -1,0 +1,80 @@
+"""The rows that are held out: loss, score, and the best theta so far."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from downslope.data import Data
+from downslope.held_out import HeldOut
+from downslope.network import BuiltNetwork
+from downslope.recipe import Network
+from downslope.score import score
+from downslope.stepper import Targets
+
+Array = npt.NDArray[Any]
+
+
+def make(task: str) -> tuple[HeldOut, BuiltNetwork, Array, Array]:
+    """Give a network, 20 of 50 rows that are held out, and their features and target."""
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(50, 3)).astype(np.float32)
+    target: Array = generator.integers(0, 3, 50)
+    if task != "multiclass":
+        target = generator.normal(size=(50, 2))
+    network = BuiltNetwork(Network([4], "tanh"), 3, 3 if task == "multiclass" else 2, task)
+    targets = Targets.of(target, None, network.outputs, np.float32)
+    rows = np.arange(0, 40, 2)
+    data = Data(features, targets, np.setdiff1d(np.arange(50), rows), rows)
+    return HeldOut(network, data, 1), network, features[rows], target[rows]
+
+
+@pytest.mark.parametrize("task", ["multiclass", "regression"])
+def test_loss_and_score_are_those_of_the_held_out_rows(task: str) -> None:
+    held_out, network, features, target = make(task)
+    with held_out:
+        held_out.warm_up()
+        loss, found = held_out.measure()
+    assert len(held_out) == 20
+    assert loss == pytest.approx(network.loss_and_gradient(features, target)[0], rel=1e-5)
+    assert found == pytest.approx(score(task, network.output(features), target), rel=1e-5)
+
+
+def test_the_best_theta_is_kept() -> None:
+    held_out, network, *_ = make("multiclass")
+    losses, thetas = [], []
+    generator = np.random.default_rng(2)
+    with held_out:
+        for _ in range(12):
+            network.theta[:] = generator.normal(size=network.theta.size)
+            thetas.append(network.theta.copy())
+            losses.append(held_out.measure()[0])
+            assert held_out.best is not None
+            np.testing.assert_array_equal(held_out.best[0], thetas[int(np.argmin(losses))])
+            assert held_out.lowest == min(losses)
+    assert 0 < np.argmin(losses) < 11
+
+
+def test_it_goes_on_from_the_best_of_an_earlier_run() -> None:
+    held_out, network, *_ = make("multiclass")
+    before = np.zeros_like(network.theta), network.statistics
+    with held_out:
+        loss, _ = held_out.measure()
+        held_out.go_on_from(before, [9.0, loss / 2])
+        held_out.measure()
+        assert held_out.best is before
+        held_out.go_on_from(before, [9.0, 2 * loss])
+        held_out.measure()
+        assert held_out.best is not before
+
+
+def test_without_such_rows_there_is_no_best() -> None:
+    _, network, features, target = make("multiclass")
+    targets = Targets.of(target, None, 3, np.float32)
+    rows = np.arange(len(features))
+    nothing = HeldOut(network, Data(features, targets, rows, rows[:0]), 1)
+    assert (len(nothing), nothing.best, nothing.lowest) == (0, None, math.inf)
