@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pytest
 from polars.testing import assert_frame_equal
 
+from downslope.batches import ROWS_AHEAD
 from downslope.checkpoint import Checkpoint
 from downslope.course import Course
 from downslope.data import Data
@@ -130,10 +131,13 @@ def test_bits_history_and_trace(changes: dict[str, Any], record: str, most: list
 
 
 def test_what_bounds_a_call(most: list[int]) -> None:
-    done, steps = run_both(most, epochs=500)
-    # The first call ends with its epoch, for it says how long a step takes.
-    assert steps == [11, *[AHEAD // 11 * 11], 11 * (500 - 1 - AHEAD // 11)]
-    assert done.reason == "epochs: all 500 done"
+    """The first call ends with its epoch, for it says how long a step takes."""
+    held = ROWS_AHEAD // 103
+    done, steps = run_both(most, epochs=1000)
+    assert steps == [11, 11 * held, 11 * (999 - held)]
+    assert done.reason == "epochs: all 1000 done"
+    done, steps = run_both(most, batch="full", epochs=AHEAD + 500, network=Network([2]))
+    assert steps == [1, AHEAD, 499]
 
 
 @pytest.mark.parametrize(
@@ -265,7 +269,7 @@ def test_curvature_and_dead_units_have_their_time(most: list[int]) -> None:
 @pytest.mark.parametrize("call", [1, 2])
 def test_interrupted_and_resumed(call: int, most: list[int], tmp_path: Path) -> None:
     """Ctrl-C comes while some epochs run in one call: the run ends with the last of them."""
-    whole, first = course(epochs=400), course(epochs=400, directory=tmp_path)
+    whole, first = course(epochs=1000), course(epochs=1000, directory=tmp_path)
     at_once, calls = first._at_once, 0
 
     def interrupt(watchers: tuple[Watcher, ...]) -> int:
@@ -277,9 +281,9 @@ def test_interrupted_and_resumed(call: int, most: list[int], tmp_path: Path) -> 
     first._at_once = interrupt  # type: ignore[method-assign]
     first.run()
     assert first.reason.startswith("interrupted")
-    assert first.history.epochs == (1 if call == 1 else 1 + AHEAD // 11)
+    assert first.history.epochs == (1 if call == 1 else 1 + ROWS_AHEAD // 103)
     assert first.history.steps == 11 * first.history.epochs
-    second = course(epochs=400, directory=tmp_path)
+    second = course(epochs=1000, directory=tmp_path)
     assert second.resume()
     second.run()
     whole.run()

@@ -32,7 +32,8 @@ class History:
     validation_losses, validation_scores
         Of the held-out rows, at the epoch's end; the score is accuracy or R2. Empty without them.
     elapsed
-        Seconds since the run began, at the epoch's end.
+        Seconds since the run began, at the epoch's end; of epochs that were run in one call, in
+        equal parts.
     last_losses
         Training losses of the last steps, `LAST_STEPS` at most, each of its own batch.
     gradient_norm

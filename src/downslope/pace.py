@@ -16,7 +16,7 @@ from downslope.schedules import Span, plateau_rate, rates
 
 Array = npt.NDArray[Any]
 
-AHEAD = 4096
+AHEAD = 8192
 """Steps whose learning rates are computed at once."""
 
 

@@ -324,14 +324,16 @@ def dead_shares(predictor: Predictor, rows: Array) -> list[float]:
     """
     plan = predictor.job.plan
     alive = [np.zeros(units, bool) for units in plan["units"]]
+    looked_at = list(zip(plan, alive, strict=True))
     height = int(predictor.job.frame[0]["rows"])
     for begin in range(0, len(rows), height):
         predictor.outputs(rows[begin : begin + height])
-        for layer, seen in zip(plan, alive, strict=True):
+        for layer, seen in looked_at:
             # Rows from before, or zeros, may lie in the workspace: they make no unit alive.
             at, size = int(layer["phi"]), height * len(seen)
             seen |= predictor.job.workspace[at : at + size].reshape(height, -1).any(axis=0)
-        if all(seen.all() for seen in alive):
+        looked_at = [(layer, seen) for layer, seen in looked_at if not seen.all()]
+        if not looked_at:
             break
     return [float(1 - seen.mean()) for seen in alive]
 
