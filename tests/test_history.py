@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from downslope.history import LAST_STEPS, History
+from downslope.history import LAST_STEPS, History, Stagnation
 
 
 def test_the_spread_is_the_noise_about_a_mean_that_moves() -> None:
@@ -28,3 +28,16 @@ def test_the_spread_is_of_the_last_fifth_of_a_short_run() -> None:
 @pytest.mark.parametrize("losses", [[], [1.0], [1.0, 2.0]])
 def test_two_steps_have_no_spread(losses: list[float]) -> None:
     assert math.isnan(History(last_losses=losses, steps=len(losses)).spread)
+
+
+def test_epochs_without_improvement_are_counted_on() -> None:
+    losses = (np.exp(-np.arange(60) / 20) + np.random.default_rng(5).normal(0, 0.1, 60)).tolist()
+    counted, expected = Stagnation(0.05), []
+    for epoch in range(1, 61):
+        better = [k for k in range(epoch) if losses[k] < min(losses[:k], default=9.0) - 0.05]
+        expected.append(epoch - 1 - better[-1])
+        if epoch % 3 == 0:
+            assert counted.epochs(losses[:epoch]) == expected[-1]
+            assert counted.epochs(losses[:epoch]) == expected[-1]
+    assert max(expected) > 5
+    assert Stagnation(0.05).epochs([]) == 0

@@ -59,7 +59,8 @@ def test_what_is_foreseen() -> None:
 def test_plateau_goes_by_the_losses() -> None:
     falling = pace(schedule="plateau(patience=0, tolerance=0.0)")
     assert falling.base(0.5, [3.0, 2.0]) == 0.5
-    assert falling.base(0.5, [3.0, 3.0]) == pytest.approx(0.05)
+    assert falling.base(0.5, [3.0, 2.0, 2.0]) == pytest.approx(0.05)
+    assert falling.base(0.2, [3.0, 2.0, 2.0]) == pytest.approx(0.02)  # a watcher moved the rate
     assert pace().base(0.5, [3.0, 3.0]) == 0.5
 
 

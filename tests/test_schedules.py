@@ -9,7 +9,7 @@ from sklearn.neural_network._stochastic_optimizers import SGDOptimizer
 
 from downslope.catalogue import SCHEDULES, choose
 from downslope.errors import InvalidTypeError, InvalidValueError
-from downslope.schedules import Span, check, plateau_rate, rates
+from downslope.schedules import Plateau, Span, check, rates
 
 SPAN = Span(steps_per_epoch=10, rows=305, total_steps=60)
 STEPS = np.arange(60)
@@ -117,16 +117,18 @@ def test_what_a_function_may_not_give(given: Any, error: type[Exception], messag
 def test_plateau_waits_for_more_than_patience_epochs_that_are_no_better() -> None:
     choice = choose("schedule", "plateau(factor=0.5, patience=2, tolerance=0.1, low=0.03)")
     losses = [1.0, 0.95, 0.92, 0.91, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]
-    found = [plateau_rate(choice, 0.1, losses[:epoch]) for epoch in range(len(losses) + 1)]
+    going_on = Plateau(choice, 0.1)
+    found = [going_on.rate(losses[:epoch]) for epoch in range(len(losses) + 1)]
+    assert found == [Plateau(choice, 0.1).rate(losses[:epoch]) for epoch in range(len(losses) + 1)]
     # 0.95, 0.92 and 0.91 are within a tenth of 1; 0.5 is better; each third epoch after is late.
     np.testing.assert_allclose(found, [0.1] * 4 + [0.05] * 4 + [0.03] * 4)
 
 
 def test_plateau_takes_nan_for_no_better_and_negative_losses_as_they_are() -> None:
     choice = choose("schedule", "plateau(patience=1)")
-    assert plateau_rate(choice, 1.0, [math.nan, math.nan]) == 0.1
-    assert plateau_rate(choice, 1.0, [-1.0, -2.0, -3.0, -4.0]) == 1.0
-    assert plateau_rate(choose("schedule", "plateau(patience=0, low=2)"), 1.0, [1, 1]) == 1.0
+    assert Plateau(choice, 1.0).rate([math.nan, math.nan]) == 0.1
+    assert Plateau(choice, 1.0).rate([-1.0, -2.0, -3.0, -4.0]) == 1.0
+    assert Plateau(choose("schedule", "plateau(patience=0, low=2)"), 1.0).rate([1, 1]) == 1.0
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,13 @@ from downslope.data import Data
 from downslope.epoch import Epoch, Watcher, asked_for
 from downslope.errors import NonFiniteError
 from downslope.held_out import HeldOut
-from downslope.history import History, bound_reached, epochs_to_a_reason, reason_to_stop
+from downslope.history import (
+    History,
+    Stagnation,
+    bound_reached,
+    epochs_to_a_reason,
+    reason_to_stop,
+)
 from downslope.kernels import plan as kinds
 from downslope.kernels.loop import Chunk
 from downslope.layout import BLOCK_ROWS
@@ -99,6 +105,7 @@ class Course:
         self._penalties = np.array(
             [descent.l1, descent.l2, descent.clip_norm or 0.0, descent.clip_value or 0.0]
         )
+        self._stagnation = Stagnation(descent.tolerance)
         self._position, self._loss_sum = 0, 0.0
         self._seconds_per_step, self._saved = 0.0, time.monotonic()
 
@@ -156,12 +163,17 @@ class Course:
             while not self.reason:
                 self._epochs(self._at_once(watchers))
                 if self._position == 0 and not self.reason:
-                    self.reason = reason_to_stop(self.descent, self.history) or ""
+                    self.reason = self._reason_to_stop()
                     self._show(watchers)
                 self._save(at_end=bool(self.reason))
             self._look_for_dead_units()
         if self._held_out.best is not None:
             self.network.theta[:], self.network.statistics[:] = self._held_out.best
+
+    def _reason_to_stop(self) -> str:
+        """Say why the run ends with this epoch; nothing while it goes on."""
+        stagnant = self._stagnation.epochs(self.history.watched)
+        return reason_to_stop(self.descent, self.history, stagnant) or ""
 
     def _epochs(self, count: int) -> None:
         """Run an epoch from where it stands, chunk after chunk; or some epochs in one chunk."""
@@ -205,7 +217,7 @@ class Course:
         bounds = [
             steps // self.steps_per_epoch,
             self.batches.most,
-            epochs_to_a_reason(descent, history),
+            epochs_to_a_reason(descent, done, self._stagnation.epochs(history.watched)),
             self.recorder.epochs_ahead(history.steps, done),
             *(asked_for(watcher, done) - done for watcher in watchers),
         ]
@@ -419,6 +431,6 @@ class Course:
         if self.history.learning_rates:
             self._last_rate = self.history.learning_rates[-1]
         if self._position == 0 and self.history.epochs:
-            self.reason = reason_to_stop(self.descent, self.history) or ""
+            self.reason = self._reason_to_stop()
         self._stretch.keep(self.history.steps)
         return True

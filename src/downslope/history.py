@@ -102,21 +102,36 @@ class History:
         return dict(vars(self))
 
 
-def epochs_without_improvement(losses: Sequence[float], tolerance: float) -> int:
-    """Count the epochs since a loss was last below the best before it by more than `tolerance`.
+class Stagnation:
+    """Counts epochs without improvement, each time going on with the epochs that are new.
 
-    >>> epochs_without_improvement([3.0, 2.0, 1.99995, 2.5], tolerance=1e-4)
-    2
+    An epoch improves if its loss is below the best before it by more than `tolerance`.
+
+    Examples
+    --------
+    >>> counted = Stagnation(tolerance=1e-4)
+    >>> counted.epochs([3.0, 2.0, 1.99995]), counted.epochs([3.0, 2.0, 1.99995, 2.5])
+    (1, 2)
     """
-    best, since = math.inf, 0
-    for loss in losses:
-        since = 0 if loss < best - tolerance else since + 1
-        best = min(best, loss)
-    return since
+
+    def __init__(self, tolerance: float) -> None:
+        self._tolerance, self._best = tolerance, math.inf
+        self._seen = self._since = 0
+
+    def epochs(self, losses: Sequence[float]) -> int:
+        """Give how many epochs have passed since the last that improved; losses: of all so far."""
+        for loss in losses[self._seen :]:
+            self._since = 0 if loss < self._best - self._tolerance else self._since + 1
+            self._best = min(self._best, loss)
+        self._seen = len(losses)
+        return self._since
 
 
-def reason_to_stop(descent: Descent, history: History) -> str | None:
-    """Say why the run ends after this epoch; None while it goes on."""
+def reason_to_stop(descent: Descent, history: History, stagnant: int) -> str | None:
+    """Say why the run ends after this epoch; None while it goes on.
+
+    stagnant: epochs without improvement.
+    """
     loss, tolerance = history.losses[-1], descent.gradient_tolerance
     if tolerance is not None and history.gradient_norm < tolerance:
         return (
@@ -128,32 +143,27 @@ def reason_to_stop(descent: Descent, history: History) -> str | None:
     if descent.target_score is not None and history.validation_scores[-1] >= descent.target_score:
         score = history.validation_scores[-1]
         return f"target: the held-out score {score:.4g} reached {descent.target_score:g}"
-    if descent.patience is not None:
-        since = epochs_without_improvement(history.watched, descent.tolerance)
-        if since >= descent.patience:
-            which = "validation" if history.validation_losses else "training"
-            return (
-                f"patience: the {which} loss has not improved by more than {descent.tolerance:g} "
-                f"for {since} epochs"
-            )
+    if descent.patience is not None and stagnant >= descent.patience:
+        which = "validation" if history.validation_losses else "training"
+        return (
+            f"patience: the {which} loss has not improved by more than {descent.tolerance:g} "
+            f"for {stagnant} epochs"
+        )
     if descent.epochs is not None and history.epochs >= descent.epochs:
         return f"epochs: all {descent.epochs} done"
     return None
 
 
-def epochs_to_a_reason(descent: Descent, history: History) -> int:
+def epochs_to_a_reason(descent: Descent, epochs: int, stagnant: int) -> int:
     """Give after how many more epochs, at the earliest, `reason_to_stop` may say something.
 
-    >>> epochs_to_a_reason(Descent(epochs=9, patience=5), History(losses=[3.0, 2.0, 2.5, 2.5]))
+    >>> epochs_to_a_reason(Descent(epochs=9, patience=5), epochs=4, stagnant=2)
     3
     """
     if (descent.gradient_tolerance, descent.target_loss, descent.target_score) != (None,) * 3:
         return 1
-    left = sys.maxsize if descent.epochs is None else descent.epochs - history.epochs
-    if descent.patience is not None:
-        since = epochs_without_improvement(history.watched, descent.tolerance)
-        left = min(left, descent.patience - since)
-    return left
+    left = sys.maxsize if descent.epochs is None else descent.epochs - epochs
+    return left if descent.patience is None else min(left, descent.patience - stagnant)
 
 
 def bound_reached(descent: Descent, history: History) -> str | None:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from downslope.catalogue import Choice, choose
 from downslope.kernels import rules
 from downslope.recipe import Descent
-from downslope.schedules import Span, plateau_rate, rates
+from downslope.schedules import Plateau, Span, rates
 
 Array = npt.NDArray[Any]
 
@@ -41,6 +41,7 @@ class Pace:
         self.weight_decay = (
             float(rule.options["weight_decay"]) if named and rule else descent.weight_decay
         )
+        self._plateau: Plateau | None = None
         self._computed: tuple[int, int, float] = (0, 0, math.nan)
 
     @property
@@ -50,9 +51,11 @@ class Pace:
 
     def base(self, rate: float, losses: Sequence[float]) -> float:
         """Give what the schedule starts from now: `rate`, or what ``plateau`` has made of it."""
-        if isinstance(self._schedule, Choice) and self._schedule.name == "plateau":
-            return plateau_rate(self._schedule, rate, losses)
-        return rate
+        if callable(self._schedule) or self._schedule.name != "plateau":
+            return rate
+        if self._plateau is None or self._plateau.learning_rate != rate:
+            self._plateau = Plateau(self._schedule, rate)
+        return self._plateau.rate(losses)
 
     def rates(self, base: float, first: int, steps: int) -> Array:
         """Give the learning rates (steps,) of some steps, `first` steps having been done."""

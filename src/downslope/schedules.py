@@ -55,7 +55,7 @@ def rates(
     schedule
         A choice from `catalogue.SCHEDULES` or a function of the step; a function gives the rate
         itself and the learning rate is not used. ``plateau`` is constant here: hand in what
-        `plateau_rate` gives.
+        `Plateau` gives.
     learning_rate
         The rate that the schedule starts from or, for ``one_cycle``, rises to.
     warmup
@@ -96,8 +96,8 @@ def rates(
     return scheduled
 
 
-def plateau_rate(choice: Choice, learning_rate: float, losses: Sequence[float]) -> float:
-    """Give the learning rate that ``plateau`` has come down to.
+class Plateau:
+    """The learning rate that ``plateau`` has come down to, going on with the losses that are new.
 
     An epoch is better if loss < best - tolerance * |best|. After more than `patience` epochs in a
     row that are not, eta = max(low, factor eta) and counting starts anew.
@@ -108,8 +108,6 @@ def plateau_rate(choice: Choice, learning_rate: float, losses: Sequence[float]) 
         The schedule ``plateau``.
     learning_rate
         The rate of the first epoch.
-    losses
-        The loss at the end of every epoch so far: validation where there is one, else training.
 
     Raises
     ------
@@ -119,23 +117,35 @@ def plateau_rate(choice: Choice, learning_rate: float, losses: Sequence[float]) 
     Examples
     --------
     >>> from downslope.catalogue import choose
-    >>> patient = choose("schedule", "plateau(patience=1)")
-    >>> plateau_rate(patient, 0.5, [1.0, 1.0]), plateau_rate(patient, 0.5, [1.0, 1.0, 1.0])
+    >>> patient = Plateau(choose("schedule", "plateau(patience=1)"), learning_rate=0.5)
+    >>> patient.rate([1.0, 1.0]), patient.rate([1.0, 1.0, 1.0])
     (0.5, 0.05)
 
     Notes
     -----
     As PyTorch's ReduceLROnPlateau, relative to |best| so that negative losses count too.
     """
-    check(choice, None)
-    factor, patience, tolerance, low = choice.values()
-    rate, best, waited = learning_rate, math.inf, 0
-    for loss in losses:
-        needed = best - tolerance * abs(best) if math.isfinite(best) else best
-        best, waited = (loss, 0) if loss < needed else (best, waited + 1)
-        if waited > patience:
-            rate, waited = min(rate, max(low, factor * rate)), 0
-    return rate
+
+    def __init__(self, choice: Choice, learning_rate: float) -> None:
+        check(choice, None)
+        self._factor, self._patience, self._tolerance, self._low = choice.values()
+        self.learning_rate = self._rate = learning_rate
+        self._best, self._waited, self._seen = math.inf, 0, 0
+
+    def rate(self, losses: Sequence[float]) -> float:
+        """Give the rate after some epochs.
+
+        losses: at the end of every epoch so far: validation where there is one, else training.
+        """
+        for loss in losses[self._seen :]:
+            best = self._best
+            needed = best - self._tolerance * abs(best) if math.isfinite(best) else best
+            self._best, self._waited = (loss, 0) if loss < needed else (best, self._waited + 1)
+            if self._waited > self._patience:
+                lower = max(self._low, self._factor * self._rate)
+                self._rate, self._waited = min(self._rate, lower), 0
+        self._seen = len(losses)
+        return self._rate
 
 
 def _constant(options: Options, t: Integers, span: Span) -> Doubles:

@@ -11,7 +11,7 @@ import pytest
 from downslope.catalogue import choose
 from downslope.kernels.muon import muon, muon_scratch
 from downslope.kernels.rules import coefficients, moments, update
-from downslope.schedules import Span, plateau_rate, rates
+from downslope.schedules import Plateau, Span, rates
 
 torch = pytest.importorskip("torch")
 
@@ -128,10 +128,10 @@ def test_plateau_is_pytorchs() -> None:
         optimizer, factor=0.5, patience=3, min_lr=1e-3
     )
     choice = choose("schedule", "plateau(factor=0.5, patience=3, low=1e-3)")
-    seen = set()
+    seen, going_on = set(), Plateau(choice, 0.1)
     for epoch, loss in enumerate(losses):
         schedule.step(loss)
         expected = optimizer.param_groups[0]["lr"]
-        assert plateau_rate(choice, 0.1, losses[: epoch + 1]) == pytest.approx(expected, rel=1e-12)
+        assert going_on.rate(losses[: epoch + 1]) == pytest.approx(expected, rel=1e-12)
         seen.add(expected)
     assert len(seen) > 4
