@@ -25,6 +25,7 @@ from downslope.recording import Recording
 from downslope.snapshots import Snapshots
 from downslope.stepper import Stepper, Targets
 from downslope.trace import FRAMES, Trace
+from downslope.workers import FastestCount
 
 NETWORK = Network([6, 5], "tanh", normalize="batch", dropout=0.2)
 
@@ -36,6 +37,7 @@ def course(
     scale: float = 1.0,
     directory: Path | None = None,
     curvature: tuple[int, ...] = (),
+    threads: int = 1,
     **changes: Any,
 ) -> Course:
     """Set up a descent over 103 rows, which batches of 10 take in 11 steps."""
@@ -53,7 +55,7 @@ def course(
     data = Data(built.check_features(features * scale), targets, numbers, numbers[:0])
     kept = None if directory is None else Checkpoint(directory, {})
     recording = Recording(record, curvature)
-    return Course(built, data, descent, 1, kept, recording=recording)
+    return Course(built, data, descent, threads, kept, recording=recording)
 
 
 @pytest.fixture
@@ -128,6 +130,19 @@ def test_bits_history_and_trace(changes: dict[str, Any], record: str, most: list
     done, steps = run_both(most, record=record, **changes)
     assert done.history.epochs == 60
     assert max(steps) >= 2 * done.steps_per_epoch
+
+
+def test_two_threads(most: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FastestCount, "to_try", None)
+    monkeypatch.setattr(FastestCount, "choose", lambda self: max(self._seconds))
+    wide: dict[str, Any] = {"network": Network([400, 300], normalize="batch"), "batch": 40}
+    one, two = one_by_one(course(**wide, epochs=12)), course(**wide, epochs=12, threads=2)
+    assert two.threads == 2
+    one.run()
+    most.clear()
+    two.run()
+    assert most == [3, 33]
+    assert_same(one, two)
 
 
 def test_what_bounds_a_call(most: list[int]) -> None:
@@ -288,6 +303,21 @@ def test_interrupted_and_resumed(call: int, most: list[int], tmp_path: Path) -> 
     second.run()
     whole.run()
     assert_same(second, whole)
+
+
+@pytest.mark.parametrize("record", ["none", "default"])
+def test_resumed_within_an_epoch(record: str, most: list[int], tmp_path: Path) -> None:
+    usual: dict[str, Any] = {"schedule": "constant", "record": record}
+    course(directory=tmp_path, steps=27, **usual).run()
+    resumed = course(directory=tmp_path, **usual)
+    assert resumed.resume()
+    most.clear()
+    resumed.run()
+    assert most[0] == 6
+    assert max(most) > 22
+    whole = course(**usual)
+    whole.run()
+    assert_same(resumed, whole)
 
 
 def test_what_is_said_of_the_speed() -> None:
