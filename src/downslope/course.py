@@ -158,7 +158,7 @@ class Course:
         """
         with self._stepper, self._held_out:
             self._stepper.warm_up()
-            if len(self._held_out):
+            if len(self._held_out) or self.recorder.recording.steps != "none":
                 self._held_out.warm_up()
             while not self.reason:
                 self._epochs(self._at_once(watchers))
