@@ -204,7 +204,9 @@ def plan_workspace(
 ) -> Workspace:
     """Plan the workspace for micro-batches of `rows` rows, in blocks of `block` rows.
 
-    weighted: whether rows have weights; halved: whether cores may each keep to half of W.
+    weighted: whether rows have weights; halved: whether cores may each keep to half of W. Where
+    they do not, and the rows hold more values than theta, each block of rows has a gradient of its
+    own: those travel between cores then, once a step, and the rows' values do not.
     """
     layout, loss = parameters.layout, parameters.loss
     plan = layout.plan.copy()
@@ -251,6 +253,12 @@ def plan_workspace(
     record["one"] = room.take(1)
     halves = plan["units"][plan["half"] > 0]
     record["half"] = room.take(rows * int(halves.max())) if halves.size else 0
+    blocks, values = -(-rows // block), rows * int((plan["inputs"] + plan["units"]).sum())
+    if halved and blocks > 1 and not halves.size and values > layout.parameters:
+        record["partial_size"] = aligned(layout.parameters)
+        record["partials"] = room.take(blocks * aligned(layout.parameters))
+    else:
+        record["partials"] = -1
     return Workspace(plan, frame, room.size)
 
 

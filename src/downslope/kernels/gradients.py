@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from downslope.kernels.elementary import add
+from downslope.kernels.elementary import add, copy
 from downslope.kernels.jit import inner
 from downslope.kernels.plan import BIAS, GAMMA, PROJECTION, SLOPE, WEIGHT
 from downslope.kernels.product import tile_product, weight_gradient
@@ -17,32 +17,31 @@ from downslope.kernels.views import elements, piece, pointer
 
 
 @inner
-def piece_gradient(job, part, layer, x, rows, out, scratch, accumulate):
-    """Gradient of one piece of theta over a micro-batch of `rows` rows.
+def piece_gradient(job, part, layer, x, first, last, out, scratch, accumulate):
+    """Gradient of one piece of theta over the rows first:last of a micro-batch.
 
     x, out, scratch: pointers to the layer's input, to the gradient's place, to the thread's own.
     """
-    units, frame, workspace = layer.units, job.frame[0], job.workspace
-    if part.kind == WEIGHT or part.kind == PROJECTION:
-        d = layer.dz if part.kind == WEIGHT else layer.dy
-        weight_gradient(x, pointer(workspace, d), out, rows, layer.inputs, units, part.first,
-                        part.last, scratch, accumulate)  # fmt: skip
+    units, frame, workspace, rows = layer.units, job.frame[0], job.workspace, last - first
+    if part.kind in (WEIGHT, PROJECTION):
+        d = pointer(workspace, (layer.dz if part.kind == WEIGHT else layer.dy) + first * units)
+        weight_gradient(pointer(x, first * layer.inputs), d, out, rows, layer.inputs, units,
+                        part.first, part.last, scratch, accumulate)  # fmt: skip
     elif part.kind == BIAS:
         # The sum over the rows: a row of ones times dL/du.
         tile_product(pointer(workspace, frame.one), np.int64(0), np.int64(0),
-                     pointer(workspace, layer.dz), units, out, units, out, units, accumulate,
-                     np.int64(1), rows, units, scratch)  # fmt: skip
+                     pointer(workspace, layer.dz + first * units), units, out, units, out, units,
+                     accumulate, np.int64(1), rows, units, scratch)  # fmt: skip
     else:
         at = frame.sums + layer.sums
         if part.kind == SLOPE:
             at += 2 * units * (layer.gamma >= 0)
         elif part.kind != GAMMA:
             at += units
-        blocks = (rows + frame.block - 1) // frame.block
         total = elements(out, units)
         if not accumulate:
             total[:] = 0
-        for b in range(blocks):
+        for b in range(first // frame.block, (last + frame.block - 1) // frame.block):
             add(total, piece(workspace, at + b * frame.sums_size, units))
 
 
@@ -54,11 +53,36 @@ def input_of(job, number, x):
 
 @inner
 def block_gradient(job, block, out, x, rows, scratch, accumulate):
-    """Gradient of a block of theta over a micro-batch, to `out`; x: the first layer's input."""
+    """Gradient of a block of theta over a micro-batch, to `out`; x: the first layer's input.
+
+    Where each block of rows has left its own, it is their sum, in the order of the rows.
+    """
+    frame = job.frame[0]
+    if frame.partials >= 0:
+        total = elements(out, block.stop - block.start)
+        for b in range((rows + frame.block - 1) // frame.block):
+            at = frame.partials + b * frame.partial_size + block.start
+            if b > 0 or accumulate:
+                add(total, piece(job.workspace, at, total.shape[0]))
+            else:
+                copy(piece(job.workspace, at, total.shape[0]), total)
+        return
     for p in range(block.first, block.last):
         part = job.pieces[p]
-        piece_gradient(job, part, job.plan[part.layer], input_of(job, part.layer, x), rows,
-                       pointer(out, part.start - block.start), scratch, accumulate)  # fmt: skip
+        piece_gradient(job, part, job.plan[part.layer], input_of(job, part.layer, x), np.int64(0),
+                       rows, pointer(out, part.start - block.start), scratch,
+                       accumulate)  # fmt: skip
+
+
+@inner
+def rows_gradient(job, b, first, last, x, scratch):
+    """The gradient that one block of rows gives, to a place of its own."""
+    frame = job.frame[0]
+    begin = pointer(job.workspace, frame.partials + b * frame.partial_size)
+    for p in range(job.pieces.shape[0]):
+        part = job.pieces[p]
+        piece_gradient(job, part, job.plan[part.layer], input_of(job, part.layer, x), first, last,
+                       pointer(begin, part.start), scratch, np.int64(0))  # fmt: skip
 
 
 @inner
@@ -178,6 +202,7 @@ def descend_by_one_row(job, block, out, x, scratch, rule, coefficients):
                                       part.start, size // units, units,
                                       coefficients)  # fmt: skip
         if not moved:
-            piece_gradient(job, part, layer, own, np.int64(1), out, scratch, np.int64(0))
+            piece_gradient(job, part, layer, own, np.int64(0), np.int64(1), out, scratch,
+                           np.int64(0))  # fmt: skip
             update_block(rule, piece(job.theta, part.start, size), elements(out, size), job.state,
                          part.start, coefficients)  # fmt: skip

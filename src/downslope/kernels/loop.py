@@ -1,7 +1,8 @@
 """Many steps of descent in one compiled call, by several threads side by side.
 
 Every thread runs `descend` with its own number. In a step the threads first share out the rows:
-forward pass, loss, backward pass, down to dL/du of every layer. They meet. Then they share out
+forward pass, loss, backward pass, down to dL/du of every layer (to the gradient of their own rows,
+where theta is smaller than what the rows hold). They meet. Then they share out
 theta: gradient, clipping, rule. They meet again. Where a batch has few rows against a layer's W,
 its products are shared out by halves of W instead, each half always to the same threads, who also
 move it: so it stays in their cores' caches. What each computes does not hang on how many they are,
@@ -26,6 +27,7 @@ from downslope.kernels.gradients import (
     input_of,
     move_part,
     penalize,
+    rows_gradient,
     scale_values,
     square_sum,
 )
@@ -190,6 +192,9 @@ def losses_and_dz(job, chunk, x, begin, row, rows, scale, step, place, thread, t
             hidden_du(job, layer, first, last)
         if layer.normalization == BATCH_NORMALIZATION:
             normalize_batch_backward(job, layer, rows, mine, end, thread, threads)
+    if frame.partials >= 0:
+        for b in range(mine, end):
+            rows_gradient(job, b, b * frame.block, min((b + 1) * frame.block, rows), x, scratch)
     if place >= 0:
         for b in range(mine, end):
             first, last = b * frame.block, min((b + 1) * frame.block, rows)

@@ -71,6 +71,8 @@ FRAME = np.dtype(
         ("one", np.int64),  # in the workspace: the number 1
         ("half", np.int64),  # in the workspace: the product of half of x and of W, (rows, units)
         ("middle", np.int64),  # the first block of theta that belongs to the upper half
+        ("partials", np.int64),  # in the workspace: each block's gradient; -1: of all rows at once
+        ("partial_size", np.int64),  # elements from one to the next
     ]
 )
 """What all layers share: the sizes of a micro-batch and of its blocks, and the loss."""
