@@ -53,6 +53,10 @@ def test_a_given_order_is_asked_for_once_an_epoch() -> None:
         asked.append(epoch)
         return np.roll(np.arange(23), epoch)
 
+    whole = Batches(np.arange(23), descent(23), given)  # one batch: the order is of no account
+    assert whole.arrange(0).tolist() == whole.again()().tolist() == list(range(23))
+    assert (asked, whole.most) == ([0], 1)
+    asked.clear()
     batches = Batches(np.arange(23), descent(), given)
     assert batches.most == 1
     again = []

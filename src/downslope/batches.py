@@ -97,7 +97,7 @@ class Batches:
 
     def again(self) -> Callable[[], Rows]:
         """Give what arranges the rows as they are now once more, whatever comes meanwhile."""
-        if self._given is not None and not self._fixed:
-            kept = self.order.copy()
+        if self._given is not None or self._fixed:
+            kept = self.order if self._fixed else self.order.copy()
             return lambda: kept
         return partial(self.arrange, self._first, self.epochs)

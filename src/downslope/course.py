@@ -238,46 +238,22 @@ class Course:
 
     def _steps(self, steps: int) -> None:
         """Run some steps of the epoch; or those of some epochs from their beginning."""
-        begun = time.perf_counter()
-        descent, history = self.descent, self.history
-        watches = descent.gradient_tolerance is not None
-        first = history.steps
-        rate, coefficients, decays = self._pace.ahead(self._base_rate(), first, steps)
-        chunk = Chunk(
-            order=self.batches.order,
-            in_order=int(self.batches.in_order),
-            first=self._position * self.batches.size,
-            batch=self.batches.size,
-            steps=steps,
-            step=first,
-            seed=descent.seed,
-            rule=-1 if self._rule is None or self._whole_rule is not None else self._rule.code,
-            coefficients=coefficients,
-            decays=decays,
-            penalties=self._penalties,
-            losses=np.empty(steps),
-            norms=np.empty(steps if watches or self._whole_rule is not None else 0),
-            record=self.recorder.begin(first, steps),
-            epochs=self.batches.epochs,
-        )
-        failure = self._stretch.run(chunk, rate)
-        last = (steps if failure is None else failure.step - first) - 1
+        begun, history = time.perf_counter(), self.history
+        chunk, rates = self._chunk(steps)
+        failure = self._stretch.run(chunk, rates)
+        last = (steps if failure is None else failure.step - chunk.step) - 1
         # The steps of the epochs that ended before the one that the last step belongs to.
         ended = (self._position + last) // self.steps_per_epoch * self.steps_per_epoch
         passed = time.perf_counter() - begun
         if ended:
-            losses = chunk.losses[:ended].reshape(-1, self.steps_per_epoch)
-            means = np.add.accumulate(losses * self.batches.counts, axis=1)[:, -1]
-            means /= self.batches.rows
-            ends = rate[self.steps_per_epoch - 1 : ended : self.steps_per_epoch]
-            history.add_epochs(means, ends, passed * ended / steps)
+            self._write_down(chunk.losses[:ended], rates[:ended], passed * ended / steps)
         if failure is not None:
             history.add_last(chunk.losses[:ended])
             history.seconds += passed
             self._leave(failure)
         if self._whole_rule is not None:
-            self._move(self._whole_rule, float(rate[0]), chunk)
-        if watches:
+            self._move(self._whole_rule, float(rates[0]), chunk)
+        if self.descent.gradient_tolerance is not None:
             history.gradient_norm = float(chunk.norms[-1])
         counts = self.batches.counts[self._position : self._position + steps - ended]
         # One after another, so that the sum does not depend on how the steps were cut into chunks.
@@ -287,7 +263,39 @@ class Course:
         history.add_last(chunk.losses)
         self._position += steps - ended
         history.steps += steps
-        self._last_rate = float(rate[-1])
+        self._last_rate = float(rates[-1])
+
+    def _chunk(self, steps: int) -> tuple[Chunk, Array]:
+        """Make the chunk of the next steps; give it and their learning rates."""
+        descent, batches, first = self.descent, self.batches, self.history.steps
+        whole = self._whole_rule is not None
+        rates, coefficients, decays = self._pace.ahead(self._base_rate(), first, steps)
+        chunk = Chunk(
+            order=batches.order,
+            in_order=int(batches.in_order),
+            first=self._position * batches.size,
+            batch=batches.size,
+            steps=steps,
+            step=first,
+            seed=descent.seed,
+            rule=-1 if self._rule is None or whole else self._rule.code,
+            coefficients=coefficients,
+            decays=decays,
+            penalties=self._penalties,
+            losses=np.empty(steps),
+            norms=np.empty(steps if whole or descent.gradient_tolerance is not None else 0),
+            record=self.recorder.begin(first, steps),
+            epochs=batches.epochs,
+        )
+        return chunk, rates
+
+    def _write_down(self, losses: Array, rates: Array, seconds: float) -> None:
+        """Write down whole epochs by the losses and rates of their steps, and what they took."""
+        sums = losses.reshape(-1, self.steps_per_epoch) * self.batches.counts
+        means = np.add.accumulate(sums, axis=1)[:, -1] / self.batches.rows
+        self.history.add_epochs(
+            means, rates[self.steps_per_epoch - 1 :: self.steps_per_epoch], seconds
+        )
 
     def _base_rate(self) -> float:
         return self._pace.base(self.rate, self.history.watched)
