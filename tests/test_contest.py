@@ -127,8 +127,8 @@ def test_a_budget_that_ends_within_a_rung_counts_the_rung_before(
 ) -> None:
     monkeypatch.setattr(contest, "choose_bracket", lambda *_: 1)
     rates = {"learning_rate": "log:1e-3:0.1:6"}
-    recipe = RECIPE.edit(epochs=30_000, batch=1)
-    monkeypatch.setattr(contest, "most_halvings", lambda *_: 9)
+    recipe = RECIPE.edit(epochs=300_000, batch=1)
+    monkeypatch.setattr(contest, "most_halvings", lambda *_: 11)
     found = compare(recipe, datasets.load("iris"), vary=rates, seeds=2, budget=1.5, workers=1)
     assert {outcome.epochs for outcome in found.outcomes} == {2}
     assert found.notes[0].startswith("The budget was over within a rung, after 0 of its 12 runs")
