@@ -15,8 +15,9 @@ from rows import ROWS, Row
 MODES: Final = ("none", "default", "all")
 ROUNDS: Final = 3
 SECONDS: Final = 0.3
-LEAST_STEPS: Final = 100
-"""A run is as long as it must be to last `SECONDS`, and at least so many steps."""
+LEAST_STEPS: Final = 200
+"""A run is as long as it must be to last `SECONDS`, and at least so many steps: the first ten are
+recorded in any run, however short."""
 
 DEFAULT_AIM: Final = 1.05
 TINY: Final = 70

@@ -23,6 +23,10 @@ from rows import Row
 PATIENCE: Final = 200.0
 """Seconds after which no further round begins: a busy machine gets fewer rounds, not more time."""
 
+LEAST_GRAINS: Final = 5
+"""Epochs by which a longer run from scratch exceeds a short one: what a run does once, at its start
+and end, is then not taken for the work of its epochs."""
+
 MARGIN: Final = 1.5
 """A peer's variant this far behind its best after the first round is not measured again."""
 
@@ -98,14 +102,16 @@ class _Turns:
         return Timing(grains * steps.grain, short, long, steps.compile_seconds)
 
     def _grains(self, steps: Steps) -> int:
-        """How many grains fill the budget, set-up apart."""
+        """How many grains fill the budget, set-up apart; from scratch at least `LEAST_GRAINS`."""
         steps.warm_up()
         first = _seconds(lambda: steps.train(1))
         count = int(self._budget / first)
-        if not self._kind.from_scratch or count < 1:
+        if not self._kind.from_scratch:
             return max(1, count)
+        if count < 1:
+            return LEAST_GRAINS
         more = _seconds(lambda: steps.train(1 + count))
-        return max(1, int(self._budget / max(more - first, 1e-6) * count))
+        return max(LEAST_GRAINS, int(self._budget / max(more - first, 1e-6) * count))
 
 
 def _serve(connection: Connection, name: str, budget: float) -> None:

@@ -46,9 +46,9 @@ CAPACITY, SQUARES = 256, 1 << 18
 DEAD_ROWS = 10_000
 """Training rows that are looked at for dead units, at most."""
 
-DEAD_EPOCHS = tuple(digit * 10**power for power in range(1, 7) for digit in (1, 3))
-"""Epochs at whose ends dead units are looked for: 10, 30, 100, ...; and the run's last. Where there
-are any, that takes a third of an epoch."""
+DEAD_EPOCHS = tuple(digit * 10**power for power in range(1, 7) for digit in (3, 10))
+"""Epochs at whose ends dead units are looked for: 30, 100, 300, ...; and the run's last. Where
+there are any, that takes a third of an epoch."""
 
 
 @dataclass(frozen=True)

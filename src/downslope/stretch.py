@@ -85,7 +85,7 @@ class Stretch:
     Attributes
     ----------
     kept
-        The state that the stretch begins with.
+        The state that the stretch begins with; its arrays are written over when another is kept.
     """
 
     def __init__(
@@ -93,19 +93,24 @@ class Stretch:
     ) -> None:
         self._network, self._stepper, self._batches = network, stepper, batches
         self._recorder = recorder
+        self._room = [np.empty_like(each) for each in self._now()]
         self.keep(0)
+
+    def _now(self) -> tuple[Array, Array, Array]:
+        return self._network.theta, self._network.statistics, self._stepper.job.state
 
     @property
     def memory(self) -> int:
         """Bytes of the state that is kept."""
-        kept = self.kept
-        return kept.theta.nbytes + kept.statistics.nbytes + kept.vectors.nbytes
+        return sum(each.nbytes for each in self._room)
 
     def keep(self, steps: int) -> None:
-        """Remember the state, `steps` having been done: the stretch begins here."""
+        """Remember the state, `steps` having been done, in the place of the one before."""
         begun = time.perf_counter()
-        theta, statistics = self._network.theta.copy(), self._network.statistics.copy()
-        self.kept = State(steps, theta, statistics, self._stepper.job.state.copy())
+        for room, now in zip(self._room, self._now(), strict=True):
+            room[:] = now
+        theta, statistics, vectors = self._room
+        self.kept = State(steps, theta, statistics, vectors)
         self._since: list[tuple[Chunk, Array, Callable[[], Rows]]] = []
         self._taken = time.perf_counter()
         self._cost = self._taken - begun
