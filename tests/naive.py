@@ -268,7 +268,7 @@ def loss_naively(
     return np.asarray(terms[name].sum(axis=1))
 
 
-# A whole step of a network, row by row and factor by factor, for what kernels/gauges.py measures
+# A whole step of a network, row by row and factor by factor, for what the gauges measure
 # and chainrule.py tells. Dropout's masks are drawn as kernels/dropout.py says, in whole numbers.
 
 _GOLDEN, _FIRST, _SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB

@@ -7,6 +7,7 @@ holds it passes one address; what a callee reads of it is all that is loaded the
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from llvmlite import ir
@@ -23,8 +24,10 @@ class Held(types.Type):  # type: ignore[misc]
 
     def __init__(self, content: Any) -> None:
         self.content = content
-        # Short: it becomes a part of the name of every function that takes it.
-        super().__init__(name=f"{content.instance_class.__name__}#{hash(content) & 0xFFFFFF:x}")
+        # Short, for it becomes a part of the name of every function that takes it; not by `hash`,
+        # so that a kernel compiled anew is the same to the last byte.
+        digest = hashlib.sha256(str(content).encode()).hexdigest()[:12]
+        super().__init__(name=f"{content.instance_class.__name__}#{digest}")
 
     @property
     def key(self) -> Any:

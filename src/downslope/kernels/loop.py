@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from downslope.kernels import dropout, gauges, normalize
+from downslope.kernels import dropout, gauges, normalize, row_gauges, theta_gauges
 from downslope.kernels.denormals import flush_denormals, restore_denormals
 from downslope.kernels.elementary import add
 from downslope.kernels.gradients import (
@@ -171,7 +171,7 @@ def losses_and_dz(job, chunk, x, begin, row, rows, scale, step, place, thread, t
         top = plan[layers - 1]
         job.sums[0, b] = loss_and_dz(job, top, first, last, scale, sums + top.sums)
         if place >= 0:
-            gauges.note_output_dy(job, b, first, last, scale, thread)
+            row_gauges.note_output_dy(job, b, first, last, scale, thread)
     for number in range(layers - 2, -1, -1):
         layer, above = plan[number], plan[number + 1]
         if above.half > 0:
@@ -183,12 +183,12 @@ def losses_and_dz(job, chunk, x, begin, row, rows, scale, step, place, thread, t
             add_shortcut_dy(job, layer, above, first, last, scratch)
             if place >= 0:
                 key = dropout.stream(chunk.seed, step, number)
-                gauges.note_dy(job, layer, number, b, first, last, key,
+                row_gauges.note_dy(job, layer, number, b, first, last, key,
                                (row + first) * layer.units, thread)  # fmt: skip
             hidden_dz(job, layer, number, first, last, row, chunk.seed, step,
                       frame.sums + b * frame.sums_size + layer.sums)  # fmt: skip
             if place >= 0 and layer.gamma >= 0:
-                gauges.note_dz(job, layer, number, b, first, last)
+                row_gauges.note_dz(job, layer, number, b, first, last)
             hidden_du(job, layer, first, last)
         if layer.normalization == BATCH_NORMALIZATION:
             normalize_batch_backward(job, layer, rows, mine, end, thread, threads)
@@ -198,7 +198,7 @@ def losses_and_dz(job, chunk, x, begin, row, rows, scale, step, place, thread, t
     if place >= 0:
         for b in range(mine, end):
             first, last = b * frame.block, min((b + 1) * frame.block, rows)
-            gauges.note_rows(job, chunk.record, place, x, row, b, first, last, thread)
+            row_gauges.note_rows(job, chunk.record, place, x, row, b, first, last, thread)
 
 
 @inner
@@ -329,12 +329,12 @@ def move_block(job, chunk, k, block, at, place, thread):
         end = min(begin + size, block.stop)
         first = at + begin - block.start
         if place != gauges.NOT:
-            gauges.keep_theta(job, begin, end, thread)
+            theta_gauges.keep_theta(job, begin, end, thread)
         gradient = piece(job.gradient, first, end - begin)
         move_part(job, block, begin, end, gradient, chunk.rule, chunk.coefficients[k],
                   chunk.decays[k])  # fmt: skip
         if place != gauges.NOT:
-            gauges.note_move(job, block, begin, end, first, thread)
+            theta_gauges.note_move(job, block, begin, end, first, thread)
 
 
 @inner
@@ -378,7 +378,7 @@ def one_block(job, chunk, k, b, x, rows, task, factor, scale, place, thread, thr
         block_gradient(job, block, out, x, rows, scratch, task & ADD)
     if (task & FINISH) != 0:
         if place >= 0:
-            gauges.note_gradient(job, b, at, thread)
+            theta_gauges.note_gradient(job, b, at, thread)
         finish_gradient(job, chunk, b, out, scale, place >= 0)
     if moves:
         gradient = elements(out, block.stop - block.start)
@@ -413,11 +413,11 @@ def row_scale(job, chunk, begin, count):
 @inner
 def record_rows(job, chunk, place, row, rows, count, thread, threads):
     """Put what was noted of a micro-batch into the step's record, when the threads have met."""
-    gauges.begin_gradient(job, thread)
+    theta_gauges.begin_gradient(job, thread)
     if thread == 0:
-        gauges.merge_rows(job, chunk.record, place, row, rows)
+        row_gauges.merge_rows(job, chunk.record, place, row, rows)
         if row + rows >= count:
-            gauges.finish_rows(job, chunk.record, place, threads)
+            row_gauges.finish_rows(job, chunk.record, place, threads)
 
 
 @kernel
@@ -446,7 +446,7 @@ def steps(job, chunk, thread, threads):
         at_once = count <= frame.rows and not watched and chunk.rule >= 0
         loss, place = 0.0, gauges.place_of(chunk.record, k)
         if place >= 0:
-            gauges.begin_record(job, thread)
+            row_gauges.begin_rows(job, thread)
         row, rows, x = np.int64(0), np.int64(0), pointer(job.workspace, job.plan[0].x)
         task, factor, going = BEGIN + 0, 1.0, True
         while going:
@@ -478,7 +478,7 @@ def steps(job, chunk, thread, threads):
             going = row + rows < count or (row < count and not at_once)
             row += rows
         if place >= 0 and thread == 0:
-            gauges.merge_pieces(job, chunk.record, place, chunk.rule >= 0, threads)
+            theta_gauges.merge_pieces(job, chunk.record, place, chunk.rule >= 0, threads)
         if thread == 0:
             chunk.losses[k] = loss * scale
             if penalized:

@@ -1,0 +1,274 @@
+"""What is measured of a batch's rows: values, derivatives, each row's share of the gradient."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from downslope.kernels import dropout
+from downslope.kernels.activations import SOFTMAX, backpropagate, sigmoid_slope
+from downslope.kernels.gauges import BINS, count_z, sum_of_squares
+from downslope.kernels.gradients import input_of
+from downslope.kernels.jit import inner
+from downslope.kernels.losses import loss_and_derivative
+from downslope.kernels.passes import rows_of, slopes_of, weights_of
+from downslope.kernels.plan import PROJECTION_RESIDUAL
+from downslope.kernels.views import elements, matrix, piece, pointer
+
+
+@inner
+def begin_rows(job, thread):
+    """Let a thread forget what it has counted of the step before."""
+    gauges = job.gauges
+    for i in range(gauges.alive.shape[1]):
+        gauges.alive[thread, i] = 0
+    for number in range(gauges.counts.shape[1]):
+        for i in range(BINS + 2):
+            gauges.counts[thread, number, 0, i] = 0
+
+
+@inner
+def spread(values):
+    """Mean, and sum of squares about it, of values (size,)."""
+    size, pivot = values.shape[0], float(values[0])
+    total = squares = 0.0
+    for i in range(size):
+        apart = float(values[i]) - pivot
+        total += apart
+        squares += apart * apart
+    mean = total / size
+    return pivot + mean, squares - total * mean
+
+
+@inner
+def merged(mean, squares, seen, other_mean, other_squares, count):
+    """Join two `spread`s, of `seen` and of `count` values (Chan et al. 1983, equation 2.1)."""
+    share = count / (seen + count)
+    apart = other_mean - mean
+    return mean + apart * share, squares + other_squares + apart * apart * seen * share
+
+
+@inner
+def slope_term(z, d):
+    """|(d_j min(z_j, 0))_j|^2: a row's gradient of PReLU's slopes; z, d (units,)."""
+    total = 0.0
+    for j in range(z.shape[0]):
+        part = float(d[j]) * min(float(z[j]), 0.0)
+        total += part * part
+    return total
+
+
+@inner
+def note_dy(job, layer, number, b, first, last, key, position, thread):
+    """Note dL/dy of a hidden layer, before it becomes dL/dz in the same place.
+
+    key, position: the dropout's stream, and the place of the block's first entry in it.
+    """
+    gauges, units = job.gauges, layer.units
+    at = layer.dy + first * units
+    gauges.rows[b, number].dy = sum_of_squares(piece(job.workspace, at, (last - first) * units))
+    for r in range(first, last):
+        gauges.terms[number, r] = 0
+        if layer.slope >= 0:
+            d = gauges.room[thread, :units]
+            for j in range(units):
+                d[j] = job.workspace[layer.dy + r * units + j]
+            if layer.dropout > 0:
+                dropout.drop(d, layer.dropout, key, position + (r - first) * units)
+            gauges.terms[number, r] = slope_term(
+                piece(job.workspace, layer.z + r * units, units), d
+            )
+
+
+@inner
+def note_dz(job, layer, number, b, first, last):
+    """Note dL/dz of a normalized layer, and the rows' gradients of gamma and beta."""
+    gauges, units = job.gauges, layer.units
+    total = 0.0
+    for r in range(first, last):
+        dz = piece(job.workspace, layer.dz + r * units, units)
+        v = piece(job.workspace, layer.affine + r * units, units)
+        beta = gamma = 0.0
+        for j in range(units):
+            d = float(dz[j])
+            beta += d * d
+            gamma += d * d * float(v[j]) * float(v[j])
+        gauges.terms[number, r] += gamma + beta
+        total += beta
+    gauges.rows[b, number].dz = total
+
+
+@inner
+def note_output_dy(job, b, first, last, scale, thread):
+    """Note dL/dy of the output layer, which a fused loss does without; some rows at a time."""
+    gauges, frame, workspace = job.gauges, job.frame[0], job.workspace
+    number = job.plan.shape[0] - 1
+    layer = job.plan[number]
+    units, total = layer.units, 0.0
+    height = gauges.room.shape[1] // units
+    for begin in range(first, last, height):
+        end = min(begin + height, last)
+        d = matrix(gauges.room, thread * gauges.room.shape[1], end - begin, units)
+        weight = weights_of(frame, workspace, begin, end)
+        loss_and_derivative(frame.loss, frame.loss_parameter,
+                            rows_of(workspace, layer.y, begin, end, units),
+                            rows_of(workspace, frame.target, begin, end, units),
+                            weight, scale, d)  # fmt: skip
+        total += sum_of_squares(piece(gauges.room, thread * gauges.room.shape[1], d.size))
+        for r in range(begin, end):
+            gauges.terms[number, r] = 0
+            if layer.slope >= 0:
+                z = piece(workspace, layer.z + r * units, units)
+                at = thread * gauges.room.shape[1] + (r - begin) * units
+                gauges.terms[number, r] = slope_term(z, piece(gauges.room, at, units))
+    gauges.rows[b, number].dy = total
+
+
+@inner
+def note_slopes(job, layer, number, b, first, last, thread):
+    """Note phi' of some rows: its squares, and how often it is flat."""
+    gauges, workspace, units = job.gauges, job.workspace, layer.units
+    room_at, height = thread * gauges.room.shape[1], gauges.room.shape[1] // units
+    limit = workspace.dtype.type(gauges.limits[number])
+    one, zero = workspace.dtype.type(1), workspace.dtype.type(0)
+    squares = flat = 0.0
+    for begin in range(first, last, height):
+        rows = min(height, last - begin)
+        d = piece(gauges.room, room_at, rows * units)
+        if layer.activation == SOFTMAX:
+            y = piece(workspace, layer.y + begin * units, rows * units)
+            for i in range(rows * units):
+                d[i] = sigmoid_slope(y[i])
+        else:
+            for i in range(rows * units):
+                d[i] = one
+            backpropagate(layer.activation, layer.parameter, slopes_of(layer, job.theta),
+                          rows_of(workspace, layer.z, begin, begin + rows, units),
+                          rows_of(workspace, layer.phi, begin, begin + rows, units),
+                          matrix(gauges.room, room_at, rows, units))  # fmt: skip
+        squares += sum_of_squares(d)
+        few = zero
+        for i in range(rows * units):
+            few += one if abs(d[i]) < limit else zero
+        flat += few
+    gauges.rows[b, number].slope = squares
+    gauges.rows[b, number].flat = flat
+
+
+@inner
+def note_alive(job, layer, unit, first, last, thread):
+    """Add |phi| to what each unit has given so far; unit: number of the layer's first unit."""
+    units = layer.units
+    alive = piece(job.gauges.alive, thread * job.gauges.alive.shape[1] + unit, units)
+    for r in range(first, last):
+        phi = piece(job.workspace, layer.phi + r * units, units)
+        for j in range(units):
+            alive[j] += abs(phi[j])
+
+
+@inner
+def note_row_squares(job, layer, number, b, row_squares, x, first, last):
+    """Note the squared norm of what each row adds to the layer's gradient.
+
+    Of W that is |x_n|^2 |dL/du_n|^2, of b |dL/du_n|^2, of P |x_n|^2 |dL/dy_n|^2: exact where rows
+    do not share statistics. row_squares (rows of the block,) sum up all layers.
+    """
+    gauges, units = job.gauges, layer.units
+    x_total = d_total = total = norms = 0.0
+    for r in range(first, last):
+        own = sum_of_squares(elements(pointer(x, r * layer.inputs), layer.inputs))
+        d = sum_of_squares(piece(job.workspace, layer.dz + r * units, units))
+        term = gauges.terms[number, r] + own * d
+        if layer.bias >= 0:
+            term += d
+        if layer.residual == PROJECTION_RESIDUAL:
+            term += own * sum_of_squares(piece(job.workspace, layer.dy + r * units, units))
+        x_total += own
+        d_total += d
+        total += term
+        norms += np.sqrt(term)
+        row_squares[r - first] += term
+    sums = gauges.rows[b, number]
+    sums.x, sums.row_square, sums.row_norm = x_total, total, norms
+    if layer.gamma < 0:
+        sums.dz = d_total
+
+
+@inner
+def note_rows(job, record, place, x, row, b, first, last, thread):
+    """Note all that lies in the workspace of a block of rows when its backward pass is done.
+
+    x points to the first layer's input; row: the number of the workspace's first row.
+    """
+    gauges, workspace, unit = job.gauges, job.workspace, np.int64(0)
+    row_squares = piece(
+        record.row_squares, place * record.row_squares.shape[1] + row + first, last - first
+    )
+    for number in range(job.plan.shape[0]):
+        layer = job.plan[number]
+        units, sums = layer.units, gauges.rows[b, number]
+        reads = input_of(job, number, x)
+        size = (last - first) * units
+        if number == 0:
+            at = first * layer.inputs
+            values = elements(pointer(x, at), (last - first) * layer.inputs)
+            sums.x_mean, sums.x_spread = spread(values)
+        sums.z_mean, sums.z_spread = spread(piece(workspace, layer.z + first * units, size))
+        sums.y_mean, sums.y_spread = spread(piece(workspace, layer.y + first * units, size))
+        note_slopes(job, layer, number, b, first, last, thread)
+        note_alive(job, layer, unit, first, last, thread)
+        unit += units
+        stride = gauges.strides[number, 0]
+        for r in range(first + (-(row + first)) % stride, last, stride):
+            count_z(piece(workspace, layer.z + r * units, units), gauges.counts[thread, number, 0])
+        note_row_squares(job, layer, number, b, row_squares, reads, first, last)
+
+
+@inner
+def merge_rows(job, record, place, row, rows):
+    """Add up what the blocks of a micro-batch have noted, in their order.
+
+    row: rows of the batch seen before.
+    """
+    frame, gauges = job.frame[0], job.gauges
+    for number in range(job.plan.shape[0]):
+        layer, total = job.plan[number], record.rows[place, number]
+        seen = row
+        for b in range((rows + frame.block - 1) // frame.block):
+            sums = gauges.rows[b, number]
+            n = min(frame.block, rows - b * frame.block)
+            if number == 0:
+                total.x_mean, total.x_spread = merged(
+                    total.x_mean, total.x_spread, seen * layer.inputs,
+                    sums.x_mean, sums.x_spread, n * layer.inputs)  # fmt: skip
+            total.z_mean, total.z_spread = merged(
+                total.z_mean, total.z_spread, seen * layer.units,
+                sums.z_mean, sums.z_spread, n * layer.units)  # fmt: skip
+            total.y_mean, total.y_spread = merged(
+                total.y_mean, total.y_spread, seen * layer.units,
+                sums.y_mean, sums.y_spread, n * layer.units)  # fmt: skip
+            total.flat += sums.flat
+            total.slope += sums.slope
+            total.dy += sums.dy
+            total.dz += sums.dz
+            total.x += sums.x
+            total.row_square += sums.row_square
+            total.row_norm += sums.row_norm
+            seen += n
+
+
+@inner
+def finish_rows(job, record, place, threads):
+    """Say which units are dead and what z was counted, when all rows of the batch are through."""
+    gauges, unit = job.gauges, 0
+    for number in range(job.plan.shape[0]):
+        units, dead = job.plan[number].units, 0.0
+        for j in range(unit, unit + units):
+            given = gauges.alive[0, j]
+            for thread in range(1, threads):
+                given += gauges.alive[thread, j]
+            dead += 1.0 if given == 0 else 0.0
+        record.rows[place, number].dead = dead
+        unit += units
+        for thread in range(threads):
+            for i in range(BINS + 2):
+                record.counts[place, number, 0, i] += gauges.counts[thread, number, 0, i]
