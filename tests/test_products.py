@@ -115,7 +115,7 @@ def check_weight_gradient(
     x, d, before = draw((rows, inputs), (rows, units), (last - first, units), dtype=dtype)
     gradient = guarded(before if accumulate else np.full_like(before, np.nan))
     weight_gradient(guarded(x), GUARD, guarded(d), GUARD, gradient, GUARD, rows, inputs, units,
-                    first, last, scratch_for(rows, dtype), accumulate)  # fmt: skip
+                    first, last, scratch_for(max(rows, inputs), dtype), accumulate)  # fmt: skip
     got = inside(gradient, (last - first, units))
     check(got, x[:, first:last].T, d, before.astype(np.float64) * accumulate)
 
@@ -172,12 +172,26 @@ def test_weight_gradient_of_some_rows_of_W(
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_bits_do_not_hang_on_how_rows_are_shared_out(dtype: Any) -> None:
+@pytest.mark.parametrize("accumulate", [False, True])
+@pytest.mark.parametrize("units", [1, 2, 4, 5])
+@pytest.mark.parametrize("rows", [1, 7, 8, 67])
+def test_few_units(rows: int, units: int, accumulate: bool, dtype: Any) -> None:
+    check_affine(rows, 111, units, dtype, accumulate)
+    check_affine(rows, 111, units, dtype, accumulate, 16, 101)
+    check_weight_gradient(rows, 111, units, dtype, 0, 111, accumulate)
+    check_weight_gradient(rows, 111, units, dtype, 13, 90, accumulate)
+    check_affine(rows, 17_000, units, dtype)
+    check_affine(rows, 16_000, units, dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("units", [2, 45])
+def test_bits_do_not_hang_on_how_rows_are_shared_out(units: int, dtype: Any) -> None:
     """By tiles, every element is one chain over k: a row has the same bits alone or among others.
 
     So has a row of the weights' gradient, whatever the piece it is computed in.
     """
-    rows, inputs, units = 29, 37, 45
+    rows, inputs = 29, 37
     x, w, d = draw((rows, inputs), (inputs, units), (rows, units), dtype=dtype)
     theta = np.concatenate([w.reshape(-1), w[0]])
     scratch = scratch_for(inputs, dtype)

@@ -172,16 +172,17 @@ def _exchange(builder: Any, upper: Any, lower: Any, size: int) -> tuple[Any, Any
 def dots(columns: int) -> Any:
     """Make some dot products of one row of A with rows of B, both contiguous.
 
-    c[k] = start c[k] + sum_j a[j] b[k, j]; the last vector of the sum is masked.
+    c[k] = start c[k] + sum_j a[j] b[k, j], c's elements `c_step` apart; the last vector of the sum
+    is masked.
     """
 
     @intrinsic
-    def dots(typing, a, b, b_row, c, depth, accumulate):
+    def dots(typing, a, b, b_row, c, c_step, depth, accumulate):
         i = types.intp
-        signature = types.void(a, b, i, c, i, i)
+        signature = types.void(a, b, i, c, i, i, i)
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            a, b, b_row, c, depth, accumulate = arguments
+            a, b, b_row, c, c_step, depth, accumulate = arguments
             many, word = Vectors(context, builder, signature.args[3].dtype), ir.IntType(64)
             rows = [builder.gep(b, [builder.mul(word(k), b_row)]) for k in range(columns)]
             sums = [cgutils.alloca_once_value(builder, many.zero) for _ in range(columns)]
@@ -196,7 +197,8 @@ def dots(columns: int) -> Any:
             many.each(depth, add)
             adds = builder.icmp_signed("!=", accumulate, word(0))
             for k in range(columns):
-                total, result = many.sum(builder.load(sums[k])), builder.gep(c, [word(k)])
+                total = many.sum(builder.load(sums[k]))
+                result = builder.gep(c, [builder.mul(word(k), c_step)])
                 before = builder.select(adds, builder.load(result), many.element(0.0))
                 builder.store(builder.fadd(total, before), result)
             return context.get_dummy_value()
