@@ -625,3 +625,11 @@ def test_a_step_of_one_row_has_the_bits_of_a_stored_gradient(
         descend(recipe.edit(clip_norm=1e9), features, target, record="none"),
     ):
         np.testing.assert_array_equal(stored.network.theta, at_once)
+
+
+def test_a_number_of_threads_is_tried_for_some_steps_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    running = course(settings(batch=1), data=blobs(5000))
+    running._seconds_per_step = 1e-4
+    assert running._chunk_steps() == 500
+    monkeypatch.setattr(type(running._stepper), "is_trying", True)
+    assert running._chunk_steps() == 20

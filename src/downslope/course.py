@@ -40,6 +40,9 @@ Array = npt.NDArray[Any]
 CHUNK_SECONDS = 0.05
 """How long the compiled loop runs before Python looks at progress, time and Ctrl-C."""
 
+TRIAL_SECONDS = 0.002
+"""How long a number of threads is tried: waking them is then a small part of it."""
+
 SAVE_SECONDS = 1.0
 """How often a checkpoint is written, at most."""
 
@@ -234,7 +237,8 @@ class Course:
             return 1
         if not self._seconds_per_step:
             return min(left, 16)
-        return max(1, min(left, int(CHUNK_SECONDS / self._seconds_per_step)))
+        seconds = TRIAL_SECONDS if self._stepper.is_trying else CHUNK_SECONDS
+        return max(1, min(left, int(seconds / self._seconds_per_step)))
 
     def _steps(self, steps: int) -> None:
         """Run some steps of the epoch; or those of some epochs from their beginning."""
