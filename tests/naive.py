@@ -281,11 +281,16 @@ def _mix(value: int) -> int:
     return value ^ (value >> 31)
 
 
-def dropout_mask(rate: float, seed: int, step: int, layer: int, shape: tuple[int, int]) -> Doubles:
-    """0 or 1 / (1 - rate) for all outputs of a layer (rows, units); step and layer from 0."""
+def _stream(seed: int, step: int, layer: int) -> int:
+    """Name the random stream of a layer in a step, or of an epoch."""
     key = _mix((seed + _GOLDEN) & _WORD)
     key = _mix(key ^ ((step * _GOLDEN) & _WORD))
-    key = _mix(key ^ (((layer + 1) * _FIRST) & _WORD))
+    return _mix(key ^ (((layer + 1) * _FIRST) & _WORD))
+
+
+def dropout_mask(rate: float, seed: int, step: int, layer: int, shape: tuple[int, int]) -> Doubles:
+    """0 or 1 / (1 - rate) for all outputs of a layer (rows, units); step and layer from 0."""
+    key = _stream(seed, step, layer)
     least = int(rate * 18446744073709549568.0)
     kept = [_mix((key + k * _GOLDEN) & _WORD) >= least for k in range(shape[0] * shape[1])]
     return np.array(kept, np.float64).reshape(shape) / (1 - rate)
@@ -452,20 +457,11 @@ def measure_step_naively(layers: list[NaiveLayer]) -> dict[str, float]:
 # The order of an epoch's rows, in Python's own integers.
 
 
-def mix_naively(value: int) -> int:
-    value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
-    value = (value ^ (value >> 27)) * 0x94D049BB133111EB % 2**64
-    return value ^ (value >> 31)
-
-
 def shuffle_naively(rows: npt.NDArray[np.int64], seed: int, epoch: int) -> list[int]:
     """Put rows in their order for an epoch: Fisher and Yates."""
-    golden, order = 0x9E3779B97F4A7C15, [int(row) for row in rows]
-    key = mix_naively((seed + golden) % 2**64)
-    key = mix_naively(key ^ epoch * golden % 2**64)
-    key = mix_naively(key ^ -0xBF58476D1CE4E5B9 % 2**64)
+    order, key = [int(row) for row in rows], _stream(seed, epoch, -2)
     for k in range(len(order) - 1, 0, -1):
-        other = (mix_naively((key + k * golden) % 2**64) >> 32) * (k + 1) >> 32
+        other = (_mix((key + k * _GOLDEN) & _WORD) >> 32) * (k + 1) >> 32
         order[k], order[other] = order[other], order[k]
     return order
 
