@@ -19,23 +19,26 @@ from downslope.stepper import Targets
 Array = npt.NDArray[Any]
 
 
-def make(task: str) -> tuple[HeldOut, BuiltNetwork, Array, Array]:
+def make(task: str, smoothing: float = 0.0) -> tuple[HeldOut, BuiltNetwork, Array, Array]:
     """Give a network, 20 of 50 rows that are held out, and their features and target."""
     generator = np.random.default_rng(0)
     features = generator.normal(size=(50, 3)).astype(np.float32)
     target: Array = generator.integers(0, 3, 50)
     if task != "multiclass":
         target = generator.normal(size=(50, 2))
-    network = BuiltNetwork(Network([4], "tanh"), 3, 3 if task == "multiclass" else 2, task)
+    network = BuiltNetwork(Network([4], "tanh", label_smoothing=smoothing), 3,
+                           3 if task == "multiclass" else 2, task)  # fmt: skip
     targets = Targets.of(target, None, network.outputs, np.float32)
     rows = np.arange(0, 40, 2)
     data = Data(features, targets, np.setdiff1d(np.arange(50), rows), rows)
     return HeldOut(network, data, 1), network, features[rows], target[rows]
 
 
-@pytest.mark.parametrize("task", ["multiclass", "regression"])
-def test_loss_and_score_are_those_of_the_held_out_rows(task: str) -> None:
-    held_out, network, features, target = make(task)
+@pytest.mark.parametrize(
+    ("task", "smoothing"), [("multiclass", 0.0), ("multiclass", 0.3), ("regression", 0.0)]
+)
+def test_loss_and_score_are_those_of_the_held_out_rows(task: str, smoothing: float) -> None:
+    held_out, network, features, target = make(task, smoothing)
     with held_out:
         held_out.warm_up()
         loss, found = held_out.measure()

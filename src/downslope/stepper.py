@@ -335,7 +335,10 @@ class Predictor(_Engine):
     def outputs_and_loss(
         self, order: npt.NDArray[np.int64], in_order: bool = False
     ) -> tuple[Array, float]:
-        """Give the outputs of some rows and their mean loss by weight, without smoothing."""
+        """Give the outputs of some rows and their mean loss by weight, without penalties.
+
+        The targets are smoothed as they are in training.
+        """
         out = np.empty(len(order) * self._outputs, self.job.theta.dtype)
         losses = np.zeros(-(-len(order) // self._block))
         self._workers.run(loop.predict, self.job, order, in_order, out, losses)
