@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-EPOCHS, ROUNDS = 20, 3
-"""Of each run; how many runs, in turns, give each epoch's best time."""
+EPOCHS: Final = 20
+"""Of each run."""
+
+ROUNDS: Final = 3
+"""Runs of each batch, in turns; of each epoch the best time counts."""
 
 RECORDED: Final = 10
 """Of a run's steps the first, which are all recorded: with a full batch, so many epochs."""

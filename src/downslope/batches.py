@@ -57,8 +57,7 @@ class Batches:
         self.steps = -(-rows // self.size)
         self._training, self._seed, self._given = training, descent.seed, given
         # Where the rows make one batch, their order is of no account and stays as it is.
-        self._whole = self.size == rows
-        self._fixed = self._whole or (given is None and not descent.shuffle)
+        self._fixed = self.size == rows or (given is None and not descent.shuffle)
         self.order = np.require(training, None, ["C", "W"]) if self._fixed else training.copy()
         self._first, self.epochs = 0, 1
         self._room = np.empty(DRAWN, np.uint64)

@@ -87,9 +87,8 @@ def take_up_records(
     """Go on with the records of a checkpoint, unless nothing is recorded now."""
     if recorder.recording.steps == "none":
         return
-    recorder.restore(
-        {name.removeprefix(RECORD): each for name, each in arrays.items() if RECORD in name}
-    )
+    found = {name: each for name, each in arrays.items() if name.startswith(RECORD)}
+    recorder.restore({name.removeprefix(RECORD): each for name, each in found.items()})
     recorder.dead_units += [tuple(each) for each in progress.get("dead_units", [])]
     recorder.curvature += progress.get("curvature", [])
     if "gradient_before" in arrays:

@@ -371,7 +371,7 @@ class Course:
             history.validation_scores.append(score)
 
     def _look_for_dead_units(self) -> None:
-        """Note which share of units is dead for all rows, once an epoch."""
+        """Note which share of units is dead for all rows, unless that is known of this epoch."""
         recorder, epoch = self.recorder, self.history.epochs
         noted = recorder.dead_units
         if recorder.recording.steps == "none" or (noted and noted[-1][0] == epoch):

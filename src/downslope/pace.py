@@ -80,7 +80,7 @@ class Pace:
                 else rules.coefficients(self._rule, rate, first + 1)
             )
             self._tables = rate, table, 1.0 - rate * self.weight_decay
-            self._computed = begin, _, _ = first, first + count, base
+            begin, self._computed = first, (first, first + count, base)
         rate, table, decays = self._tables
         part = slice(first - begin, first - begin + steps)
         return rate[part], table if self._rule is None else table[part], decays[part]

@@ -29,7 +29,8 @@ from downslope.stepper import Predictor
 Array = npt.NDArray[Any]
 
 FIRST, EVERY, MOST = 10, 50, 200
-"""Steps recorded at the start; the distance of the others; how many of them at most."""
+"""Steps recorded at the start; the distance of the others, more where steps are short (see
+`_rarity`); how many of them at most."""
 
 CHOICES = ("default", "all", "none")
 
@@ -63,7 +64,8 @@ class Recording:
     curvature
         Steps before which the curvature of the loss is measured.
     every
-        Distance of the steps that are recorded by default, at first.
+        Distance of the steps that are recorded by default, at first; a `Recorder` makes 50 more
+        where steps are short.
 
     Raises
     ------
@@ -117,7 +119,7 @@ class Recording:
 
 
 def _rarity(layout: Layout, batch: int) -> int:
-    """Say how many times rarer steps are recorded by default: measuring takes up to 5 % of them.
+    """Say how many times rarer steps are recorded by default, so that it takes 5 % of the time.
 
     A step measured takes less than twice the time of one that is not, and up to four times where
     that is short. Of a single row the gradient would not even be stored: five times.
@@ -205,6 +207,7 @@ class Recorder:
 
     def begin(self, first: int, steps: int) -> Record:
         """Give the record for a chunk of steps, `first` steps having been done."""
+        # Short chunks come by the thousand: most of them end before the next recorded step.
         if first < self._next > first + steps + 1:
             return self._unrecorded
         chosen = self.recording.chosen(first, first + steps + 1)

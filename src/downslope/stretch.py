@@ -22,6 +22,10 @@ from downslope.stepper import Stepper
 
 Array = npt.NDArray[Any]
 
+COPIES_APART = 50
+"""How many times as long as a copy of the state takes the next one comes later: copies then take
+2 % of the time at most."""
+
 RECORDED = 20
 """Steps before a failure that are recorded one and all."""
 
@@ -122,7 +126,7 @@ class Stretch:
         self._since.append((chunk, rates, self._batches.again()))
         if done < chunk.steps or not is_finite(self._network.theta):
             return self._fail(chunk.step + done)
-        if time.perf_counter() - self._taken > 50 * self._cost:
+        if time.perf_counter() - self._taken > COPIES_APART * self._cost:
             self.keep(chunk.step + done)
         return None
 
