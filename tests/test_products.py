@@ -10,7 +10,7 @@ import pytest
 
 from downslope.kernels import product
 from downslope.kernels.jit import kernel
-from downslope.kernels.product import CACHED_BYTES, PACKED_DEPTH, panel_floats
+from downslope.kernels.product import CACHED_BYTES, PACKED_DEPTH, TURNED_DEPTH, panel_floats
 from downslope.kernels.views import pointer
 
 Array = npt.NDArray[Any]
@@ -180,8 +180,8 @@ def test_few_units(rows: int, units: int, accumulate: bool, dtype: Any) -> None:
     check_affine(rows, 111, units, dtype, accumulate, 16, 101)
     check_weight_gradient(rows, 111, units, dtype, 0, 111, accumulate)
     check_weight_gradient(rows, 111, units, dtype, 13, 90, accumulate)
-    check_affine(rows, 17_000, units, dtype)
-    check_affine(rows, 16_000, units, dtype)
+    check_affine(rows, TURNED_DEPTH, units, dtype)
+    check_affine(rows, TURNED_DEPTH + 1, units, dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -38,13 +38,16 @@ NARROW, DEEP, MANY_ROWS = 4, 16, 8
 """Up to so many units most lanes of a tile stand empty. Dot products pay then from so many inputs a
 unit, a gradient computed the other way round from so many rows."""
 
-TURNED_DEPTH = 8 * PACKED_DEPTH
+PANEL_WIDTH = 2 * VECTOR_BYTES // 4
+"""Elements of a row of a packed panel at most."""
+
+TURNED_DEPTH = PACKED_DEPTH * PANEL_WIDTH // NARROW
 """Inputs up to which W^T of so few units has room in the scratch."""
 
 
 def panel_floats(depth: int) -> int:
     """Count the floats of scratch that a product of some depth may use, in either number type."""
-    return min(depth, PACKED_DEPTH) * (2 * VECTOR_BYTES // 4)
+    return min(depth, PACKED_DEPTH) * PANEL_WIDTH
 
 
 # Below, np.int64(0) in the place of 0: for a literal the callee would be compiled once more.
