@@ -183,7 +183,7 @@ def move_part(job, block, begin, end, gradient, rule, coefficients, decay):
 
 
 @inner
-def descend_by_one_row(job, block, out, x, scratch, rule, coefficients):
+def descend_by_one_row(job, block, out, x, scratch, rule, coefficients, decay):
     """Move a block by a step on a single row: the gradient of its matrices need not be stored.
 
     To the same bits as `block_gradient` and `update_block`.
@@ -193,6 +193,8 @@ def descend_by_one_row(job, block, out, x, scratch, rule, coefficients):
         layer, kind = job.plan[part.layer], part.kind
         units, size, own = layer.units, part.stop - part.start, input_of(job, part.layer, x)
         moved = False
+        if decay != 1.0 and kind in (WEIGHT, PROJECTION):
+            scale_values(piece(job.theta, part.start, size), decay)
         if kind in (WEIGHT, PROJECTION, BIAS):
             d = pointer(job.workspace, layer.dy if kind == PROJECTION else layer.dz)
             some = pointer(own, part.first)

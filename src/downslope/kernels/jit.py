@@ -186,7 +186,7 @@ def _uncollected(compiled: Any) -> Any:
     """Let a kernel compile while no garbage is collected.
 
     A compiler makes millions of objects, few of them garbage: looking through them again and again
-    was a seventh of the time.
+    was a tenth of the time.
     """
     compiles = compiled.compile
 

@@ -370,9 +370,10 @@ def one_block(job, chunk, k, b, x, rows, task, factor, scale, place, thread, thr
     if (
         rows == 1 and task == BEGIN + FINISH + MOVE
         and takes_one_row(chunk.rule, block.stop - block.start) and place == gauges.NOT
-        and chunk.decays[k] == 1 and not chunk.penalties.any()
+        and not chunk.penalties.any()
     ):  # fmt: skip
-        descend_by_one_row(job, block, out, x, scratch, chunk.rule, chunk.coefficients[k])
+        descend_by_one_row(job, block, out, x, scratch, chunk.rule, chunk.coefficients[k],
+                           chunk.decays[k])  # fmt: skip
         return
     if computes:
         block_gradient(job, block, out, x, rows, scratch, task & ADD)

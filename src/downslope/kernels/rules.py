@@ -232,7 +232,8 @@ _COLUMNS: Final[Mapping[str, Callable[[Options, Doubles, Doubles], Columns]]] = 
 """By rule: (options, rates (steps,), step numbers (steps,)) -> the columns its kernel reads."""
 
 NARROW, WORTH = 16, 1024
-"""Units of a layer, parameters of a block from which a gradient that is not stored is worth it."""
+"""Units of a layer, parameters of a block from which a gradient that is not stored is worth it: a
+row of W is then a vector, and what is done for each row and piece is little beside the block."""
 
 (_GD, _MOMENTUM, _NESTEROV, _ADAGRAD, _ADADELTA, _RMSPROP, _ADAM, _AMSGRAD, _ADAMAX, _NADAM, _RADAM,
  _ADAMW, _LION, _RPROP, _) = range(len(RULES))  # fmt: skip
