@@ -26,6 +26,9 @@ NOT, KEPT = -2, -1
 BINS = 64
 """Bins of a histogram between its two open ones."""
 
+OF_Z, OF_GRADIENT = np.int64(0), np.int64(1)
+"""Places of a layer's two histograms."""
+
 Z_EDGE = 8.0
 """z is counted from -Z_EDGE to Z_EDGE: beyond 8 every squashing activation is flat."""
 
@@ -172,6 +175,25 @@ def sum_of_squares(values):
         value = float(values[i])
         total += value * value
     return total
+
+
+@inner
+def forget_counts(job, which, thread):
+    """Let a thread forget what it has counted of every layer; which: `OF_Z` or `OF_GRADIENT`."""
+    counts = job.gauges.counts
+    for number in range(counts.shape[1]):
+        for i in range(BINS + 2):
+            counts[thread, number, which, i] = 0
+
+
+@inner
+def add_counts(job, record, place, which, threads):
+    """Add up what the threads have counted of every layer."""
+    counts = job.gauges.counts
+    for number in range(job.plan.shape[0]):
+        for thread in range(threads):
+            for i in range(BINS + 2):
+                record.counts[place, number, which, i] += counts[thread, number, which, i]
 
 
 @inner

@@ -236,9 +236,10 @@ def narrow_affine(x, x_row, w, bias, biased, z, rows, depth, units, scratch):
     """
     turn(w, depth, units, scratch)
     outputs, b = elements(z, rows * units), elements(bias, units)
+    zero = b.dtype.type(0)
     for r in range(rows):
         for j in range(units):
-            outputs[r * units + j] = b[j] if biased != 0 else 0
+            outputs[r * units + j] = b[j] if biased != 0 else zero
     dot_rows(scratch, x, x_row, z, np.int64(1), units, units, depth, rows, np.int64(1))
 
 
@@ -248,9 +249,10 @@ def narrow_gradient(x, x_row, d, gradient, rows, inputs, units, scratch, accumul
     tile_product(d, np.int64(1), units, x, x_row, scratch, inputs, scratch, inputs, np.int64(0),
                  units, rows, inputs, scratch)  # fmt: skip
     turned, out = elements(scratch, units * inputs), elements(gradient, units * inputs)
+    zero = out.dtype.type(0)
     for i in range(inputs):
         for j in range(units):
-            before = out[i * units + j] if accumulate != 0 else 0
+            before = out[i * units + j] if accumulate != 0 else zero
             out[i * units + j] = before + turned[j * inputs + i]
 
 

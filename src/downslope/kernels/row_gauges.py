@@ -6,7 +6,7 @@ import numpy as np
 
 from downslope.kernels import dropout
 from downslope.kernels.activations import SOFTMAX, backpropagate, sigmoid_slope
-from downslope.kernels.gauges import BINS, count_z, sum_of_squares
+from downslope.kernels.gauges import OF_Z, add_counts, count_z, forget_counts, sum_of_squares
 from downslope.kernels.gradients import input_of
 from downslope.kernels.jit import inner
 from downslope.kernels.losses import loss_and_derivative
@@ -21,9 +21,7 @@ def begin_rows(job, thread):
     gauges = job.gauges
     for i in range(gauges.alive.shape[1]):
         gauges.alive[thread, i] = 0
-    for number in range(gauges.counts.shape[1]):
-        for i in range(BINS + 2):
-            gauges.counts[thread, number, 0, i] = 0
+    forget_counts(job, OF_Z, thread)
 
 
 @inner
@@ -217,9 +215,9 @@ def note_rows(job, record, place, x, row, b, first, last, thread):
         note_slopes(job, layer, number, b, first, last, thread)
         note_alive(job, layer, unit, first, last, thread)
         unit += units
-        stride = gauges.strides[number, 0]
+        stride, counts = gauges.strides[number, 0], gauges.counts[thread, number, OF_Z]
         for r in range(first + (-(row + first)) % stride, last, stride):
-            count_z(piece(workspace, layer.z + r * units, units), gauges.counts[thread, number, 0])
+            count_z(piece(workspace, layer.z + r * units, units), counts)
         note_row_squares(job, layer, number, b, row_squares, reads, first, last)
 
 
@@ -269,6 +267,4 @@ def finish_rows(job, record, place, threads):
             dead += 1.0 if given == 0 else 0.0
         record.rows[place, number].dead = dead
         unit += units
-        for thread in range(threads):
-            for i in range(BINS + 2):
-                record.counts[place, number, 0, i] += gauges.counts[thread, number, 0, i]
+    add_counts(job, record, place, OF_Z, threads)

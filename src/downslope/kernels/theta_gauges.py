@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from downslope.kernels.gauges import BINS, PART, count_magnitudes, sum_of_squares
+from downslope.kernels.gauges import (
+    OF_GRADIENT,
+    PART,
+    add_counts,
+    count_magnitudes,
+    forget_counts,
+    sum_of_squares,
+)
 from downslope.kernels.jit import inner
 from downslope.kernels.plan import WEIGHT
 from downslope.kernels.views import copy_elements, piece
@@ -14,10 +21,7 @@ def begin_gradient(job, thread):
 
     Later than `begin_rows`, when the first thread has surely added up those of the step before.
     """
-    gauges = job.gauges
-    for number in range(gauges.counts.shape[1]):
-        for i in range(BINS + 2):
-            gauges.counts[thread, number, 1, i] = 0
+    forget_counts(job, OF_GRADIENT, thread)
 
 
 @inner
@@ -61,7 +65,7 @@ def note_gradient(job, b, at, thread):
         if part.kind == WEIGHT:
             stride = gauges.strides[part.layer, 1]
             first = (job.plan[part.layer].weight - part.start) % stride
-            count_magnitudes(values, first, stride, gauges.counts[thread, part.layer, 1])
+            count_magnitudes(values, first, stride, gauges.counts[thread, part.layer, OF_GRADIENT])
     gauges.norms[b] = whole
 
 
@@ -129,7 +133,4 @@ def merge_pieces(job, record, place, moves, threads):
             if part.kind == WEIGHT:
                 total.w += sums.w
                 total.move_w += sums.move
-    for number in range(job.plan.shape[0]):
-        for thread in range(threads):
-            for i in range(BINS + 2):
-                record.counts[place, number, 1, i] += gauges.counts[thread, number, 1, i]
+    add_counts(job, record, place, OF_GRADIENT, threads)
