@@ -295,11 +295,23 @@ def _middle(inputs: int) -> int:
     return inputs // 2 // ALIGNMENT * ALIGNMENT
 
 
-def cut(layout: Layout, shared: bool) -> tuple[npt.NDArray[Any], npt.NDArray[Any], int]:
+def halved_alone(space: Workspace) -> list[int] | None:
+    """Give the layers whose W is halved where one thread takes the rows through all else.
+
+    None where the rows are shared out among the threads, or no W is halved.
+    """
+    halved = np.flatnonzero(space.plan["half"])
+    return list(halved) if halved.size and space.frame["rows"] <= space.frame["block"] else None
+
+
+def cut(
+    layout: Layout, shared: bool, halved: list[int] | None = None
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any], int]:
     """Cut theta into pieces and blocks: those of the lower half first, which are counted.
 
-    shared: whether several threads may share the blocks out. The cut hangs on the network and the
-    batch only, never on the number of threads.
+    shared: whether several threads may share the blocks out; halved: see `halved_alone`, all that
+    one thread uses alone is in the lower half then. The cut hangs on the network and the batch
+    only, never on the number of threads.
     """
     most, halves = BLOCK_PARAMETERS, 1
     if shared:
@@ -308,7 +320,7 @@ def cut(layout: Layout, shared: bool) -> tuple[npt.NDArray[Any], npt.NDArray[Any
     sides: list[list[tuple[int, ...]]] = [[] for _ in range(halves)]
     sizes = [0] * halves
     for part in layout.parts:
-        for number, first, last in _shares(part, halves):
+        for number, first, last in _shares(part, halves, halved):
             lighter = sizes.index(min(sizes)) if number is None else number
             pieces = list(_cut_rows(part, first, last, most))
             sides[lighter] += pieces
@@ -323,10 +335,14 @@ def cut(layout: Layout, shared: bool) -> tuple[npt.NDArray[Any], npt.NDArray[Any
     return np.array(pieces, kinds.PIECE), np.array(blocks, kinds.BLOCK), middle
 
 
-def _shares(part: Part, halves: int) -> list[tuple[int | None, int, int]]:
+def _shares(
+    part: Part, halves: int, halved: list[int] | None
+) -> list[tuple[int | None, int, int]]:
     """Give the rows first:last of a part for each half; None: it goes to either half as a whole."""
     if part.kind not in (kinds.WEIGHT, kinds.PROJECTION):
-        return [(None, 0, 0)]
+        return [(None if halved is None else 0, 0, 0)]
+    if halved is not None and (part.kind == kinds.PROJECTION or part.layer not in halved):
+        return [(0, 0, part.shape[0])]
     inputs = part.shape[0]
     middle = _middle(inputs) if halves == 2 else 0
     shares: list[tuple[int | None, int, int]] = [(0, 0, middle), (halves - 1, middle, inputs)]

@@ -23,6 +23,7 @@ from downslope.layout import (
     allocate,
     batching,
     cut,
+    halved_alone,
     plan_workspace,
 )
 from downslope.scaling import SQUASH_LIMIT, Features, ScaledRows
@@ -197,7 +198,7 @@ class Stepper(_Engine):
         weighted = targets.weights.size > 0
         shared = work >= SHARED_WORK
         space = plan_workspace(parameters, rows, block, workers.count, weighted, shared)
-        pieces, blocks, middle = cut(layout, shared)
+        pieces, blocks, middle = cut(layout, shared, halved_alone(space))
         space.frame["middle"] = middle
         room = aligned(int((blocks["stop"] - blocks["start"]).max()))
         moments = 0 if rule is None else rules.moments(rule)

@@ -32,39 +32,40 @@ def powers(beta: float, t: Doubles) -> Doubles:
 
 
 def adam_columns(options: Options, rates: Doubles, t: Doubles) -> Columns:
-    """a, b and c of `adam`, after the betas; c is b epsilon where that is uncorrected."""
-    step = rates / (1 - powers(options["beta1"], t))
-    scale = 1 / np.sqrt(1 - powers(options["beta2"], t))
+    """a and c of `adam`, after the betas; c is epsilon itself where that is uncorrected."""
+    step, scale = rates / (1 - powers(options["beta1"], t)), np.sqrt(1 - powers(options["beta2"], t))
     epsilon = options["epsilon"]
-    return *betas(options), step, scale, scale * epsilon if options.get("uncorrected") else epsilon
+    return *betas(options), step * scale, epsilon if options.get("uncorrected") else scale * epsilon
 
 
 def _adam_vectors(of_one_row: bool) -> Any:
     """Make the loop of `adam`, or of `adam_of_one_row` for one row of W; all pointers."""
 
     @intrinsic
-    def adam_vectors(typing, theta, gradient, x, means, squares, count, beta1, rest1, beta2, rest2,
-                     a, b, c):  # fmt: skip
+    def adam_vectors(typing, theta, gradient, x, means, squares, count, rest1, rest2, a, c):
         f = theta.dtype
-        signature = types.void(theta, gradient, f, means, squares, types.intp, *[f] * 7)
+        signature = types.void(theta, gradient, f, means, squares, types.intp, *[f] * 4)
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             theta, gradient, x, means, squares, count, *scalars = arguments
             many = Vectors(context, builder, signature.args[2])
-            beta1, rest1, beta2, rest2, a, b, c = (many.spread(each) for each in scalars)
+            rest1, rest2, a, c = (many.spread(each) for each in scalars)
+            # Where beta is 0, what was before is read as 0: it would leave its rounding behind.
+            kept1, kept2 = (builder.fcmp_ordered("<", each, many.one) for each in (rest1, rest2))
 
             def move(at: Any, mask: Any) -> None:
                 w, g, m, v = (builder.gep(each, [at]) for each in (theta, gradient, means, squares))
                 slope = many.load(g, mask)
                 if of_one_row:
                     slope = many.multiply_add(many.spread(x), slope, many.zero)
-                mean = builder.fmul(beta1, many.load(m, mask))
-                mean = many.multiply_add(rest1, slope, mean)
-                square = builder.fmul(beta2, many.load(v, mask))
-                square = many.multiply_add(builder.fmul(rest2, slope), slope, square)
+                mean = many.load(m, many.both(kept1, mask))
+                mean = many.multiply_add(rest1, builder.fsub(slope, mean), mean)
+                square = many.load(v, many.both(kept2, mask))
+                change = many.multiply_add(slope, slope, builder.fneg(square))
+                square = many.multiply_add(rest2, change, square)
                 many.store(mean, m, mask)
                 many.store(square, v, mask)
-                below = many.multiply_add(b, many.root(square), c)
+                below = builder.fadd(many.root(square), c)
                 step = many.quotient(builder.fmul(a, mean), below)
                 many.store(builder.fsub(many.load(w, mask), step), w, mask)
 
@@ -81,14 +82,15 @@ _adam, _adam_of_one_row = _adam_vectors(False), _adam_vectors(True)
 
 @inner
 def adam(theta, gradient, means, squares, row):
-    """m = beta1 m + (1-beta1) g; v = beta2 v + (1-beta2) g^2; w = w - a m / (b sqrt v + c).
+    """m = m + (1-beta1) (g - m); v = v + (1-beta2) (g^2 - v); w = w - a m / (sqrt v + c).
 
-    a = eta / (1-beta1^t), b = 1 / sqrt(1-beta2^t), c = epsilon are Adam; RAdam has others.
+    a = eta sqrt(1-beta2^t) / (1-beta1^t), c = epsilon sqrt(1-beta2^t) are Adam (Kingma and Ba 2015,
+    section 2, the more efficient order); RAdam has others. Written so, m and v take an operation
+    less each than beta1 m + (1-beta1) g does; they are good to 1 / beta units in the last place.
     """
     f = theta.dtype.type
     _adam(pointer(theta, 0), pointer(gradient, 0), f(1), pointer(means, 0), pointer(squares, 0),
-          theta.shape[0], f(row[0]), f(row[1]), f(row[2]), f(row[3]), f(row[4]), f(row[5]),
-          f(row[6]))  # fmt: skip
+          theta.shape[0], f(row[1]), f(row[3]), f(row[4]), f(row[5]))  # fmt: skip
 
 
 @inner
@@ -99,27 +101,26 @@ def adam_of_one_row(theta, x, d, means, squares, count, units, row):
     """
     some = elements(x, count)
     f = some.dtype.type
-    beta1, rest1, beta2, rest2 = f(row[0]), f(row[1]), f(row[2]), f(row[3])
-    a, b, c = f(row[4]), f(row[5]), f(row[6])
+    rest1, rest2, a, c = f(row[1]), f(row[3]), f(row[4]), f(row[5])
     for i in range(count):
         at = i * units
         _adam_of_one_row(pointer(theta, at), d, some[i], pointer(means, at), pointer(squares, at),
-                         units, beta1, rest1, beta2, rest2, a, b, c)  # fmt: skip
+                         units, rest1, rest2, a, c)  # fmt: skip
 
 
 @inner
 def amsgrad(theta, gradient, means, squares, largest, row):
-    """m and v as in Adam; u = max(u, v); w = w - a m / (b sqrt u + c)."""
+    """m and v as in Adam; u = max(u, v); w = w - a m / (sqrt u + c)."""
     beta1, rest1 = theta.dtype.type(row[0]), theta.dtype.type(row[1])
     beta2, rest2 = theta.dtype.type(row[2]), theta.dtype.type(row[3])
-    a, b, c = theta.dtype.type(row[4]), theta.dtype.type(row[5]), theta.dtype.type(row[6])
+    a, c = theta.dtype.type(row[4]), theta.dtype.type(row[5])
     for k in range(theta.shape[0]):
         g = gradient[k]
         m = beta1 * means[k] + rest1 * g
         v = beta2 * squares[k] + rest2 * g * g
         u = largest[k] if largest[k] > v else v
         means[k], squares[k], largest[k] = m, v, u
-        theta[k] -= a * m / (b * np.sqrt(u) + c)
+        theta[k] -= a * m / (np.sqrt(u) + c)
 
 
 def adamax_columns(options: Options, rates: Doubles, t: Doubles) -> Columns:
@@ -179,17 +180,21 @@ def nadam(theta, gradient, means, squares, row):
         theta[k] -= (a * m + b * g) / (c * np.sqrt(v) + epsilon)
 
 
+HUGE = 2.0**88
+"""Beside such an epsilon no root of v counts: `adam` is then a bare momentum."""
+
+
 def radam_columns(options: Options, rates: Doubles, t: Doubles) -> Columns:
-    """`adam`'s columns: its step times r_t where rho_t > 5, else a bare momentum (b, c = 0, 1)."""
+    """`adam`'s columns: its step times r_t where rho_t > 5, else a bare momentum."""
     power = powers(options["beta2"], t)
     rho_end = 2 / (1 - options["beta2"]) - 1
     rho = rho_end - 2 * t * power / (1 - power)
     trusted = rho > 5
     step = rates / (1 - powers(options["beta1"], t))
     if not trusted.any():
-        return *betas(options), step, 0.0, 1.0
+        return *betas(options), HUGE * step, HUGE
     rho = np.where(trusted, rho, rho_end)
     ratio = (rho - 4) * (rho - 2) * rho_end / ((rho_end - 4) * (rho_end - 2) * rho)
     rectified = step * np.sqrt(ratio * (1 - power))
-    b, c = np.where(trusted, 1.0, 0.0), np.where(trusted, options["epsilon"], 1.0)
-    return *betas(options), np.where(trusted, rectified, step), b, c
+    c = np.where(trusted, options["epsilon"], HUGE)
+    return *betas(options), np.where(trusted, rectified, HUGE * step), c

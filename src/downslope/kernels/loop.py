@@ -116,7 +116,7 @@ def prepare_rows(job, chunk, begin, rows, mine, end, thread, threads):
     """Fetch features, targets and weights of the micro-batch into the workspace.
 
     Of the features each thread fetches what it works on: its blocks of rows, or of all rows the
-    columns that meet its half of W.
+    columns that meet its half of W, as `affine_by_halves` shares them out.
     """
     frame, bottom = job.frame[0], job.plan[0]
     first, last = mine * frame.block, min(end * frame.block, rows)
@@ -126,7 +126,8 @@ def prepare_rows(job, chunk, begin, rows, mine, end, thread, threads):
     low, high = np.int64(0), bottom.inputs
     if bottom.half > 0 and threads > 1:
         side, _, member, members = side_of(thread, threads)
-        first, last = share(member, members, rows)
+        first, last = share(member, members, (rows + frame.block - 1) // frame.block)
+        first, last = first * frame.block, min(last * frame.block, rows)
         low, high = (low, bottom.half) if side == 0 else (bottom.half, high)
     gather(job, chunk.order, begin, first, last, low, high)
 
@@ -149,6 +150,8 @@ def losses_and_dz(job, chunk, x, begin, row, rows, scale, step, place, thread, t
         layer = plan[number]
         reads = input_of(job, number, x)
         if layer.half > 0:
+            if number > 0:
+                wait(job.barrier, threads)  # for the values below; of x each has fetched its own
             affine_by_halves(job, layer, reads, rows, mine, end, thread, threads)
         for b in range(mine, end):
             first, last = b * frame.block, min((b + 1) * frame.block, rows)
@@ -207,7 +210,6 @@ def affine_by_halves(job, layer, x, rows, mine, end, thread, threads):
     frame, scratch = job.frame[0], scratch_of(job, thread)
     side, sides, member, members = side_of(thread, threads)
     begin, stop = share(member, members, (rows + frame.block - 1) // frame.block)
-    wait(job.barrier, threads)
     while side < sides:
         for b in range(begin, stop):
             half_affine(job, layer, side, x, b * frame.block, min((b + 1) * frame.block, rows),

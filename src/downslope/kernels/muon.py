@@ -26,15 +26,15 @@ def muon(theta, gradient, momentum, scratch, row):
     scratch: (muon_scratch(in, out),) or longer.
     """
     inputs, outputs = theta.shape
-    rate = theta.dtype.type(row[7] * math.sqrt(max(1.0, outputs / inputs)))
-    mu, rest = theta.dtype.type(row[8]), theta.dtype.type(row[9])
+    rate = theta.dtype.type(row[6] * math.sqrt(max(1.0, outputs / inputs)))
+    mu, rest = theta.dtype.type(row[7]), theta.dtype.type(row[8])
     for i in range(inputs):
         for j in range(outputs):
             part = rest * gradient[i, j]
             m = mu * momentum[i, j] + part
             momentum[i, j] = m
             gradient[i, j] = part + mu * m
-    orthogonalize(gradient, scratch, int(row[10]))
+    orthogonalize(gradient, scratch, int(row[9]))
     for i in range(inputs):
         for j in range(outputs):
             theta[i, j] -= rate * gradient[i, j]

@@ -28,7 +28,7 @@ class Vectors:
         self._suffix = f"v{self.lanes}f{number.bitwidth}"
         self._pointer, self._number = self.kind.as_pointer(), ir.IntType(32)
         self._mask = ir.VectorType(ir.IntType(1), self.lanes)
-        self.zero = self.constant(0.0)
+        self.zero, self.one = self.constant(0.0), self.constant(1.0)
 
     def constant(self, value: float) -> Any:
         """Give a vector of one constant."""
@@ -70,6 +70,10 @@ class Vectors:
         numbers = ir.Constant(columns, [number * self.lanes + lane for lane in range(self.lanes)])
         return self.builder.icmp_signed("<", numbers, spread(self.builder, width, self.lanes))
 
+    def both(self, mask: Any, other: Any) -> Any:
+        """Give the lanes that neither of two masks leaves out; the second may be none."""
+        return mask if other is None else self.builder.and_(mask, other)
+
     def nothing(self) -> Any:
         """Give the mask that leaves out all lanes."""
         return ir.Constant(self._mask, [0] * self.lanes)
@@ -103,7 +107,7 @@ class Vectors:
         b = self.builder.select(self.builder.fcmp_ordered("<", b, bound), b, bound)
         every = ir.IntType(16)(0xFFFF)
         estimate = self.call("llvm.x86.avx512.rcp14.ps.512", self.kind, b, self.zero, every)
-        error = self.multiply_add(self.builder.fneg(b), estimate, self.constant(1.0))
+        error = self.multiply_add(self.builder.fneg(b), estimate, self.one)
         return self.builder.fmul(a, self.multiply_add(estimate, error, estimate))
 
     def each(self, count: Any, work: Callable[[Any, Any], None]) -> None:
