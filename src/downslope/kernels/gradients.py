@@ -11,7 +11,7 @@ import numpy as np
 from downslope.kernels.elementary import add, copy
 from downslope.kernels.jit import inner
 from downslope.kernels.plan import BIAS, GAMMA, PROJECTION, SLOPE, WEIGHT
-from downslope.kernels.product import tile_product, weight_gradient
+from downslope.kernels.product import row_sum, weight_gradient
 from downslope.kernels.rules import update_block, update_by_one_row
 from downslope.kernels.views import elements, piece, pointer
 
@@ -28,10 +28,8 @@ def piece_gradient(job, part, layer, x, first, last, out, scratch, accumulate):
         weight_gradient(pointer(x, first * layer.inputs), d, out, rows, layer.inputs, units,
                         part.first, part.last, scratch, accumulate)  # fmt: skip
     elif part.kind == BIAS:
-        # The sum over the rows: a row of ones times dL/du.
-        tile_product(pointer(workspace, frame.one), np.int64(0), np.int64(0),
-                     pointer(workspace, layer.dz + first * units), units, out, units, out, units,
-                     accumulate, np.int64(1), rows, units, scratch)  # fmt: skip
+        row_sum(pointer(workspace, frame.one), pointer(workspace, layer.dz + first * units), out,
+                rows, units, scratch, accumulate)  # fmt: skip
     else:
         at = frame.sums + layer.sums
         if part.kind == SLOPE:

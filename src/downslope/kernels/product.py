@@ -18,7 +18,7 @@ import numpy as np
 
 from downslope.kernels import tiles
 from downslope.kernels.jit import apart, inner
-from downslope.kernels.tiles import TILE_ROWS, lanes_of
+from downslope.kernels.tiles import TILE_ROWS, lanes_of, outer
 from downslope.kernels.vectors import VECTOR_BYTES
 from downslope.kernels.views import elements, pointer
 
@@ -32,7 +32,7 @@ PACKED_DEPTH = 2048
 """Rows of B packed at a time."""
 
 FEW_ROWS = 4
-"""With fewer rows than this, d W^T is taken as dot products along W's rows."""
+"""With fewer rows than this no tile is filled; d W^T is taken as dot products along W's rows."""
 
 NARROW, DEEP, MANY_ROWS = 4, 16, 8
 """Up to so many units most lanes of a tile stand empty. Dot products pay then from so many inputs a
@@ -269,6 +269,9 @@ def affine(theta, weight, bias, x, z, rows, inputs, units, first, last, scratch)
     b, biased = pointer(theta, max(bias, 0)), bias + 1
     if units <= NARROW and DEEP * units <= depth <= TURNED_DEPTH:
         narrow_affine(some, inputs, w, b, biased, z, rows, depth, units, scratch)
+    elif rows < FEW_ROWS:
+        _few_rows(some, inputs, np.int64(1), w, units, z, units, b, np.int64(0), biased, rows,
+                  depth, units)  # fmt: skip
     else:
         tile_product(some, inputs, np.int64(1), w, units, z, units, b, np.int64(0), biased, rows,
                      depth, units, scratch)  # fmt: skip
@@ -296,8 +299,23 @@ def weight_gradient(x, d, gradient, rows, inputs, units, first, last, scratch, a
     x (rows, inputs), d (rows, units), gradient (last - first, units).
     """
     some, count = pointer(x, first), last - first
-    if units <= NARROW and rows >= MANY_ROWS:
+    if rows == 1 and accumulate == 0:
+        outer(some, d, gradient, count, units)
+    elif units <= NARROW and rows >= MANY_ROWS:
         narrow_gradient(some, inputs, d, gradient, rows, count, units, scratch, accumulate)
     else:
         tile_product(some, np.int64(1), inputs, d, units, gradient, units, gradient, units,
                      accumulate, count, rows, units, scratch)  # fmt: skip
+
+
+@inner
+def row_sum(one, d, total, rows, units, scratch, accumulate):
+    """The sum of d's rows, as a row of ones times d (added to total where `accumulate` is not 0).
+
+    one: points to a 1; d (rows, units), total (units,).
+    """
+    if rows == 1 and accumulate == 0:
+        outer(one, d, total, np.int64(1), units)
+    else:
+        tile_product(one, np.int64(0), np.int64(0), d, units, total, units, total, units,
+                     accumulate, np.int64(1), rows, units, scratch)  # fmt: skip

@@ -131,6 +131,8 @@ def read_flag(barrier):
 @inner
 def share(number, among, count):
     """The part first:last of `count` things that one of several takes."""
+    if among == 1:
+        return 0, count
     return number * count // among, (number + 1) * count // among
 
 

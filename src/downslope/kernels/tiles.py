@@ -9,7 +9,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from downslope.kernels.vectors import VECTOR_BYTES, WIDE, Vectors
+from downslope.kernels.vectors import VECTOR_BYTES, WIDE, Vectors, pick
 from downslope.kernels.views import fetch_ahead
 
 TILE_ROWS = 8 if WIDE else 6
@@ -196,13 +196,58 @@ def dots(columns: int) -> Any:
 
             many.each(depth, add)
             adds = builder.icmp_signed("!=", accumulate, word(0))
-            for k in range(columns):
-                total = many.sum(builder.load(sums[k]))
-                result = builder.gep(c, [builder.mul(word(k), c_step)])
-                before = builder.select(adds, builder.load(result), many.element(0.0))
-                builder.store(builder.fadd(total, before), result)
+            for k in range(0, columns, many.lanes):
+                totals = _lane_sums(builder, [builder.load(s) for s in sums[k : k + many.lanes]])
+                begin = builder.gep(c, [builder.mul(word(k), c_step)])
+                together = builder.icmp_signed("==", c_step, word(1))
+                with builder.if_else(together) as (then, other):
+                    with then:
+                        many.add_to(begin, totals, adds)
+                    with other:
+                        for n in range(totals.type.count):
+                            place = builder.gep(begin, [builder.mul(word(n), c_step)])
+                            many.add_to(place, pick(builder, totals, [n]), adds)
             return context.get_dummy_value()
 
         return signature, generate
 
     return dots
+
+
+def _lane_sums(builder: Any, vectors: list[Any]) -> Any:
+    """Add up the lanes of some vectors, 1, 2, 4, ... of at most as many lanes; all in one vector.
+
+    Halves of lanes are added to each other, then quarters and so on: those of two vectors at a time
+    while there are two, so that each sum is the same bits however many are taken together.
+    """
+    lanes, count = vectors[0].type.count, len(vectors)
+    size = lanes // 2
+    while size:
+        half = max(len(vectors) // 2, 1)
+        pairs = zip(vectors[:half], vectors[-half:], strict=True)
+        vectors = [builder.fadd(*_exchange(builder, *pair, size)) for pair in pairs]
+        size //= 2
+    return pick(builder, vectors[0], range(0, lanes, lanes // count))
+
+
+@intrinsic
+def outer(typing, x, d, out, count, units):
+    """out = x^T d; pointers to x (count,), d (units,) and out (count, units)."""
+    i = types.intp
+    signature = types.void(x, d, out, i, i)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        x, d, out, count, units = arguments
+        many = Vectors(context, builder, signature.args[2].dtype)
+        with cgutils.for_range(builder, count) as loop:
+            factor = many.spread(builder.load(builder.gep(x, [loop.index])))
+            row = builder.gep(out, [builder.mul(loop.index, units)])
+
+            def write(at: Any, mask: Any) -> None:
+                product = builder.fmul(factor, many.load(builder.gep(d, [at]), mask))
+                many.store(product, builder.gep(row, [at]), mask)
+
+            many.each(units, write)
+        return context.get_dummy_value()
+
+    return signature, generate

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import llvmlite.binding
@@ -60,6 +60,17 @@ class Vectors:
             name = f"llvm.masked.store.{self._suffix}.p0"
             self.call(name, ir.VoidType(), value, begin, self._number(self.size), mask)
 
+    def add_to(self, begin: Any, values: Any, adds: Any) -> None:
+        """Store some lanes, added to what is there where `adds` says so."""
+        builder, kind = self.builder, values.type
+        begin = builder.bitcast(begin, kind.as_pointer())
+        total = cgutils.alloca_once_value(builder, values)
+        with builder.if_then(adds):
+            before = builder.load(begin)
+            before.align = self.size
+            builder.store(builder.fadd(values, before), total)
+        builder.store(builder.load(total), begin).align = self.size
+
     def spread(self, scalar: Any) -> Any:
         """Put one scalar into every lane."""
         return spread(self.builder, scalar, self.lanes)
@@ -85,15 +96,6 @@ class Vectors:
     def root(self, value: Any) -> Any:
         """Take the square root."""
         return self.call(f"llvm.sqrt.{self._suffix}", self.kind, value)
-
-    def sum(self, value: Any) -> Any:
-        """Add up the lanes."""
-        reduce = cgutils.get_or_insert_function(
-            self.builder.module,
-            ir.FunctionType(self.element, [self.element, self.kind]),
-            f"llvm.vector.reduce.fadd.{self._suffix}",
-        )
-        return self.builder.call(reduce, [self.element(0.0), value], fastmath=["reassoc"])
 
     def quotient(self, a: Any, b: Any) -> Any:
         """a / b for positive b, in float32 to 2 units in the last place; b above `LARGEST` as that.
@@ -128,3 +130,9 @@ def spread(builder: Any, scalar: Any, lanes: int) -> Any:
     first = builder.insert_element(undefined, scalar, lane(0))
     everywhere = ir.Constant(ir.VectorType(lane, lanes), [0] * lanes)
     return builder.shuffle_vector(first, undefined, everywhere)
+
+
+def pick(builder: Any, vector: Any, lanes: Sequence[int]) -> Any:
+    """Make a vector of some lanes of another."""
+    order = ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), list(lanes))
+    return builder.shuffle_vector(vector, vector, order)
