@@ -271,7 +271,7 @@ def batching(layout: Layout, batch: int) -> tuple[int, int]:
     if 6 * layout.parameters * batch < SHARED_WORK:
         block = min(batch, BLOCK_ROWS)
     else:
-        block = min(BLOCK_ROWS, -(-batch // 16) * 8)
+        block = min(BLOCK_ROWS, -(-batch // 8) * 4)
     if layout.batchwise:
         return batch, block
     width = int(layout.plan["inputs"][0] + 4 * layout.plan["units"].sum())
