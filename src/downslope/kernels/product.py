@@ -18,7 +18,7 @@ import numpy as np
 
 from downslope.kernels import tiles
 from downslope.kernels.jit import apart, inner
-from downslope.kernels.tiles import TILE_ROWS, lanes_of, outer
+from downslope.kernels.tiles import TILE_ROWS, column_sums, lanes_of, outer
 from downslope.kernels.vectors import VECTOR_BYTES
 from downslope.kernels.views import elements, pointer
 
@@ -314,8 +314,8 @@ def row_sum(one, d, total, rows, units, scratch, accumulate):
 
     one: points to a 1; d (rows, units), total (units,).
     """
-    if rows == 1 and accumulate == 0:
-        outer(one, d, total, np.int64(1), units)
+    if units <= 2 * lanes_of(d):
+        column_sums(d, total, rows, units, accumulate)
     else:
         tile_product(one, np.int64(0), np.int64(0), d, units, total, units, total, units,
                      accumulate, np.int64(1), rows, units, scratch)  # fmt: skip

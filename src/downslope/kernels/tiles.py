@@ -251,3 +251,46 @@ def outer(typing, x, d, out, count, units):
         return context.get_dummy_value()
 
     return signature, generate
+
+
+CHAINS = 4
+"""Sums of one vector side by side: each addition waits for the one before in its own."""
+
+
+@intrinsic
+def column_sums(typing, d, total, rows, units, accumulate):
+    """total = the sum of d's rows (added to total where `accumulate` is not 0), for few columns.
+
+    Pointers to d (rows, units) and total (units,). Rows go to `CHAINS` sums in turn.
+    """
+    i = types.intp
+    signature = types.void(d, total, i, i, i)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        d, total, rows, units, accumulate = arguments
+        many, word = Vectors(context, builder, signature.args[0].dtype), ir.IntType(64)
+        adds = many.spread(builder.icmp_signed("!=", accumulate, word(0)))
+
+        def sum_up(at: Any, mask: Any) -> None:
+            first, result = builder.gep(d, [at]), builder.gep(total, [at])
+            sums = [cgutils.alloca_once(builder, many.kind) for _ in range(CHAINS)]
+            for k in range(CHAINS):
+                builder.store(many.load(result, many.both(adds, mask)) if k == 0 else many.zero, sums[k])
+
+            def add(row: Any, k: int) -> None:
+                value = many.load(builder.gep(first, [builder.mul(row, units)]), mask)
+                builder.store(builder.fadd(builder.load(sums[k]), value), sums[k])
+
+            whole = builder.mul(builder.udiv(rows, word(CHAINS)), word(CHAINS))
+            with cgutils.for_range_slice(builder, word(0), whole, word(CHAINS)) as (row, _):
+                for k in range(CHAINS):
+                    add(builder.add(row, word(k)), k)
+            with cgutils.for_range(builder, builder.sub(rows, whole)) as loop:
+                add(builder.add(whole, loop.index), 0)
+            one, two, three, four = (builder.load(each) for each in sums)
+            many.store(builder.fadd(builder.fadd(one, two), builder.fadd(three, four)), result, mask)
+
+        many.each(units, sum_up)
+        return context.get_dummy_value()
+
+    return signature, generate
