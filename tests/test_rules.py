@@ -72,6 +72,19 @@ def test_a_hundred_steps_follow_the_papers_recurrence(
     assert not np.array_equal(trail[-1], theta)
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-5), (np.float64, 1e-12)])
+@pytest.mark.parametrize(
+    "rule", ["adam", "adam(beta1=0, beta2=0)", "radam(beta1=0)", "adamw(beta2=0.5)"]
+)
+def test_a_small_gradient_after_a_large_one_counts(rule: str, dtype: Any, tolerance: float) -> None:
+    theta, gradients, rates = random_run(dtype, steps=20)
+    gradients *= np.where(np.arange(20) % 5 == 0, 1e4, 1e-4)[:, None].astype(dtype)
+    choice = choose("rule", rule)
+    expected = naive.descend_naively(choice.name, choice.options, theta, gradients, rates)
+    trail = descend(rule, theta, gradients, rates)
+    np.testing.assert_allclose(trail, expected, rtol=tolerance, atol=tolerance)
+
+
 def parabola(theta: Array) -> Array:
     """Gradient of ((w1 - 1)^2 + 10 (w2 - 1)^2) / 2."""
     gradient: Array = np.array([1, 10], theta.dtype) * (theta - 1)

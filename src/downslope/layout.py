@@ -335,9 +335,7 @@ def cut(
     return np.array(pieces, kinds.PIECE), np.array(blocks, kinds.BLOCK), middle
 
 
-def _shares(
-    part: Part, halves: int, halved: list[int] | None
-) -> list[tuple[int | None, int, int]]:
+def _shares(part: Part, halves: int, halved: list[int] | None) -> list[tuple[int | None, int, int]]:
     """Give the rows first:last of a part for each half; None: it goes to either half as a whole."""
     if part.kind not in (kinds.WEIGHT, kinds.PROJECTION):
         return [(None if halved is None else 0, 0, 0)]

@@ -33,7 +33,8 @@ def powers(beta: float, t: Doubles) -> Doubles:
 
 def adam_columns(options: Options, rates: Doubles, t: Doubles) -> Columns:
     """a and c of `adam`, after the betas; c is epsilon itself where that is uncorrected."""
-    step, scale = rates / (1 - powers(options["beta1"], t)), np.sqrt(1 - powers(options["beta2"], t))
+    step = rates / (1 - powers(options["beta1"], t))
+    scale = np.sqrt(1 - powers(options["beta2"], t))
     epsilon = options["epsilon"]
     return *betas(options), step * scale, epsilon if options.get("uncorrected") else scale * epsilon
 

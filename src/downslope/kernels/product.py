@@ -53,6 +53,7 @@ def panel_floats(depth: int) -> int:
 # Below, np.int64(0) in the place of 0: for a literal the callee would be compiled once more.
 _tall_wide, _tall_narrow = tiles.tile(TILE_ROWS, 2), tiles.tile(TILE_ROWS, 1)
 _half_wide, _half_narrow = tiles.tile(TILE_ROWS // 2, 2), tiles.tile(TILE_ROWS // 2, 1)
+_tall_thin = tiles.tile(TILE_ROWS, 1, VECTOR_BYTES // 2)  # two such take the time of a whole one
 _row_widest, _row_wider = tiles.tile(1, 8), tiles.tile(1, 4)
 _row_wide, _row_narrow = tiles.tile(1, 2), tiles.tile(1, 1)
 
@@ -102,6 +103,9 @@ def _panel(a, a_row, a_col, b, b_row, c, c_row, start, start_row, start_width, r
         if left >= TILE_ROWS:
             if wide:
                 _tall_wide(a_now, a_row, a_col, b, b_row, c_now, c_row, start_now, start_row,
+                           start_width, depth, width)  # fmt: skip
+            elif 2 * width <= lanes_of(c):
+                _tall_thin(a_now, a_row, a_col, b, b_row, c_now, c_row, start_now, start_row,
                            start_width, depth, width)  # fmt: skip
             else:
                 _tall_narrow(a_now, a_row, a_col, b, b_row, c_now, c_row, start_now, start_row,

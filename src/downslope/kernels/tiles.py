@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any
 
 from llvmlite import ir
@@ -27,7 +28,7 @@ def lanes_of(typing, where):
     return types.intp(where), generate
 
 
-def tile(rows: int, vectors: int) -> Any:
+def tile(rows: int, vectors: int, vector_bytes: int = VECTOR_BYTES) -> Any:
     """Make the innermost product: a tile of C, rows x vectors, in registers.
 
     C[r, :] = start[r, :] + sum_k A[r, k] B[k, :]; all operands are pointers, with strides in
@@ -42,7 +43,7 @@ def tile(rows: int, vectors: int) -> Any:
         signature = types.void(a, i, i, b, i, c, i, start, i, i, i, i)
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            many = Vectors(context, builder, signature.args[5].dtype)
+            many = Vectors(context, builder, signature.args[5].dtype, vector_bytes)
             (a, a_row, a_col, b, b_row, c, c_row, start, start_row, start_width, depth,
              width) = arguments  # fmt: skip
             word = ir.IntType(64)
@@ -275,7 +276,8 @@ def column_sums(typing, d, total, rows, units, accumulate):
             first, result = builder.gep(d, [at]), builder.gep(total, [at])
             sums = [cgutils.alloca_once(builder, many.kind) for _ in range(CHAINS)]
             for k in range(CHAINS):
-                builder.store(many.load(result, many.both(adds, mask)) if k == 0 else many.zero, sums[k])
+                builder.store(many.zero, sums[k])
+            builder.store(many.load(result, many.both(adds, mask)), sums[0])
 
             def add(row: Any, k: int) -> None:
                 value = many.load(builder.gep(first, [builder.mul(row, units)]), mask)
@@ -287,8 +289,8 @@ def column_sums(typing, d, total, rows, units, accumulate):
                     add(builder.add(row, word(k)), k)
             with cgutils.for_range(builder, builder.sub(rows, whole)) as loop:
                 add(builder.add(whole, loop.index), 0)
-            one, two, three, four = (builder.load(each) for each in sums)
-            many.store(builder.fadd(builder.fadd(one, two), builder.fadd(three, four)), result, mask)
+            whole_sum = reduce(builder.fadd, [builder.load(each) for each in sums])
+            many.store(whole_sum, result, mask)
 
         many.each(units, sum_up)
         return context.get_dummy_value()

@@ -20,9 +20,11 @@ LARGEST = 2.0**125
 class Vectors:
     """Instructions on vectors of one type of number, written by one builder."""
 
-    def __init__(self, context: Any, builder: Any, number: Any) -> None:
+    def __init__(
+        self, context: Any, builder: Any, number: Any, vector_bytes: int = VECTOR_BYTES
+    ) -> None:
         self.builder, self.size = builder, number.bitwidth // 8
-        self.lanes = VECTOR_BYTES // self.size
+        self.lanes = vector_bytes // self.size
         self.element = context.get_data_type(number)
         self.kind = ir.VectorType(self.element, self.lanes)
         self._suffix = f"v{self.lanes}f{number.bitwidth}"
