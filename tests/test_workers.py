@@ -1,12 +1,94 @@
-"""How the number of threads is found that is the faster one."""
+"""How the threads of a descent come together, and how the number of them is found."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import numpy as np
 import pytest
 
+from downslope.catalogue import choose
+from downslope.kernels import rules, threads
+from downslope.kernels.loop import Chunk, descend
+from downslope.network import BuiltNetwork
+from downslope.recipe import Network
+from downslope.stepper import Stepper, Targets
 from downslope.workers import FastestCount
+
+ROWS, STEPS, CALLS = 64, 3, 12
+ADAM = choose("rule", "adam")
+
+
+def stepper(count: int, scale: float = 1.0) -> Stepper:
+    """Set up a descent whose steps several threads share; each of its first layer's halves of W."""
+    features = np.random.default_rng(0).normal(size=(ROWS, 150)).astype(np.float32)
+    built = BuiltNetwork(Network([100]), 150, 1, "regression")
+    targets = Targets.of(scale * features[:, 0], None, 1, np.float32)
+    made = Stepper(built.parameters, features, targets, ROWS, ADAM, count)
+    assert made.threads == count
+    return made
+
+
+def steps(number: int, rate: float = 0.01) -> Chunk:
+    """Give the chunk of a call."""
+    first, rates = number * STEPS, np.full(STEPS, rate)
+    return Chunk(
+        order=np.arange(ROWS), in_order=1, first=0, batch=ROWS, steps=STEPS, step=first, seed=0,
+        rule=ADAM.code, coefficients=rules.coefficients(ADAM, rates, first + 1),
+        decays=np.ones(STEPS), penalties=np.zeros(4), losses=np.empty(STEPS), norms=np.empty(0),
+    )  # fmt: skip
+
+
+def run(count: int, pauses: Sequence[float], counts: Sequence[int] = ()) -> tuple[Any, list[float]]:
+    """Run some calls with pauses between them; give theta and the losses."""
+    losses: list[float] = []
+    with stepper(count) as some:
+        for number in range(CALLS):
+            chunk = steps(number)
+            called = counts[number % len(counts)] if counts else count
+            assert some._workers.call(descend, some.job, chunk, called) == STEPS
+            losses += chunk.losses.tolist()
+            time.sleep(pauses[number % len(pauses)])
+        return some.job.theta.copy(), losses
+
+
+@pytest.mark.parametrize("counts", [(), (2, 1, 1, 2)], ids=["always", "now and then"])
+@pytest.mark.parametrize("pauses", [(0.0,), (0.01,), (0.0, 1e-3, 1e-4, 3e-4)])
+def test_threads_that_stay_or_have_left_compute_the_same(
+    pauses: tuple[float, ...], counts: tuple[int, ...]
+) -> None:
+    theta, losses = run(1, (0.0,))
+    assert losses[-1] < 0.5 * losses[0]
+    for count in (2,) if counts else (2, 3):
+        found = run(count, pauses, counts)
+        np.testing.assert_array_equal(found[0], theta)
+        assert found[1] == losses
+
+
+def test_threads_wait_for_the_next_call_for_a_while_only() -> None:
+    word = threads.state_word(1)
+    with stepper(2) as some:
+        assert some.job.barrier[word] == threads.AWAY
+        some.run(steps(0))
+        assert some.job.barrier[word] in (threads.WAITING, threads.AWAY)
+        time.sleep(0.5)
+        assert some.job.barrier[word] == threads.AWAY
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize(("rate", "done"), [(1e39, STEPS + 1), (1e30, 1)], ids=["theta", "loss"])
+def test_a_call_says_what_is_not_finite(count: int, rate: float, done: int) -> None:
+    """Of theta only the last step's is looked at: a step more finds the loss that comes of it."""
+    with stepper(count) as some:
+        chunk = steps(0, 1e-3)
+        some.run(chunk)
+        chunk = steps(1, 1e-3)
+        chunk.coefficients[-1 if done > STEPS else 0, 4] = rate
+        assert some.run(chunk) == done
+        assert np.isfinite(chunk.losses[: min(done, STEPS)]).all()
+        assert np.isfinite(some.job.theta).all() == (done <= STEPS)
 
 
 def chosen(fastest: FastestCount, calls: int, seconds: Callable[[int], float]) -> list[int]:

@@ -244,12 +244,14 @@ class Stepper(_Engine):
         return self._fastest.to_try is not None
 
     def run(self, chunk: loop.Chunk) -> int:
-        """Run the steps of a chunk; give how many were done before one was not finite."""
+        """Run the steps of a chunk; give how many were done before one was not finite.
+
+        One more than there are: all were done, but then theta is not finite.
+        """
         count = self._fastest.choose()
         begun = time.perf_counter()
-        done = int(self._workers.run(loop.descend, self.job, chunk, count=count))
+        done = self._workers.call(loop.descend, self.job, chunk, count)
         self._fastest.note(count, time.perf_counter() - begun, max(chunk.steps, 1))
-        self.job.barrier[:] = 0
         return done
 
     def warm_up(self) -> None:

@@ -124,8 +124,8 @@ class Stretch:
         done = self._stepper.run(chunk)
         self._recorder.note(chunk.record, chunk.step, done, chunk.losses, rates)
         self._since.append((chunk, rates, self._batches.again()))
-        if done < chunk.steps or not is_finite(self._network.theta):
-            return self._fail(chunk.step + done)
+        if done != chunk.steps:
+            return self._fail(chunk.step + min(done, chunk.steps))
         if time.perf_counter() - self._taken > COPIES_APART * self._cost:
             self.keep(chunk.step + done)
         return None

@@ -13,6 +13,7 @@ from typing import Any
 import scipy.linalg.cython_blas  # noqa: F401
 
 from downslope.errors import InvalidTypeError, InvalidValueError
+from downslope.kernels.threads import AWAY, RUNNING, state_word
 
 
 def available_threads() -> int:
@@ -66,6 +67,22 @@ class Workers:
         for other in others:
             other.result()
         return result
+
+    def call(self, kernel: Callable[..., int], job: Any, chunk: Any, count: int) -> int:
+        """Run ``kernel(job, chunk, number, count)``, in which the others wait for the next call.
+
+        Those that are out of it are started; `job.barrier` says which. Gives the first one's
+        result: negative where another has just left.
+        """
+        states = [state_word(number) for number in range(1, count)]
+        done = -1
+        while done < 0:
+            for number, word in enumerate(states, 1):
+                if self._pool is not None and job.barrier[word] == AWAY:
+                    job.barrier[word] = RUNNING
+                    self._pool.submit(kernel, job, chunk, number, count)
+            done = int(kernel(job, chunk, 0, count))
+        return done
 
     def __enter__(self) -> Workers:
         return self

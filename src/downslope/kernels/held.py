@@ -94,10 +94,36 @@ def hold(typing, content):
     held = Held(content)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        address = cgutils.alloca_once_value(builder, arguments[0])
-        # Handed through assembly that does nothing. What is read there counts as never changing;
-        # were LLVM to see where the address comes from, it might read before the value is there.
-        kind = ir.FunctionType(address.type, [address.type])
-        return builder.asm(kind, "", "=r,0,~{memory}", [address], side_effect=True)
+        return _opaque(builder, cgutils.alloca_once_value(builder, arguments[0]))
 
     return held(content), generate
+
+
+def _opaque(builder: Any, address: Any) -> Any:
+    """Hand an address through assembly that does nothing.
+
+    What is read there counts as never changing; were LLVM to see where the address comes from, it
+    might read before the value is there.
+    """
+    kind = ir.FunctionType(address.type, [address.type])
+    return builder.asm(kind, "", "=r,0,~{memory}", [address], side_effect=True)
+
+
+@intrinsic
+def address_of(typing, held):
+    """Give the address of a held tuple as a number, to hand it to another thread."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.ptrtoint(arguments[0], ir.IntType(64))
+
+    return types.int64(held), generate
+
+
+@intrinsic
+def held_at(typing, like, address):
+    """Take up a tuple of the type of `like` that another thread holds at an address."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _opaque(builder, builder.inttoptr(arguments[1], arguments[0].type))
+
+    return like(like, types.int64), generate

@@ -31,7 +31,7 @@ from downslope.kernels.gradients import (
     scale_values,
     square_sum,
 )
-from downslope.kernels.held import hold
+from downslope.kernels.held import address_of, held_at, hold
 from downslope.kernels.jit import Doubles, Floats, Integers, inner, kernel
 from downslope.kernels.passes import (
     add_shortcut_dy,
@@ -52,7 +52,18 @@ from downslope.kernels.passes import (
 )
 from downslope.kernels.plan import BATCH_NORMALIZATION
 from downslope.kernels.rules import takes_one_row
-from downslope.kernels.threads import raise_flag, read_flag, share, side_of, take, wait
+from downslope.kernels.threads import (
+    await_call,
+    call_others,
+    lower_flag,
+    offer,
+    raise_flag,
+    read_flag,
+    share,
+    side_of,
+    take,
+    wait,
+)
 from downslope.kernels.views import borrowed, copy_elements, elements, piece, pointer
 
 BEGIN, ADD, FINISH, MOVE = 1, 2, 4, 8
@@ -423,14 +434,45 @@ def record_rows(job, chunk, place, row, rows, count, thread, threads):
             row_gauges.finish_rows(job, chunk.record, place, threads)
 
 
+@inner
+def own_theta_is_finite(job, thread, threads):
+    """Say whether a thread's own blocks of theta hold no NaN and no infinity."""
+    first, last = own_blocks(job, thread, threads)
+    for b in range(first, last):
+        block = job.blocks[b]
+        if not all_finite(piece(job.theta, block.start, block.stop - block.start)):
+            return False
+    return True
+
+
 @kernel
 def descend(job, chunk, thread, threads):
     """Run some steps; give how many were done before something was not finite.
 
-    Either they are of one epoch, or they begin with one.
+    Either they are of one epoch, or they begin with one. One more than there are: all were done,
+    but then theta is not finite. -1: nothing was done, for another thread is out of here and first
+    must be started. Those others stay for the next calls, as long as these come soon.
     """
     before = flush_denormals()
-    done = steps(hold(job), hold(chunk), thread, threads)
+    job, chunk = hold(job), hold(chunk)
+    barrier, done = job.barrier, np.int64(-1)
+    going = thread > 0 or call_others(barrier, threads, address_of(job), address_of(chunk))
+    while going:
+        done = steps(job, chunk, thread, threads)
+        if done == chunk.steps and not own_theta_is_finite(job, thread, threads):
+            raise_flag(barrier)
+        if thread > 0:
+            offer(barrier, thread)
+        wait(barrier, threads)
+        if thread == 0:
+            if done == chunk.steps and read_flag(barrier):
+                done += 1
+            lower_flag(barrier)
+            going = False
+        else:
+            next_job, next_chunk = await_call(barrier, thread)
+            going = next_job != 0
+            job, chunk = held_at(job, next_job), held_at(chunk, next_chunk)
     restore_denormals(before)
     return done
 

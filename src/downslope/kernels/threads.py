@@ -3,6 +3,10 @@
 The threads of a descent run the same kernel side by side, each on its share of rows or of theta,
 and wait for one another twice a step or oftener. A spinning barrier costs some 0.2 microseconds,
 the one of a thread pool 3 to 70, so that two threads pay from steps of ten microseconds on.
+
+Nor do they part between two calls of the kernel: to wake a thread takes some 60 microseconds, and
+160 once it has slept. When a call is done, the others wait in the kernel for the next one, whose
+arguments the first of them lays out by their addresses; if none comes for a while, they leave.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -17,12 +22,21 @@ from numba.extending import intrinsic
 
 from downslope.kernels.jit import inner
 
-_COUNT, _GENERATION, _FLAG, _TAKEN = 0, 16, 32, 48
-_APART = 16
-"""int64 words between two of them: each lies on cache lines of its own."""
+_COUNT, _GENERATION, _FLAG, _CALL, _TAKEN, _STATE = 0, 16, 32, 48, 64, 80
+_APART = 32
+"""int64 words from one thread's `_TAKEN` and `_STATE` to the next one's: each of all these lies on
+cache lines of its own."""
+
+AWAY, WAITING, CLAIMED, CALLED, RUNNING = range(5)
+"""Where a thread stands: out of the kernel; in it, but it may leave; bound to stay; to begin; busy.
+Out of `AWAY` comes none by itself: who starts it says that it is `RUNNING`."""
 
 SPINS = 20_000
 """Looks at the barrier before a thread offers its core to others: some 20 microseconds."""
+
+PATIENCE = SPINS + 500
+"""Looks for the next call before a thread leaves the kernel, some 300 microseconds: what Python
+does between two calls takes less."""
 
 _YIELD = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
 
@@ -70,6 +84,19 @@ def _write(typing, words, index, value):
 
 
 @intrinsic
+def _exchange(typing, words, index, expected, value):
+    """Write a word if it holds what is expected, atomically; give what it held before."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        words, index, expected, value = arguments
+        place = _word(context, builder, signature.args[0], words, index)
+        both = builder.cmpxchg(place, expected, value, "seq_cst", "seq_cst")
+        return builder.extract_value(both, 0)
+
+    return types.int64(words, types.intp, types.int64, types.int64), generate
+
+
+@intrinsic
 def _offer_core(typing):
     """Let the operating system run another thread on this core."""
 
@@ -84,8 +111,13 @@ def _offer_core(typing):
 
 
 def barrier_words(threads: int) -> int:
-    """Count the int64 words of a barrier for some threads: three, and one for each."""
+    """Count the int64 words of a barrier for some threads: four, and two for each."""
     return _TAKEN + threads * _APART
+
+
+def state_word(thread: int) -> int:
+    """Give the word of a barrier that says where a thread stands, `AWAY` at first."""
+    return _STATE + thread * _APART
 
 
 @inner
@@ -126,6 +158,51 @@ def raise_flag(barrier):
 def read_flag(barrier):
     """Say whether a thread has raised the flag."""
     return _read(barrier, _FLAG) != 0
+
+
+@inner
+def lower_flag(barrier):
+    """Begin anew, when all have read the flag."""
+    _write(barrier, _FLAG, 0)
+
+
+@inner
+def call_others(barrier, threads, first, second):
+    """Hand two addresses to the threads that wait for a call; say whether no other is away.
+
+    Nothing is handed on where one is: those that wait then stay until all are there.
+    """
+    for thread in range(1, threads):
+        if _exchange(barrier, _STATE + thread * _APART, WAITING, CLAIMED) == AWAY:
+            return False
+    _write(barrier, _CALL, first)
+    _write(barrier, _CALL + 1, second)
+    for thread in range(1, threads):
+        _exchange(barrier, _STATE + thread * _APART, CLAIMED, CALLED)
+    return True
+
+
+@inner
+def offer(barrier, thread):
+    """Say that a thread is about to wait for the next call, before it meets the others."""
+    _write(barrier, _STATE + thread * _APART, WAITING)
+
+
+@inner
+def await_call(barrier, thread):
+    """Wait for a call; give the two addresses that come with it, or zeros if none comes for long."""
+    place = _STATE + thread * _APART
+    looks = 0
+    while True:
+        state = _read(barrier, place)
+        if state == CALLED:
+            _write(barrier, place, RUNNING)
+            return _read(barrier, _CALL), _read(barrier, _CALL + 1)
+        looks += 1
+        if looks > SPINS:
+            _offer_core()
+        if looks > PATIENCE and _exchange(barrier, place, WAITING, AWAY) == WAITING:
+            return np.int64(0), np.int64(0)
 
 
 @inner
