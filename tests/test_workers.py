@@ -135,7 +135,8 @@ def test_trials_take_a_small_part_of_the_time_however_slow_they_are() -> None:
 def test_it_changes_when_the_other_number_has_become_faster() -> None:
     fastest = FastestCount(2)
     assert set(chosen(fastest, 20, lambda count: 1e-5 * count)[3:]) == {1}
-    assert set(chosen(fastest, 200, lambda count: 1e-5 / count)[150:]) == {2}
+    later = chosen(fastest, 4 * FastestCount.AGAIN, lambda count: 1e-5 / count)
+    assert set(later[3 * FastestCount.AGAIN :]) == {2}
 
 
 def test_a_call_of_many_units_is_measured_by_the_unit() -> None:

@@ -60,6 +60,7 @@ class Batches:
         self._fixed = self.size == rows or (given is None and not descent.shuffle)
         self.order = np.require(training, None, ["C", "W"]) if self._fixed else training.copy()
         self._first, self.epochs = 0, 1
+        self._again: Rows | None = None
         self._room = np.empty(DRAWN, np.uint64)
         self._orders = self.order.reshape(1, rows)
         self.counts = np.full(self.steps, float(self.size))
@@ -92,11 +93,14 @@ class Batches:
             orders[:] = self._training
             shuffle(orders, self._seed, epoch, self._room)
         self._first, self.epochs, self.order = epoch, epochs, orders.reshape(-1)
+        self._again = None
         return self.order
 
     def again(self) -> Callable[[], Rows]:
         """Give what arranges the rows as they are now once more, whatever comes meanwhile."""
         if self._given is not None or self._fixed:
-            kept = self.order if self._fixed else self.order.copy()
+            if self._again is None:  # one copy for all chunks of an epoch
+                self._again = self.order if self._fixed else self.order.copy()
+            kept = self._again
             return lambda: kept
         return partial(self.arrange, self._first, self.epochs)

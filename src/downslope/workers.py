@@ -104,9 +104,9 @@ class FastestCount:
         The number of threads there are.
     """
 
-    AGAIN = 50
+    AGAIN = 200
     """How many times as long as a trial of the slower number the next one comes later: then trials
-    take two hundredths of the time at most."""
+    take half a hundredth of the time at most."""
 
     LONG = 5e-4
     """Seconds of a unit from which all threads are taken for the better for so many calls: they

@@ -190,7 +190,7 @@ def offer(barrier, thread):
 
 @inner
 def await_call(barrier, thread):
-    """Wait for a call; give the two addresses that come with it, or zeros if none comes for long."""
+    """Wait for a call; give the two addresses that come with it, or zeros where none has come."""
     place = _STATE + thread * _APART
     looks = 0
     while True:
