@@ -10,13 +10,9 @@ import numpy.typing as npt
 import pytest
 
 import naive
-from compiled import compiled
+from compiled import activate, backpropagate, slope_gradient
 from downslope.catalogue import ACTIVATIONS, code
-from downslope.kernels import activations, elementary
-
-activate = compiled(activations.activate)
-backpropagate = compiled(activations.backpropagate)
-slope_gradient = compiled(activations.slope_gradient)
+from downslope.kernels import elementary
 
 Array = npt.NDArray[Any]
 

@@ -7,15 +7,9 @@ import numpy.typing as npt
 import pytest
 
 import naive
-from compiled import compiled
+from compiled import activate, backpropagate, fused_loss, loss_and_derivative
 from downslope.catalogue import ACTIVATIONS, LOSSES, code
-from downslope.kernels import activations, losses
 from downslope.kernels.losses import fused
-
-activate = compiled(activations.activate)
-backpropagate = compiled(activations.backpropagate)
-fused_loss = compiled(losses.fused_loss)
-loss_and_derivative = compiled(losses.loss_and_derivative)
 
 Array = npt.NDArray[Any]
 Real = type[np.float32 | np.float64]

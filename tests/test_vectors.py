@@ -27,9 +27,10 @@ sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", *sys.argv[1:]]))
 
 
 @pytest.mark.skipif(not WIDE, reason="all other tests are run without AVX-512 here")
-def test_products_and_adam_in_vectors_of_32_bytes(tmp_path: Path) -> None:
+def test_kernels_in_vectors_of_32_bytes(tmp_path: Path) -> None:
     tests = Path(__file__).parent
     cases = (
+        "test_lanes.py", "test_losses.py::test_rows_are_summed_in_float64",
         "test_products.py::test_few_units", "test_products.py::test_every_tail",
         "test_rules.py::test_adams_step_is_exact_to_some_units_in_the_last_place",
     )  # fmt: skip

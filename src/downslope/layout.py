@@ -16,15 +16,13 @@ import numpy.typing as npt
 from downslope.catalogue import Choice
 from downslope.kernels import plan as kinds
 from downslope.kernels.losses import fused
+from downslope.kernels.plan import ALIGNMENT
 from downslope.kernels.product import panel_floats
 from downslope.kernels.tiles import TILE_ROWS
 from downslope.recipe import Network
 
 CACHE_LINE = 64
 """Bytes."""
-
-ALIGNMENT = 16
-"""Elements to which matrices in the workspace are aligned: a cache line of float32."""
 
 BLOCK_PARAMETERS = 1 << 15
 """Parameters of a block of theta: gradient and moments then stay in the second-level cache."""

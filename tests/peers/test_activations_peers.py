@@ -8,18 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from compiled import compiled
+from compiled import activate, backpropagate, fused_loss, slope_gradient
 from downslope.catalogue import ACTIVATIONS, code
-from downslope.kernels import activations, losses
 
 torch = pytest.importorskip("torch")
 
 pytestmark = pytest.mark.peers
 
-activate = compiled(activations.activate)
-backpropagate = compiled(activations.backpropagate)
-slope_gradient = compiled(activations.slope_gradient)
-fused_loss = compiled(losses.fused_loss)
 
 Doubles = npt.NDArray[np.float64]
 

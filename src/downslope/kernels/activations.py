@@ -9,24 +9,32 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from downslope.catalogue import code
 from downslope.kernels.elementary import (
     clamp,
-    copy,
-    each_exp,
     exp,
     expm1,
-    fused,
-    like,
     log1p,
     normal,
-    ordered,
     sigmoid_sides,
     tanh,
-    unordered,
 )
-from downslope.kernels.jit import apart, exact, inner
-from downslope.kernels.views import borrowed, piece
+from downslope.kernels.jit import apart, exact
+from downslope.kernels.lanes import (
+    all_lanes,
+    before,
+    fused,
+    like,
+    load,
+    magnitude,
+    row_maximum,
+    row_sum,
+    select,
+    store,
+)
+from downslope.kernels.tiles import lanes_of
 
 IDENTITY = code("activation", "identity")
 SIGMOID = code("activation", "sigmoid")
@@ -50,9 +58,6 @@ GELU_CUBE = 0.044715
 FAR = 1000.0
 """|z| from which every smooth activation equals its limit, in either number type."""
 
-BLOCK = 1024
-"""Elements copied and transformed at a time: small enough to stay in the first-level cache."""
-
 
 @exact
 def sigmoid(z):
@@ -75,44 +80,44 @@ def tanh_slope(y):
 @exact
 def relu(z):
     """phi(z) = 0 if z < 0 else z, which lets NaN through."""
-    return like(z, 0.0) if z < like(z, 0.0) else z
+    return select(z < like(z, 0.0), like(z, 0.0), z)
 
 
 @exact
 def relu_product(z, d):
     """d phi'(z) = 0 if z <= 0 else d, which lets NaN through, and infinity only where z > 0."""
-    return like(z, 0.0) if z <= like(z, 0.0) else d
+    return select(z <= like(z, 0.0), like(z, 0.0), d)
 
 
 @exact
 def leaky_relu(z, slope):
     """phi(z) = slope z if z < 0 else z."""
-    return slope * z if z < like(z, 0.0) else z
+    return select(z < like(z, 0.0), slope * z, z)
 
 
 @exact
 def leaky_relu_slope(z, slope):
     """phi'(z) = slope if z <= 0 else 1."""
-    return slope if z <= like(z, 0.0) else like(z, 1.0)
+    return select(z <= like(z, 0.0), slope, like(z, 1.0))
 
 
 @exact
 def elu(z, scale, alpha):
     """phi(z) = scale z if z > 0 else scale alpha (exp(z) - 1)."""
-    e = expm1(-math.fabs(z))
-    return scale * z if z > like(z, 0.0) else scale * alpha * e
+    e = expm1(-magnitude(z))
+    return select(z > like(z, 0.0), scale * z, scale * alpha * e)
 
 
 @exact
 def elu_slope(z, y, scale, alpha):
     """phi'(z) = scale if z > 0 else scale alpha exp(z) = y + scale alpha."""
-    return scale if z > like(z, 0.0) else y + scale * alpha
+    return select(z > like(z, 0.0), scale, y + scale * alpha)
 
 
 @exact
 def gelu(z):
     """phi(z) = z Phi(z), Phi the normal distribution function."""
-    above = like(z, -FAR) if z < like(z, -FAR) else z
+    above = select(z < like(z, -FAR), like(z, -FAR), z)
     return above * normal(above)[0]
 
 
@@ -127,7 +132,7 @@ def gelu_slope(z):
 @exact
 def gelu_tanh(z):
     """phi(z) = z (1 + tanh u) / 2 = z sigma(2 u), u = sqrt(2/pi) (z + 0.044715 z^3)."""
-    above = like(z, -FAR) if z < like(z, -FAR) else z
+    above = select(z < like(z, -FAR), like(z, -FAR), z)
     cubic = fused(like(z, 2.0 * GELU_SCALE * GELU_CUBE), above * above, like(z, 2.0 * GELU_SCALE))
     return above * sigmoid(above * cubic)
 
@@ -145,7 +150,7 @@ def gelu_tanh_slope(z):
 @exact
 def silu(z):
     """phi(z) = z sigma(z)."""
-    above = like(z, -FAR) if z < like(z, -FAR) else z
+    above = select(z < like(z, -FAR), like(z, -FAR), z)
     return above * sigmoid(above)
 
 
@@ -160,21 +165,22 @@ def silu_slope(z):
 @exact
 def softplus(z):
     """phi(z) = log(1 + exp(z)) = max(0, z) + log(1 + exp(-|z|)); phi' is the sigmoid."""
-    return relu(z) + log1p(exp(-math.fabs(z)))
+    return relu(z) + log1p(exp(-magnitude(z)))
 
 
 @exact
 def mish_parts(z, e):
     """tanh(softplus(z)) = n / (n + m): gives n and m, from e = exp(-|z|)."""
     one, two = like(z, 1.0), like(z, 2.0)
-    return (e * (e + two), two) if z < like(z, 0.0) else (fused(two, e, one), two * e * e)
+    left = z < like(z, 0.0)
+    return select(left, e * (e + two), fused(two, e, one)), select(left, two, two * e * e)
 
 
 @exact
 def mish(z):
     """phi(z) = z tanh(softplus(z)) = z n / (n + 2), n = w (w + 2), w = exp(z)."""
-    above = like(z, -FAR) if z < like(z, -FAR) else z
-    n, m = mish_parts(above, exp(-math.fabs(above)))
+    above = select(z < like(z, -FAR), like(z, -FAR), z)
+    n, m = mish_parts(above, exp(-magnitude(above)))
     return above * n / (n + m)
 
 
@@ -182,127 +188,114 @@ def mish(z):
 def mish_slope(z):
     """phi'(z) = n / (n + 2) + z 4 w (1 + w) / (n + 2)^2; n and 2 over w^2 where z >= 0."""
     z = clamp(z, -FAR, FAR)
-    e = exp(-math.fabs(z))
+    e = exp(-magnitude(z))
     n, m = mish_parts(z, e)
     inverse = like(z, 1.0) / (n + m)
-    power = e if z < like(z, 0.0) else e * e
+    power = select(z < like(z, 0.0), e, e * e)
     return inverse * fused(z * inverse, like(z, 4.0) * power * (like(z, 1.0) + e), n)
 
 
-@inner
-def softmax(y):
-    """y_j becomes exp(y_j - max y) / sum_k exp(y_k - max y), row by row."""
-    shift(y)
-    each_exp(piece(y, 0, y.size))
-    for n in range(y.shape[0]):
-        row = piece(y, n * y.shape[1], y.shape[1])
-        total = like(row[0], 0.0)
-        for j in range(row.shape[0]):
-            total += row[j]
-        for j in range(row.shape[0]):
-            row[j] /= total
+@exact
+def rows_together(where, units):
+    """Rows that one vector takes: as many as fill it to its last lane, or one; 0 if none fits."""
+    lanes = lanes_of(where)
+    if units > lanes:
+        return 0
+    return lanes // units if units & (units - 1) == 0 else 1
 
 
 @exact
-def shift(z):
-    """z_j becomes z_j - max z, row by row, so that no exp overflows."""
-    for n in range(z.shape[0]):
-        row = piece(z, n * z.shape[1], z.shape[1])
-        top = ordered(row[0])
-        for j in range(row.shape[0]):
-            top = max(top, ordered(row[j]))
-        for j in range(row.shape[0]):
-            row[j] -= unordered(top)
+def exponentials(z, inside, units):
+    """x_j = z_j - max z, exp(x_j) and its sum, of the rows in one vector; 0, 0 and 1 outside."""
+    top = row_maximum(select(inside, z, like(z, -math.inf)), units)
+    x = select(inside, z - top, like(z, 0.0))
+    e = select(inside, exp(x), like(z, 0.0))
+    return x, e, select(inside, row_sum(e, units), like(z, 1.0))
 
 
-@inner
-def softmax_product(y, d):
+@exact
+def wide_exponentials(z, y, begin, end, units):
+    """Write exp(z_j - max z) of a row wider than a vector; give max z and the sum in every lane."""
+    top = all_lanes(z, -math.inf)
+    for j in range(begin, end, lanes_of(z)):
+        part = select(before(z, j, end), load(z, j, end), like(top, -math.inf))
+        top = select(part > top, part, top)
+    top = row_maximum(top, units)
+    total = all_lanes(z, 0.0)
+    for j in range(begin, end, lanes_of(z)):
+        e = exp(load(z, j, end) - top)
+        store(e, y, j, end)
+        total += select(before(z, j, end), e, like(top, 0.0))
+    return top, row_sum(total, units)
+
+
+@exact
+def softmax(z, y, rows, units):
+    """y_j = exp(z_j - max z) / sum_k exp(z_k - max z), row by row."""
+    together, n = rows_together(z, units), np.int64(0)
+    while n < rows:
+        begin, end = n * units, min(n + max(together, 1), rows) * units
+        if together > 0:
+            _, e, total = exponentials(load(z, begin, end), before(z, begin, end), units)
+            store(e / total, y, begin, end)
+        else:
+            _, total = wide_exponentials(z, y, begin, end, units)
+            for j in range(begin, end, lanes_of(y)):
+                store(load(y, j, end) / total, y, j, end)
+        n += max(together, 1)
+
+
+@exact
+def softmax_product(y, d, rows, units):
     """dL/dz_j = y_j (dL/dy_j - sum_k dL/dy_k y_k), row by row, in place."""
-    units = y.shape[1]
-    for n in range(y.shape[0]):
-        row, derivative = piece(y, n * units, units), piece(d, n * units, units)
-        mean = like(row[0], 0.0)
-        for j in range(units):
-            mean += derivative[j] * row[j]
-        for j in range(units):
-            derivative[j] = row[j] * (derivative[j] - mean)
+    for n in range(rows):
+        begin, end = n * units, (n + 1) * units
+        mean = all_lanes(y, 0.0)
+        for j in range(begin, end, lanes_of(y)):
+            mean += load(d, j, end) * load(y, j, end)
+        mean = row_sum(mean, units)
+        for j in range(begin, end, lanes_of(y)):
+            store(load(y, j, end) * (load(d, j, end) - mean), d, j, end)
 
 
 @exact
-def prelu(slope, y):
-    """y_j becomes slope_j y_j if y_j < 0 else y_j."""
-    for n in range(y.shape[0]):
-        row = piece(y, n * y.shape[1], y.shape[1])
-        for j in range(row.shape[0]):
-            row[j] = leaky_relu(row[j], slope[j])
+def prelu(slope, z, y, rows, units):
+    """y_j = slope_j z_j if z_j < 0 else z_j."""
+    for n in range(rows):
+        for j in range(0, units, lanes_of(z)):
+            begin, end = n * units + j, (n + 1) * units
+            store(leaky_relu(load(z, begin, end), load(slope, j, units)), y, begin, end)
 
 
 @exact
-def prelu_product(slope, z, d):
+def prelu_product(slope, z, d, rows, units):
     """dL/dz_j = dL/dy_j (slope_j if z_j <= 0 else 1), in place."""
-    units = z.shape[1]
-    for n in range(z.shape[0]):
-        row, derivative = piece(z, n * units, units), piece(d, n * units, units)
-        for j in range(units):
-            derivative[j] *= leaky_relu_slope(row[j], slope[j])
+    for n in range(rows):
+        for j in range(0, units, lanes_of(z)):
+            begin, end = n * units + j, (n + 1) * units
+            factor = leaky_relu_slope(load(z, begin, end), load(slope, j, units))
+            store(load(d, begin, end) * factor, d, begin, end)
 
 
 @apart
-def slope_gradient(z, d, out):
+def slope_gradient(z, d, rows, units, out):
     """Add PReLU's gradient: out_j += sum_n dL/dy_nj z_nj where z_nj < 0.
 
     Parameters
     ----------
-    z : (rows, units)
+    z : pointer, (rows, units)
         Pre-activations.
-    d : (rows, units)
+    d : pointer, (rows, units)
         dL/dy, before `backpropagate` makes it dL/dz.
-    out : (units,)
+    rows, units : int
+    out : pointer, (units,)
         What is added to, row after row.
     """
-    z, d, out = borrowed(z), borrowed(d), borrowed(out)
-    units = z.shape[1]
-    for n in range(z.shape[0]):
-        row, derivative = piece(z, n * units, units), piece(d, n * units, units)
-        for j in range(units):
-            out[j] -= derivative[j] * relu(-row[j])
-
-
-@exact
-def apply(activation, parameter, y):
-    """Replace y by phi(y), element by element; y (size,)."""
-    size = y.shape[0]
-    if activation == SIGMOID:
-        for i in range(size):
-            y[i] = sigmoid(y[i])
-    elif activation == TANH:
-        for i in range(size):
-            y[i] = tanh(y[i])
-    elif activation == RELU:
-        for i in range(size):
-            y[i] = relu(y[i])
-    elif activation == LEAKY_RELU:
-        for i in range(size):
-            y[i] = leaky_relu(y[i], like(y[i], parameter))
-    elif activation in (ELU, SELU):
-        scale, alpha = elu_constants(activation, parameter)
-        for i in range(size):
-            y[i] = elu(y[i], like(y[i], scale), like(y[i], alpha))
-    elif activation == GELU:
-        for i in range(size):
-            y[i] = gelu(y[i])
-    elif activation == GELU_TANH:
-        for i in range(size):
-            y[i] = gelu_tanh(y[i])
-    elif activation == SILU:
-        for i in range(size):
-            y[i] = silu(y[i])
-    elif activation == SOFTPLUS:
-        for i in range(size):
-            y[i] = softplus(y[i])
-    elif activation == MISH:
-        for i in range(size):
-            y[i] = mish(y[i])
+    for n in range(rows):
+        for j in range(0, units, lanes_of(z)):
+            begin, end = n * units + j, (n + 1) * units
+            product = load(d, begin, end) * relu(-load(z, begin, end))
+            store(load(out, j, units) - product, out, j, units)
 
 
 @exact
@@ -311,45 +304,8 @@ def elu_constants(activation, parameter):
     return (SELU_SCALE, SELU_ALPHA) if activation == SELU else (1.0, parameter)
 
 
-@exact
-def apply_slope(activation, parameter, z, y, d):
-    """Multiply d by phi'(z), element by element; all (size,)."""
-    size = d.shape[0]
-    if activation == SIGMOID:
-        for i in range(size):
-            d[i] *= sigmoid_slope(y[i])
-    elif activation == TANH:
-        for i in range(size):
-            d[i] *= tanh_slope(y[i])
-    elif activation == RELU:
-        for i in range(size):
-            d[i] = relu_product(z[i], d[i])
-    elif activation == LEAKY_RELU:
-        for i in range(size):
-            d[i] *= leaky_relu_slope(z[i], like(z[i], parameter))
-    elif activation in (ELU, SELU):
-        scale, alpha = elu_constants(activation, parameter)
-        for i in range(size):
-            d[i] *= elu_slope(z[i], y[i], like(y[i], scale), like(y[i], alpha))
-    elif activation == GELU:
-        for i in range(size):
-            d[i] *= gelu_slope(z[i])
-    elif activation == GELU_TANH:
-        for i in range(size):
-            d[i] *= gelu_tanh_slope(z[i])
-    elif activation == SILU:
-        for i in range(size):
-            d[i] *= silu_slope(z[i])
-    elif activation == SOFTPLUS:
-        for i in range(size):
-            d[i] *= sigmoid(z[i])
-    elif activation == MISH:
-        for i in range(size):
-            d[i] *= mish_slope(z[i])
-
-
 @apart
-def activate(activation, parameter, slope, z, y):
+def activate(activation, parameter, slope, z, y, rows, units, room):
     """y = phi(z).
 
     Parameters
@@ -358,41 +314,106 @@ def activate(activation, parameter, slope, z, y):
         The code of its name, such as `RELU`.
     parameter : float
         The slope of leaky_relu, the alpha of elu; other activations ignore it.
-    slope : (units,)
-        PReLU's learned slopes; of length 0 otherwise.
-    z : (rows, units)
-        Pre-activations, C-contiguous.
-    y : (rows, units)
+    slope : pointer, (units,)
+        PReLU's learned slopes; others ignore it.
+    z : pointer, (rows, units)
+        Pre-activations.
+    y : pointer, (rows, units)
         Written: the outputs; z itself, or no part of it.
+    rows, units : int
+    room : int
+        Elements from y's first on that may be written over, in whole vectors; at least y's own.
     """
-    slope, z, y = borrowed(slope), borrowed(z), borrowed(y)
-    for begin in range(0, z.size, BLOCK):
-        count = min(BLOCK, z.size - begin)
-        part = piece(y, begin, count)
-        copy(piece(z, begin, count), part)
-        apply(activation, parameter, part)
-    if activation == PRELU:
-        prelu(slope, y)
+    lanes, size = lanes_of(z), rows * units
+    if activation == SIGMOID:
+        for i in range(0, size, lanes):
+            store(sigmoid(load(z, i, size)), y, i, room)
+    elif activation == TANH:
+        for i in range(0, size, lanes):
+            store(tanh(load(z, i, size)), y, i, room)
+    elif activation == RELU:
+        for i in range(0, size, lanes):
+            store(relu(load(z, i, size)), y, i, room)
+    elif activation == LEAKY_RELU:
+        for i in range(0, size, lanes):
+            x = load(z, i, size)
+            store(leaky_relu(x, like(x, parameter)), y, i, room)
+    elif activation in (ELU, SELU):
+        scale, alpha = elu_constants(activation, parameter)
+        for i in range(0, size, lanes):
+            x = load(z, i, size)
+            store(elu(x, like(x, scale), like(x, alpha)), y, i, room)
+    elif activation == GELU:
+        for i in range(0, size, lanes):
+            store(gelu(load(z, i, size)), y, i, room)
+    elif activation == GELU_TANH:
+        for i in range(0, size, lanes):
+            store(gelu_tanh(load(z, i, size)), y, i, room)
+    elif activation == SILU:
+        for i in range(0, size, lanes):
+            store(silu(load(z, i, size)), y, i, room)
+    elif activation == SOFTPLUS:
+        for i in range(0, size, lanes):
+            store(softplus(load(z, i, size)), y, i, room)
+    elif activation == MISH:
+        for i in range(0, size, lanes):
+            store(mish(load(z, i, size)), y, i, room)
+    elif activation == PRELU:
+        prelu(slope, z, y, rows, units)
     elif activation == SOFTMAX:
-        softmax(y)
+        softmax(z, y, rows, units)
+    else:
+        for i in range(0, size, lanes):
+            store(load(z, i, size), y, i, room)
 
 
 @apart
-def backpropagate(activation, parameter, slope, z, y, d):
+def backpropagate(activation, parameter, slope, z, y, d, rows, units, room):
     """dL/dz = dL/dy phi'(z), in place.
 
     Parameters
     ----------
-    activation, parameter, slope, z, y
+    activation, parameter, slope, z, y, rows, units, room
         As `activate` took and wrote them.
-    d : (rows, units)
+    d : pointer, (rows, units)
         Holds dL/dy, becomes dL/dz; no part of z or y.
     """
-    slope, z, y, d = borrowed(slope), borrowed(z), borrowed(y), borrowed(d)
-    if activation == SOFTMAX:
-        softmax_product(y, d)
+    lanes, size = lanes_of(z), rows * units
+    if activation == SIGMOID:
+        for i in range(0, size, lanes):
+            store(load(d, i, size) * sigmoid_slope(load(y, i, size)), d, i, room)
+    elif activation == TANH:
+        for i in range(0, size, lanes):
+            store(load(d, i, size) * tanh_slope(load(y, i, size)), d, i, room)
+    elif activation == RELU:
+        for i in range(0, size, lanes):
+            store(relu_product(load(z, i, size), load(d, i, size)), d, i, room)
+    elif activation == LEAKY_RELU:
+        for i in range(0, size, lanes):
+            x = load(z, i, size)
+            store(load(d, i, size) * leaky_relu_slope(x, like(x, parameter)), d, i, room)
+    elif activation in (ELU, SELU):
+        scale, alpha = elu_constants(activation, parameter)
+        for i in range(0, size, lanes):
+            x = load(z, i, size)
+            slope_there = elu_slope(x, load(y, i, size), like(x, scale), like(x, alpha))
+            store(load(d, i, size) * slope_there, d, i, room)
+    elif activation == GELU:
+        for i in range(0, size, lanes):
+            store(load(d, i, size) * gelu_slope(load(z, i, size)), d, i, room)
+    elif activation == GELU_TANH:
+        for i in range(0, size, lanes):
+            store(load(d, i, size) * gelu_tanh_slope(load(z, i, size)), d, i, room)
+    elif activation == SILU:
+        for i in range(0, size, lanes):
+            store(load(d, i, size) * silu_slope(load(z, i, size)), d, i, room)
+    elif activation == SOFTPLUS:
+        for i in range(0, size, lanes):
+            store(load(d, i, size) * sigmoid(load(z, i, size)), d, i, room)
+    elif activation == MISH:
+        for i in range(0, size, lanes):
+            store(load(d, i, size) * mish_slope(load(z, i, size)), d, i, room)
     elif activation == PRELU:
-        prelu_product(slope, z, d)
-    else:
-        size = d.size
-        apply_slope(activation, parameter, piece(z, 0, size), piece(y, 0, size), piece(d, 0, size))
+        prelu_product(slope, z, d, rows, units)
+    elif activation == SOFTMAX:
+        softmax_product(y, d, rows, units)

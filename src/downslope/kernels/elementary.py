@@ -1,13 +1,13 @@
 """exp, log, tanh and the normal distribution function in arithmetic that runs in vectors.
 
 Numba without Intel's SVML calls the C library for every single element. Here each function is a
-reduction of its argument and a polynomial: multiply-adds, selects and one bit trick, all of which
-LLVM turns into vector instructions. NaN goes in and comes out; infinity gives the limit.
+reduction of its argument and a polynomial: multiply-adds, selects and one bit trick, for a number
+or for a vector of `lanes`. NaN goes in and comes out; infinity gives the limit.
 
 The polynomials interpolate at Chebyshev nodes, computed in 40 digits; float32 takes the shorter
 ones. Relative errors stay within 3 ulp in float32 and 1e-15 in float64; those of the normal
 distribution grow with x^2 / 2.
-Every function here takes one number of either type and gives one of the same type.
+Every function here takes numbers of either type and gives such of the same type.
 """
 
 from __future__ import annotations
@@ -15,13 +15,21 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from downslope.kernels.jit import exact
+from downslope.kernels.lanes import (
+    call,
+    constant,
+    fused,
+    like,
+    magnitude,
+    nearest,
+    select,
+    words_of,
+)
 from downslope.kernels.views import address
 
 LOG2_E = 1.0 / math.log(2.0)
@@ -33,11 +41,9 @@ LOWEST_SINGLE, LOWEST_DOUBLE = -87.0, -708.0
 """exp falls to the smallest normal numbers here; further down it is 0."""
 
 
-def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
-    """a b + c as one call: reassociation does not reach into it, as it does into a sum."""
-    name = "llvm.fmuladd.f32" if a.type == ir.FloatType() else "llvm.fmuladd.f64"
-    kind = ir.FunctionType(a.type, [a.type] * 3)
-    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [a, b, c])
+def is_single(x: Any) -> bool:
+    """Say whether numbers of a type, or those in a vector, are float32."""
+    return bool(getattr(x, "dtype", x) == types.float32)
 
 
 def _polynomial(single: tuple[float, ...], double: tuple[float, ...]) -> Any:
@@ -45,13 +51,13 @@ def _polynomial(single: tuple[float, ...], double: tuple[float, ...]) -> Any:
 
     @intrinsic
     def polynomial(typing, x):
-        coefficients = single if x == types.float32 else double
+        coefficients = single if is_single(x) else double
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             (x,) = arguments
-            value = ir.Constant(x.type, coefficients[-1])
+            value = constant(x.type, coefficients[-1])
             for coefficient in coefficients[-2::-1]:
-                value = _multiply_add(builder, value, x, ir.Constant(x.type, coefficient))
+                value = call(builder, "fmuladd", value, x, constant(x.type, coefficient))
             return value
 
         return x(x), generate
@@ -60,32 +66,12 @@ def _polynomial(single: tuple[float, ...], double: tuple[float, ...]) -> Any:
 
 
 @intrinsic
-def like(typing, x, value):
-    """Cast a number to the type of x; for a constant this costs nothing."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return context.cast(builder, arguments[1], signature.args[1], signature.args[0])
-
-    return x(x, value), generate
-
-
-@intrinsic
-def fused(typing, a, b, c):
-    """a b + c, in one rounding where the processor can."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _multiply_add(builder, *arguments)
-
-    return a(a, a, a), generate
-
-
-@intrinsic
 def lowest_exponent(typing, x):
     """The least x for which exp(x) is a normal number of its type."""
-    value = LOWEST_SINGLE if x == types.float32 else LOWEST_DOUBLE
+    value = LOWEST_SINGLE if is_single(x) else LOWEST_DOUBLE
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return ir.Constant(arguments[0].type, value)
+        return constant(arguments[0].type, value)
 
     return x(x), generate
 
@@ -97,13 +83,13 @@ def power_of_two(typing, n):
     Adding 1.5 2^m (m bits of mantissa) and the exponent's bias leaves n + bias in the lowest bits;
     shifted up by m they are the exponent of the result.
     """
-    width, mantissa, bias = (32, 23, 127) if n == types.float32 else (64, 52, 1023)
+    mantissa, bias = (23, 127) if is_single(n) else (52, 1023)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         (n,) = arguments
-        word = ir.IntType(width)
-        shifted = builder.fadd(n, ir.Constant(n.type, 1.5 * 2.0**mantissa + bias))
-        bits = builder.shl(builder.bitcast(shifted, word), word(mantissa))
+        words = words_of(n.type)
+        shifted = builder.fadd(n, constant(n.type, 1.5 * 2.0**mantissa + bias))
+        bits = builder.shl(builder.bitcast(shifted, words), constant(words, mantissa))
         return builder.bitcast(bits, n.type)
 
     return n(n), generate
@@ -112,15 +98,14 @@ def power_of_two(typing, n):
 @intrinsic
 def split(typing, x):
     """x = 2^n m for a normal x > 0, with m in [sqrt(1/2), sqrt 2): gives (n, m)."""
-    width, mantissa = (32, 23) if x == types.float32 else (64, 52)
-    root = 0x3F3504F3 if x == types.float32 else 0x3FE6A09E667F3BCD
+    mantissa, root = (23, 0x3F3504F3) if is_single(x) else (52, 0x3FE6A09E667F3BCD)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         (x,) = arguments
-        word = ir.IntType(width)
-        bits = builder.bitcast(x, word)
-        exponent = builder.ashr(builder.sub(bits, word(root)), word(mantissa))
-        fraction = builder.sub(bits, builder.shl(exponent, word(mantissa)))
+        words = words_of(x.type)
+        bits, shift = builder.bitcast(x, words), constant(words, mantissa)
+        exponent = builder.ashr(builder.sub(bits, constant(words, root)), shift)
+        fraction = builder.sub(bits, builder.shl(exponent, shift))
         number = builder.sitofp(exponent, x.type)
         return context.make_tuple(
             builder, signature.return_type, [number, builder.bitcast(fraction, x.type)]
@@ -131,33 +116,16 @@ def split(typing, x):
 
 @intrinsic
 def ordered(typing, x):
-    """The whole number that sorts as x does; NaN above infinity, or below if its sign is minus.
-
-    A maximum over whole numbers runs in vectors; one over floats must mind NaN at every step.
-    """
+    """The whole number that sorts as x does; NaN above infinity, or below if its sign is minus."""
     width = 32 if x == types.float32 else 64
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _reflect(builder, builder.bitcast(arguments[0], ir.IntType(width)))
+        bits = builder.bitcast(arguments[0], ir.IntType(width))
+        # The order of the negative numbers is turned around.
+        sign = builder.ashr(bits, bits.type(width - 1))
+        return builder.xor(bits, builder.and_(sign, bits.type(2 ** (width - 1) - 1)))
 
     return (types.int32 if width == 32 else types.int64)(x), generate
-
-
-@intrinsic
-def unordered(typing, n):
-    """The x of which n is `ordered`."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kind = context.get_value_type(signature.return_type)
-        return builder.bitcast(_reflect(builder, arguments[0]), kind)
-
-    return (types.float32 if n == types.int32 else types.float64)(n), generate
-
-
-def _reflect(builder: Any, bits: Any) -> Any:
-    """Turn the order of the negative numbers around; twice gives the same bits again."""
-    sign = builder.ashr(bits, bits.type(bits.type.width - 1))
-    return builder.xor(bits, builder.and_(sign, bits.type(2 ** (bits.type.width - 1) - 1)))
 
 
 # (exp(r) - 1) / r for |r| <= ln(2) / 2
@@ -195,8 +163,8 @@ _scaled_tail = _polynomial(
 def exp_parts(x):
     """2^n and q with exp(x) = 2^n (1 + q), for x <= 0; from `lowest_exponent` down they stay."""
     lowest = lowest_exponent(x)
-    clamped = lowest if x < lowest else x
-    n = np.rint(clamped * like(x, LOG2_E))
+    clamped = select(x < lowest, lowest, x)
+    n = nearest(clamped * like(x, LOG2_E))
     r = fused(n, like(x, -LN2_LOW), fused(n, like(x, -LN2_HIGH), clamped))
     return power_of_two(n), r * _expm1_over_r(r)
 
@@ -205,14 +173,7 @@ def exp_parts(x):
 def exp(x):
     """e^x for x <= 0; 0 where that is no normal number."""
     scale, q = exp_parts(x)
-    return like(x, 0.0) if x < lowest_exponent(x) else fused(scale, q, scale)
-
-
-@exact
-def each_exp(y):
-    """Replace y <= 0 by exp(y), element by element; y (size,)."""
-    for i in range(y.shape[0]):
-        y[i] = exp(y[i])
+    return select(x < lowest_exponent(x), like(x, 0.0), fused(scale, q, scale))
 
 
 @exact
@@ -236,43 +197,43 @@ def log(x):
     s = (m - like(x, 1.0)) / (m + like(x, 1.0))
     low = fused(n, like(x, LN2_LOW), s * _twice_atanh_over_s(s * s))
     # NaN has bits too, which `split` takes for a number's.
-    return fused(n, like(x, LN2_HIGH), low) if x == x else x
+    return select(x == x, fused(n, like(x, LN2_HIGH), low), x)
 
 
 @exact
 def tanh(x):
     """-e / (2 + e) with e = exp(-2 |x|) - 1, and the sign of x."""
-    e = expm1(like(x, -2.0) * math.fabs(x))
+    e = expm1(like(x, -2.0) * magnitude(x))
     y = e / (like(x, 2.0) + e)
-    return y if x < like(x, 0.0) else -y
+    return select(x < like(x, 0.0), y, -y)
 
 
 @exact
 def sigmoid_sides(z):
     """sigma(z) and sigma(-z), each to full relative precision."""
-    e = exp(-math.fabs(z))
+    e = exp(-magnitude(z))
     large = like(z, 1.0) / (like(z, 1.0) + e)
-    small = e * large
-    return (small, large) if z < like(z, 0.0) else (large, small)
+    small, left = e * large, z < like(z, 0.0)
+    return select(left, small, large), select(left, large, small)
 
 
 @exact
 def normal(x):
     """The normal distribution function Phi(x) and its density, for finite x."""
     half = like(x, 0.5)
-    distance = math.fabs(x) * like(x, math.sqrt(0.5))
+    distance = magnitude(x) * like(x, math.sqrt(0.5))
     e = exp(-half * x * x)
     inverse = like(x, 1.0) / (distance + like(x, 3.0))
     tail = half * e * inverse * _scaled_tail(fused(like(x, -6.0), inverse, like(x, 1.0)))
-    phi = tail if x < like(x, 0.0) else like(x, 1.0) - tail
+    phi = select(x < like(x, 0.0), tail, like(x, 1.0) - tail)
     return phi, e * like(x, 1.0 / math.sqrt(2.0 * math.pi))
 
 
 @exact
 def clamp(z, low, high):
     """min(max(z, low), high), which lets NaN through."""
-    z = like(z, low) if z < like(z, low) else z
-    return like(z, high) if z > like(z, high) else z
+    z = select(z < like(z, low), like(z, low), z)
+    return select(z > like(z, high), like(z, high), z)
 
 
 @exact

@@ -19,15 +19,18 @@ from downslope.kernels import dropout, normalize
 from downslope.kernels.activations import activate, backpropagate, slope_gradient
 from downslope.kernels.elementary import add, copy
 from downslope.kernels.jit import apart, exact, inner
+from downslope.kernels.lanes import all_lanes, load, store
 from downslope.kernels.losses import fused_loss, loss_and_derivative
 from downslope.kernels.plan import (
+    ALIGNMENT,
     BATCH_NORMALIZATION,
     IDENTITY_RESIDUAL,
     LAYER_NORMALIZATION,
     PROJECTION_RESIDUAL,
 )
 from downslope.kernels.product import affine, input_gradient
-from downslope.kernels.views import copy_elements, elements, matrix, piece, pointer, prefetch
+from downslope.kernels.tiles import lanes_of
+from downslope.kernels.views import elements, matrix, piece, pointer, prefetch
 
 FAR = 512
 """Bytes of a row from which it pays to fetch rows ahead: the processor guesses short ones."""
@@ -40,9 +43,15 @@ def rows_of(workspace, at, first, last, width):
 
 
 @inner
-def slopes_of(layer, theta):
-    """View PReLU's slopes; of length 0 where the layer learns none."""
-    return piece(theta, max(layer.slope, 0), layer.units if layer.slope >= 0 else 0)
+def room_of(frame, first, last, units):
+    """Elements that may be written from row `first` of a (rows, units) matrix on.
+
+    They are the block's own, and what lies behind the last row of all: matrices begin at multiples
+    of `ALIGNMENT`. So the last vector of few rows need not be masked.
+    """
+    if last == frame.rows:
+        return (last * units + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT - first * units
+    return max(frame.block, last - first) * units
 
 
 @inner
@@ -83,12 +92,14 @@ def gather(job, order, begin, first, last, low, high):
         return
     features, workspace, inputs, x = job.features, job.workspace, job.plan[0].inputs, job.plan[0].x
     width = high - low
+    room = room_of(job.frame[0], first, last, inputs) if width == inputs else np.int64(0)
     ahead = np.int64(2) if width * workspace.itemsize >= FAR else order.shape[0]
     for r in range(first, last):
         if begin + r + ahead < order.shape[0]:
             prefetch(features, order[begin + r + ahead] * inputs + low, width)
-        copy_elements(features, order[begin + r] * inputs + low, workspace, x + r * inputs + low,
-                      width)  # fmt: skip
+        gather_row(pointer(features, order[begin + r] * inputs + low),
+                   pointer(workspace, x + r * inputs + low), width,
+                   room - (r - first) * inputs)  # fmt: skip
 
 
 @apart
@@ -117,30 +128,38 @@ def gather_targets(job, order, begin, first, last):
     """
     frame, workspace, labels = job.frame[0], job.workspace, job.labels
     outputs = job.plan[job.plan.shape[0] - 1].units
-    zero = workspace.dtype.type(0)
     smooth = workspace.dtype.type(frame.smoothing)
     keep = workspace.dtype.type(1) - smooth
     base = smooth / workspace.dtype.type(max(outputs, 2))
-    start, stop = frame.target + first * outputs, frame.target + last * outputs
+    target, rows = pointer(workspace, frame.target + first * outputs), last - first
+    numbers = pointer(order, begin + first)
     if labels.shape[0] > 0 and outputs > 1:
-        workspace[start:stop] = base
-        for r in range(first, last):
-            workspace[frame.target + r * outputs + labels[order[begin + r]]] += keep
+        room = room_of(frame, first, last, outputs)
+        for i in range(0, rows * outputs, lanes_of(target)):
+            store(all_lanes(target, base), target, i, room)
+        for r in range(rows):
+            target[r * outputs + labels[numbers[r]]] = base + keep
     elif labels.shape[0] > 0:
-        for r in range(first, last):
-            label = labels[order[begin + r]]
-            workspace[frame.target + r] = keep * workspace.dtype.type(label) + base
+        for r in range(rows):
+            target[r] = keep * workspace.dtype.type(labels[numbers[r]]) + base
     else:
-        for r in range(first, last):
-            copy_elements(job.targets, order[begin + r] * outputs, workspace,
-                          frame.target + r * outputs, outputs)  # fmt: skip
-        if smooth != zero:
+        for r in range(rows):
+            gather_row(pointer(job.targets, numbers[r] * outputs), pointer(target, r * outputs),
+                       outputs, np.int64(0))  # fmt: skip
+        if smooth != workspace.dtype.type(0):
             half = smooth / workspace.dtype.type(2)
-            for k in range(start, stop):
-                workspace[k] = keep * workspace[k] + half
+            for k in range(rows * outputs):
+                target[k] = keep * target[k] + half
     if frame.weight >= 0:
         for r in range(first, last):
             workspace[frame.weight + r] = job.weights[order[begin + r]]
+
+
+@exact
+def gather_row(source, target, width, room):
+    """Copy a row of few or many elements, where whole vectors may be written within `room`."""
+    for j in range(0, width, lanes_of(target)):
+        store(load(source, j, width), target, j, max(width, room))
 
 
 @inner
@@ -188,17 +207,19 @@ def normalize_row_by_row(job, layer, first, last, training):
 @inner
 def output(job, layer, number, x, first, last, row, seed, step, scratch, training):
     """y = phi(z), dropped out when training, plus the shortcut."""
-    units, workspace = layer.units, job.workspace
-    z = rows_of(workspace, layer.z, first, last, units)
+    units, workspace, rows = layer.units, job.workspace, last - first
+    begin, count = first * units, rows * units
     if layer.affine != layer.z:
         v = rows_of(workspace, layer.affine, first, last, units)
-        normalize.scale_and_shift(v, job.theta, layer.gamma, layer.beta, z)
-    phi = rows_of(workspace, layer.phi, first, last, units)
-    activate(layer.activation, layer.parameter, slopes_of(layer, job.theta), z, phi)
-    count = (last - first) * units
-    y = piece(workspace, layer.y + first * units, count)
-    if layer.phi != layer.y:
-        copy(piece(workspace, layer.phi + first * units, count), y)
+        normalize.scale_and_shift(v, job.theta, layer.gamma, layer.beta,
+                                  rows_of(workspace, layer.z, first, last, units))  # fmt: skip
+    activate(layer.activation, layer.parameter, pointer(job.theta, layer.slope),
+             pointer(workspace, layer.z + begin), pointer(workspace, layer.phi + begin), rows,
+             units, room_of(job.frame[0], first, last, units))  # fmt: skip
+    if layer.phi == layer.y:
+        return
+    y = piece(workspace, layer.y + begin, count)
+    copy(piece(workspace, layer.phi + begin, count), y)
     if training and layer.dropout > 0:
         key = dropout.stream(seed, step, number)
         dropout.drop(y, layer.dropout, key, (row + first) * units)
@@ -221,21 +242,24 @@ def project(job, layer, x, first, last, scratch):
 @inner
 def loss_and_dz(job, layer, first, last, scale, sums):
     """Loss summed over the rows, and dL/dz of the output layer, both with the rows' weights."""
-    units, frame, workspace = layer.units, job.frame[0], job.workspace
-    z = rows_of(workspace, layer.z, first, last, units)
-    y = rows_of(workspace, layer.y, first, last, units)
-    dz = rows_of(workspace, layer.dz, first, last, units)
-    target = rows_of(workspace, frame.target, first, last, units)
-    weight = weights_of(frame, workspace, first, last)
+    units, frame, workspace, rows = layer.units, job.frame[0], job.workspace, last - first
+    z, y = pointer(workspace, layer.z + first * units), pointer(workspace, layer.y + first * units)
+    dz, target = (
+        pointer(workspace, layer.dz + first * units),
+        pointer(workspace, frame.target + first * units),
+    )
+    weight, weighted = pointer(workspace, frame.weight + first), frame.weight >= 0
+    room = room_of(frame, first, last, units)
     if frame.fused:
         return fused_loss(frame.loss, frame.loss_parameter, layer.activation, z, y, target,
-                          weight, scale, dz)  # fmt: skip
-    slopes = slopes_of(layer, job.theta)
-    activate(layer.activation, layer.parameter, slopes, z, y)
-    loss = loss_and_derivative(frame.loss, frame.loss_parameter, y, target, weight, scale, dz)
+                          weight, weighted, scale, dz, rows, units, room)  # fmt: skip
+    slope = pointer(job.theta, layer.slope)
+    activate(layer.activation, layer.parameter, slope, z, y, rows, units, room)
+    loss = loss_and_derivative(frame.loss, frame.loss_parameter, y, target, weight, weighted,
+                               scale, dz, rows, units, room)  # fmt: skip
     if layer.slope >= 0:
-        slope_gradient(z, dz, piece(workspace, sums, units))
-    backpropagate(layer.activation, layer.parameter, slopes, z, y, dz)
+        slope_gradient(z, dz, rows, units, pointer(workspace, sums))
+    backpropagate(layer.activation, layer.parameter, slope, z, y, dz, rows, units, room)
     return loss
 
 
@@ -268,23 +292,25 @@ def hidden_dz(job, layer, number, first, last, row, seed, step, sums):
 
     sums: where this block's sums of this layer lie in the workspace.
     """
-    units, workspace = layer.units, job.workspace
-    count = (last - first) * units
-    d = piece(workspace, layer.dz + first * units, count)
+    units, workspace, rows = layer.units, job.workspace, last - first
+    begin, count = first * units, rows * units
     if layer.dz != layer.dy:
-        copy(piece(workspace, layer.dy + first * units, count), d)
+        copy(piece(workspace, layer.dy + begin, count), piece(workspace, layer.dz + begin, count))
     if layer.dropout > 0:
         key = dropout.stream(seed, step, number)
+        d = piece(workspace, layer.dz + begin, count)
         dropout.drop(d, layer.dropout, key, (row + first) * units)
-    z = rows_of(workspace, layer.z, first, last, units)
-    phi = rows_of(workspace, layer.phi, first, last, units)
-    dz = rows_of(workspace, layer.dz, first, last, units)
+    z, dz = pointer(workspace, layer.z + begin), pointer(workspace, layer.dz + begin)
     if layer.slope >= 0:
-        slope_gradient(z, dz, piece(workspace, sums + 2 * units * (layer.gamma >= 0), units))
-    backpropagate(layer.activation, layer.parameter, slopes_of(layer, job.theta), z, phi, dz)
+        out = pointer(workspace, sums + 2 * units * (layer.gamma >= 0))
+        slope_gradient(z, dz, rows, units, out)
+    backpropagate(layer.activation, layer.parameter, pointer(job.theta, layer.slope), z,
+                  pointer(workspace, layer.phi + begin), dz, rows, units,
+                  room_of(job.frame[0], first, last, units))  # fmt: skip
     if layer.gamma >= 0:
         v = rows_of(workspace, layer.affine, first, last, units)
-        normalize.affine_sums(v, dz, piece(workspace, sums, units),
+        normalize.affine_sums(v, rows_of(workspace, layer.dz, first, last, units),
+                              piece(workspace, sums, units),
                               piece(workspace, sums + units, units))  # fmt: skip
 
 

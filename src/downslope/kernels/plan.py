@@ -12,6 +12,10 @@ NO_NORMALIZATION, BATCH_NORMALIZATION, LAYER_NORMALIZATION = 0, 1, 2
 NO_RESIDUAL, IDENTITY_RESIDUAL, PROJECTION_RESIDUAL = 0, 1, 2
 WEIGHT, PROJECTION, BIAS, GAMMA, BETA, SLOPE = 0, 1, 2, 3, 4, 5
 
+ALIGNMENT = 16
+"""Elements at whose multiples matrices in the workspace begin: a cache line of float32, and whole
+vectors of either type."""
+
 LAYER = np.dtype(
     [
         ("inputs", np.int64),

@@ -10,9 +10,8 @@ from downslope.kernels.gauges import OF_Z, add_counts, count_z, forget_counts, s
 from downslope.kernels.gradients import input_of
 from downslope.kernels.jit import inner
 from downslope.kernels.losses import loss_and_derivative
-from downslope.kernels.passes import rows_of, slopes_of, weights_of
 from downslope.kernels.plan import PROJECTION_RESIDUAL
-from downslope.kernels.views import elements, matrix, piece, pointer
+from downslope.kernels.views import elements, piece, pointer
 
 
 @inner
@@ -105,13 +104,13 @@ def note_output_dy(job, b, first, last, scale, thread):
     height = gauges.room.shape[1] // units
     for begin in range(first, last, height):
         end = min(begin + height, last)
-        d = matrix(gauges.room, thread * gauges.room.shape[1], end - begin, units)
-        weight = weights_of(frame, workspace, begin, end)
+        d = piece(gauges.room, thread * gauges.room.shape[1], (end - begin) * units)
         loss_and_derivative(frame.loss, frame.loss_parameter,
-                            rows_of(workspace, layer.y, begin, end, units),
-                            rows_of(workspace, frame.target, begin, end, units),
-                            weight, scale, d)  # fmt: skip
-        total += sum_of_squares(piece(gauges.room, thread * gauges.room.shape[1], d.size))
+                            pointer(workspace, layer.y + begin * units),
+                            pointer(workspace, frame.target + begin * units),
+                            pointer(workspace, frame.weight + begin), frame.weight >= 0, scale,
+                            pointer(d, np.int64(0)), end - begin, units, d.size)  # fmt: skip
+        total += sum_of_squares(d)
         for r in range(begin, end):
             gauges.terms[number, r] = 0
             if layer.slope >= 0:
@@ -139,10 +138,10 @@ def note_slopes(job, layer, number, b, first, last, thread):
         else:
             for i in range(rows * units):
                 d[i] = one
-            backpropagate(layer.activation, layer.parameter, slopes_of(layer, job.theta),
-                          rows_of(workspace, layer.z, begin, begin + rows, units),
-                          rows_of(workspace, layer.phi, begin, begin + rows, units),
-                          matrix(gauges.room, room_at, rows, units))  # fmt: skip
+            backpropagate(layer.activation, layer.parameter, pointer(job.theta, layer.slope),
+                          pointer(workspace, layer.z + begin * units),
+                          pointer(workspace, layer.phi + begin * units),
+                          pointer(d, np.int64(0)), rows, units, d.size)  # fmt: skip
         squares += sum_of_squares(d)
         few = zero
         for i in range(rows * units):

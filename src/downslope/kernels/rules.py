@@ -33,8 +33,8 @@ from downslope.kernels.adam import (
     nadam_columns,
     radam_columns,
 )
-from downslope.kernels.elementary import fused
 from downslope.kernels.jit import Doubles, exact, inner, kernel
+from downslope.kernels.lanes import fused
 from downslope.kernels.muon import muon_columns
 from downslope.kernels.views import borrowed, elements, piece, pointer
 

@@ -78,9 +78,10 @@ class Vectors:
         return spread(self.builder, scalar, self.lanes)
 
     def mask(self, width: Any, number: int = 0) -> Any:
-        """Say which lanes of the vector of that number lie within `width` elements."""
-        columns = ir.VectorType(ir.IntType(64), self.lanes)
+        """Say which lanes of the vector of that number lie within `width` < 2^31 elements."""
+        columns = ir.VectorType(self._number, self.lanes)
         numbers = ir.Constant(columns, [number * self.lanes + lane for lane in range(self.lanes)])
+        width = self.builder.trunc(width, self._number)
         return self.builder.icmp_signed("<", numbers, spread(self.builder, width, self.lanes))
 
     def both(self, mask: Any, other: Any) -> Any:
