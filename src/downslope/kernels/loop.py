@@ -61,7 +61,6 @@ from downslope.kernels.threads import (
     read_flag,
     share,
     side_of,
-    take,
     wait,
 )
 from downslope.kernels.views import borrowed, copy_elements, elements, piece, pointer
@@ -162,7 +161,8 @@ def losses_and_dz(job, chunk, x, begin, row, rows, scale, step, place, thread, t
         reads = input_of(job, number, x)
         if layer.half > 0:
             if number > 0:
-                wait(job.barrier, threads)  # for the values below; of x each has fetched its own
+                # For the values below; of the first layer's x each has fetched its own.
+                wait(job.barrier, thread, threads)
             affine_by_halves(job, layer, reads, rows, mine, end, thread, threads)
         for b in range(mine, end):
             first, last = b * frame.block, min((b + 1) * frame.block, rows)
@@ -177,7 +177,7 @@ def losses_and_dz(job, chunk, x, begin, row, rows, scale, step, place, thread, t
                 output(job, layer, number, reads, first, last, row, chunk.seed, step, scratch,
                        np.int64(1))  # fmt: skip
     if frame.batchwise:
-        wait(job.barrier, threads)
+        wait(job.barrier, thread, threads)
     for b in range(mine, end):
         first, last = b * frame.block, min((b + 1) * frame.block, rows)
         sums = frame.sums + b * frame.sums_size
@@ -226,7 +226,7 @@ def affine_by_halves(job, layer, x, rows, mine, end, thread, threads):
             half_affine(job, layer, side, x, b * frame.block, min((b + 1) * frame.block, rows),
                         scratch)  # fmt: skip
         side += 1
-    wait(job.barrier, threads)
+    wait(job.barrier, thread, threads)
     for b in range(mine, end):
         join_halves(job, layer, b * frame.block, min((b + 1) * frame.block, rows))
 
@@ -237,14 +237,14 @@ def dy_by_halves(job, layer, above, rows, thread, threads):
     frame, scratch = job.frame[0], scratch_of(job, thread)
     side, sides, member, members = side_of(thread, threads)
     begin, stop = share(member, members, (rows + frame.block - 1) // frame.block)
-    wait(job.barrier, threads)
+    wait(job.barrier, thread, threads)
     while side < sides:
         low, high = (0, above.half) if side == 0 else (above.half, above.inputs)
         for b in range(begin, stop):
             hidden_dy(job, layer, above, b * frame.block, min((b + 1) * frame.block, rows), low,
                       high, scratch)  # fmt: skip
         side += 1
-    wait(job.barrier, threads)
+    wait(job.barrier, thread, threads)
 
 
 @inner
@@ -260,7 +260,7 @@ def normalize_batch(job, layer, rows, mine, end, thread, threads):
         normalize.block_statistics(
             u, weight, piece(workspace, at, units), piece(workspace, at + units, units)
         )
-    wait(job.barrier, threads)
+    wait(job.barrier, thread, threads)
     moments = pointer(scratch_of(job, thread), layer.moments)
     mean, squares = elements(moments, units), elements(pointer(moments, units), units)
     count = normalize.merge_statistics(
@@ -281,7 +281,7 @@ def normalize_batch(job, layer, rows, mine, end, thread, threads):
 def normalize_batch_backward(job, layer, rows, mine, end, thread, threads):
     """Batch normalization backward, after the threads have met over their blocks' sums."""
     frame, workspace, units = job.frame[0], job.workspace, layer.units
-    wait(job.barrier, threads)
+    wait(job.barrier, thread, threads)
     moments = pointer(scratch_of(job, thread), layer.moments)
     inverse = elements(pointer(moments, units), units)
     both = elements(pointer(moments, 2 * units), 2 * units)
@@ -301,12 +301,12 @@ def normalize_batch_backward(job, layer, rows, mine, end, thread, threads):
 
 
 @inner
-def own_blocks(job, owner, threads):
+def own_blocks(job, thread, threads):
     """The blocks of theta, first:last, that are a thread's own: its share of a half of them."""
     middle, count = job.frame[0].middle, job.blocks.shape[0]
     if threads == 1:
         return 0, count
-    side, _, member, members = side_of(owner, threads)
+    side, _, member, members = side_of(thread, threads)
     if side == 0:
         return share(member, members, middle)
     first, last = share(member, members, count - middle)
@@ -354,16 +354,11 @@ def move_block(job, chunk, k, block, at, place, thread):
 def share_theta(job, chunk, k, x, rows, task, factor, scale, place, thread, threads):
     """Compute the gradient of the blocks that this thread takes, or move them, or both.
 
-    Its own blocks first, whose parameters and moments lie in its core's cache from the step before;
-    then what others have left undone.
+    They are the same at every step: their parameters and moments lie in its core's cache.
     """
-    for turn in range(threads):
-        owner = (thread + turn) % threads
-        begin, end = own_blocks(job, owner, threads)
-        b = begin if threads == 1 else begin + take(job.barrier, owner)
-        while b < end:
-            one_block(job, chunk, k, b, x, rows, task, factor, scale, place, thread, threads)
-            b = b + 1 if threads == 1 else begin + take(job.barrier, owner)
+    begin, end = own_blocks(job, thread, threads)
+    for b in range(begin, end):
+        one_block(job, chunk, k, b, x, rows, task, factor, scale, place, thread, threads)
 
 
 @inner
@@ -463,7 +458,7 @@ def descend(job, chunk, thread, threads):
             raise_flag(barrier)
         if thread > 0:
             offer(barrier, thread)
-        wait(barrier, threads)
+        wait(barrier, thread, threads)
         if thread == 0:
             if done == chunk.steps and read_flag(barrier):
                 done += 1
@@ -501,7 +496,7 @@ def steps(job, chunk, thread, threads):
                     x = pointer(job.features, chunk.order[begin + row] * inputs)
                 losses_and_dz(job, chunk, x, begin + row, row, rows, scale, chunk.step + k, place,
                               thread, threads)  # fmt: skip
-                wait(job.barrier, threads)
+                wait(job.barrier, thread, threads)
                 if place >= 0:
                     record_rows(job, chunk, place, row, rows, count, thread, threads)
                 for b in range((rows + frame.block - 1) // frame.block):
@@ -519,7 +514,7 @@ def steps(job, chunk, thread, threads):
                     break
                 task, factor = MOVE + 0, clip_norm / norm if 0 < clip_norm < norm else 1.0
             share_theta(job, chunk, k, x, rows, task, factor, scale, place, thread, threads)
-            wait(job.barrier, threads)
+            wait(job.barrier, thread, threads)
             going = row + rows < count or (row < count and not at_once)
             row += rows
         if place >= 0 and thread == 0:

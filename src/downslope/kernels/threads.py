@@ -22,10 +22,10 @@ from numba.extending import intrinsic
 
 from downslope.kernels.jit import inner
 
-_COUNT, _GENERATION, _FLAG, _CALL, _TAKEN, _STATE = 0, 16, 32, 48, 64, 80
+_FLAG, _CALL, _MEETINGS, _STATE = 0, 16, 32, 48
 _APART = 32
-"""int64 words from one thread's `_TAKEN` and `_STATE` to the next one's: each of all these lies on
-cache lines of its own."""
+"""int64 words from one thread's `_MEETINGS` and `_STATE` to the next one's: each of all these lies
+on cache lines of its own."""
 
 AWAY, WAITING, CLAIMED, CALLED, RUNNING = range(5)
 """Where a thread stands: out of the kernel; in it, but it may leave; bound to stay; to begin; busy.
@@ -47,37 +47,25 @@ def _word(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -
 
 
 @intrinsic
-def _add(typing, words, index, value):
-    """Add to a word, atomically; give what it held before."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        words, index, value = arguments
-        place = _word(context, builder, signature.args[0], words, index)
-        return builder.atomic_rmw("add", place, value, "seq_cst")
-
-    return types.int64(words, types.intp, types.int64), generate
-
-
-@intrinsic
 def _read(typing, words, index):
-    """Read a word, atomically, before anything that follows."""
+    """Read a word, atomically: what its writer wrote before is seen by what follows."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         words, index = arguments
         place = _word(context, builder, signature.args[0], words, index)
-        return builder.load_atomic(place, "seq_cst", 8)
+        return builder.load_atomic(place, "acquire", 8)
 
     return types.int64(words, types.intp), generate
 
 
 @intrinsic
 def _write(typing, words, index, value):
-    """Write a word, atomically, after anything that went before."""
+    """Write a word, atomically: who reads it sees what went before."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         words, index, value = arguments
         place = _word(context, builder, signature.args[0], words, index)
-        builder.store_atomic(value, place, "seq_cst", 8)
+        builder.store_atomic(value, place, "release", 8)
         return context.get_dummy_value()
 
     return types.void(words, types.intp, types.int64), generate
@@ -111,8 +99,8 @@ def _offer_core(typing):
 
 
 def barrier_words(threads: int) -> int:
-    """Count the int64 words of a barrier for some threads: four, and two for each."""
-    return _TAKEN + threads * _APART
+    """Count the int64 words of a barrier for some threads: two, and two for each."""
+    return _MEETINGS + threads * _APART
 
 
 def state_word(thread: int) -> int:
@@ -121,31 +109,23 @@ def state_word(thread: int) -> int:
 
 
 @inner
-def wait(barrier, threads):
+def wait(barrier, thread, threads):
     """Go on when all threads have come here; barrier (`barrier_words`,) int64, zeros at first.
 
-    What `take` gives starts anew.
+    Each counts its own meetings in a word that no other writes, and looks at theirs: a line goes
+    from core to core once, where a common counter would go back and forth.
     """
     if threads == 1:
         return
-    generation = _read(barrier, _GENERATION)
-    if _add(barrier, _COUNT, 1) == threads - 1:
-        _write(barrier, _COUNT, 0)
-        for thread in range(threads):
-            _write(barrier, _TAKEN + thread * _APART, 0)
-        _write(barrier, _GENERATION, generation + 1)
-        return
-    spins = 0
-    while _read(barrier, _GENERATION) == generation:
-        spins += 1
-        if spins > SPINS:
-            _offer_core()
-
-
-@inner
-def take(barrier, owner):
-    """Give 0, 1, 2, ... to whichever thread asks next for something of one owner's."""
-    return _add(barrier, _TAKEN + owner * _APART, 1)
+    own = _MEETINGS + thread * _APART
+    meeting = _read(barrier, own) + 1
+    _write(barrier, own, meeting)
+    for other in range(threads):
+        spins = 0
+        while _read(barrier, _MEETINGS + other * _APART) < meeting:
+            spins += 1
+            if spins > SPINS:
+                _offer_core()
 
 
 @inner
