@@ -231,8 +231,9 @@ class Course:
         left = self.steps_per_epoch - self._position
         if self.descent.steps is not None:
             left = min(left, self.descent.steps - self.history.steps)
-        bends = (step - 1 - self.history.steps for step in self.recorder.recording.curvature)
-        left = min([left, *(step for step in bends if step > 0)])
+        for step in self.recorder.recording.curvature:
+            if step - 1 > self.history.steps:
+                left = min(left, step - 1 - self.history.steps)
         if self._whole_rule is not None:
             return 1
         if not self._seconds_per_step:

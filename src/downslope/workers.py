@@ -131,6 +131,8 @@ class FastestCount:
 
     def choose(self) -> int:
         """Give the number of threads for the next call."""
+        if len(self._seconds) == 1:
+            return 1
         tried = self.to_try
         self._calls, self._tries = self._calls + 1, tried is not None
         known = {count: seconds for count, seconds in self._seconds.items() if seconds > 0}
