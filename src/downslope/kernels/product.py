@@ -170,6 +170,7 @@ def pack(b, b_row, scratch, depth, width):
 
 
 _transpose_whole, _transpose_edge = tiles.transposition(False), tiles.transposition(True)
+_transpose_small = tiles.transposition(True, VECTOR_BYTES // 2)
 _eight_dots, _one_dot = tiles.dots(8), tiles.dots(1)
 
 
@@ -200,6 +201,8 @@ def transpose(source, source_row, rows, columns, target, target_row):
             begin, end = pointer(source, i * source_row + j), pointer(target, j * target_row + i)
             if height == lanes and width == lanes:
                 _transpose_whole(begin, source_row, end, target_row, height, width)
+            elif 2 * max(height, width) <= lanes:
+                _transpose_small(begin, source_row, end, target_row, height, width)
             else:
                 _transpose_edge(begin, source_row, end, target_row, height, width)
 

@@ -88,7 +88,7 @@ def tile(rows: int, vectors: int, vector_bytes: int = VECTOR_BYTES) -> Any:
     return tile
 
 
-def transposition(masked: bool) -> Any:
+def transposition(masked: bool, vector_bytes: int = VECTOR_BYTES) -> Any:
     """Make the transposition of one square block, a vector wide, in registers.
 
     Row after row is loaded; then blocks of 1, 2, 4, ... lanes change places between rows (Eklundh
@@ -102,7 +102,7 @@ def transposition(masked: bool) -> Any:
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             source, source_row, target, target_row, rows, columns = arguments
-            many = Vectors(context, builder, signature.args[2].dtype)
+            many = Vectors(context, builder, signature.args[2].dtype, vector_bytes)
             lanes = many.lanes
 
             def line(begin: Any, stride: Any, row: int) -> Any:
