@@ -56,6 +56,7 @@ _half_wide, _half_narrow = tiles.tile(TILE_ROWS // 2, 2), tiles.tile(TILE_ROWS /
 _tall_thin = tiles.tile(TILE_ROWS, 1, VECTOR_BYTES // 2)  # two such take the time of a whole one
 _row_widest, _row_wider = tiles.tile(1, 8), tiles.tile(1, 4)
 _row_wide, _row_narrow = tiles.tile(1, 2), tiles.tile(1, 1)
+_two_rows = tiles.tile(2, 1)
 
 
 @apart
@@ -63,10 +64,15 @@ def _few_rows(a, a_row, a_col, b, b_row, c, c_row, start, start_row, start_width
               columns):  # fmt: skip
     """Rows too few for a tile of several, each in tiles as wide as the registers allow.
 
-    A sum waits for the one before: eight vectors of them side by side keep the units busy.
+    A sum waits for the one before: eight vectors of them side by side keep the units busy; of
+    narrow rows two go together.
     """
-    lanes = lanes_of(c)
-    for r in range(rows):
+    lanes, first = lanes_of(c), 0
+    if rows >= 2 and columns <= lanes:
+        _two_rows(a, a_row, a_col, b, b_row, c, c_row, start, start_row, start_width, depth,
+                  columns)  # fmt: skip
+        first = 2
+    for r in range(first, rows):
         a_now, c_now = pointer(a, r * a_row), pointer(c, r * c_row)
         start_now, j = pointer(start, r * start_row), 0
         while j < columns:
