@@ -10,6 +10,7 @@ from downslope.kernels.jit import kernel
 from downslope.kernels.lanes import (
     all_lanes,
     before,
+    copy_row,
     double,
     fused,
     lane_sum,
@@ -70,6 +71,11 @@ def total(x):  # type: ignore[no-untyped-def]
     return lane_sum(double(load(pointer(x, 0), 0, x.shape[0])))
 
 
+@kernel
+def copy(x, y, width):  # type: ignore[no-untyped-def]
+    copy_row(pointer(x, 1), pointer(y, 2), width)
+
+
 def lanes_of(dtype: Real) -> int:
     return VECTOR_BYTES // np.dtype(dtype).itemsize
 
@@ -122,3 +128,11 @@ def test_lanes_are_summed_in_float64(dtype: Real) -> None:
     x = numbers(dtype)
     x[0] = 2**20
     np.testing.assert_allclose(total(x), x.astype(float).sum(), rtol=1e-15)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_row_of_any_width_is_copied_and_nothing_beside_it(dtype: Real) -> None:
+    for width in range(1, 3 * lanes_of(dtype) + 2):
+        x, y = np.arange(width + 3).astype(dtype), np.full(width + 4, 7, dtype)
+        copy(x, y, width)
+        np.testing.assert_array_equal(y, [7, 7, *x[1 : width + 1], 7, 7])

@@ -148,6 +148,43 @@ def store(typing, value, where, at, end):
 
 
 @intrinsic
+def copy_row(typing, source, target, width):
+    """Copy `width` elements; both are pointers.
+
+    In vectors, the last of which overlaps the one before; a row narrower than a vector in halves of
+    one, or in quarters, and so on: nothing is masked.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        source, target, width = arguments
+        kind, word = Vectors(context, builder, signature.args[1].dtype).kind, width.type
+
+        def copy(at: Any, lanes: int) -> None:
+            part = ir.VectorType(kind.element, lanes).as_pointer()
+            begin, end = (builder.bitcast(builder.gep(p, [at]), part) for p in (source, target))
+            value = builder.load(begin)
+            value.align = 1
+            builder.store(value, end).align = 1
+
+        def copy_from(lanes: int) -> None:
+            enough = builder.icmp_signed(">=", width, word(lanes))
+            with builder.if_else(enough) as (then, other):
+                with then:
+                    last = builder.sub(width, word(lanes))
+                    with cgutils.for_range_slice(builder, word(0), last, word(lanes)) as (at, _):
+                        copy(at, lanes)
+                    copy(last, lanes)
+                with other:
+                    if lanes > 1:
+                        copy_from(lanes // 2)
+
+        copy_from(kind.count)
+        return context.get_dummy_value()
+
+    return types.void(source, target, types.intp), generate
+
+
+@intrinsic
 def before(typing, where, at, end):
     """Whether a lane's element lies before `end`, if the first one's is `at`."""
     kind = _lanes_at(where)

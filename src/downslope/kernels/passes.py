@@ -19,13 +19,14 @@ from downslope.kernels import dropout, normalize
 from downslope.kernels.activations import activate, backpropagate, slope_gradient
 from downslope.kernels.elementary import add, copy
 from downslope.kernels.jit import apart, exact, inner
-from downslope.kernels.lanes import all_lanes, load, store
+from downslope.kernels.lanes import all_lanes, copy_row, store
 from downslope.kernels.losses import fused_loss, loss_and_derivative
 from downslope.kernels.plan import (
     ALIGNMENT,
-    BATCH_NORMALIZATION,
     IDENTITY_RESIDUAL,
     LAYER_NORMALIZATION,
+    NO_NORMALIZATION,
+    NO_RESIDUAL,
     PROJECTION_RESIDUAL,
 )
 from downslope.kernels.product import affine, input_gradient
@@ -92,14 +93,13 @@ def gather(job, order, begin, first, last, low, high):
         return
     features, workspace, inputs, x = job.features, job.workspace, job.plan[0].inputs, job.plan[0].x
     width = high - low
-    room = room_of(job.frame[0], first, last, inputs) if width == inputs else np.int64(0)
+    numbers = pointer(order, begin)
     ahead = np.int64(2) if width * workspace.itemsize >= FAR else order.shape[0]
     for r in range(first, last):
         if begin + r + ahead < order.shape[0]:
             prefetch(features, order[begin + r + ahead] * inputs + low, width)
-        gather_row(pointer(features, order[begin + r] * inputs + low),
-                   pointer(workspace, x + r * inputs + low), width,
-                   room - (r - first) * inputs)  # fmt: skip
+        copy_row(pointer(features, numbers[r] * inputs + low),
+                 pointer(workspace, x + r * inputs + low), width)  # fmt: skip
 
 
 @apart
@@ -128,24 +128,25 @@ def gather_targets(job, order, begin, first, last):
     """
     frame, workspace, labels = job.frame[0], job.workspace, job.labels
     outputs = job.plan[job.plan.shape[0] - 1].units
-    smooth = workspace.dtype.type(frame.smoothing)
+    smooth, base = workspace.dtype.type(frame.smoothing), workspace.dtype.type(0)
+    if smooth != base:
+        base = smooth / workspace.dtype.type(max(outputs, 2))
     keep = workspace.dtype.type(1) - smooth
-    base = smooth / workspace.dtype.type(max(outputs, 2))
     target, rows = pointer(workspace, frame.target + first * outputs), last - first
-    numbers = pointer(order, begin + first)
+    label, numbers = pointer(labels, np.int64(0)), pointer(order, begin + first)
     if labels.shape[0] > 0 and outputs > 1:
         room = room_of(frame, first, last, outputs)
         for i in range(0, rows * outputs, lanes_of(target)):
             store(all_lanes(target, base), target, i, room)
         for r in range(rows):
-            target[r * outputs + labels[numbers[r]]] = base + keep
+            target[r * outputs + label[numbers[r]]] = base + keep
     elif labels.shape[0] > 0:
         for r in range(rows):
-            target[r] = keep * workspace.dtype.type(labels[numbers[r]]) + base
+            target[r] = keep * workspace.dtype.type(label[numbers[r]]) + base
     else:
         for r in range(rows):
-            gather_row(pointer(job.targets, numbers[r] * outputs), pointer(target, r * outputs),
-                       outputs, np.int64(0))  # fmt: skip
+            copy_row(pointer(job.targets, numbers[r] * outputs), pointer(target, r * outputs),
+                     outputs)  # fmt: skip
         if smooth != workspace.dtype.type(0):
             half = smooth / workspace.dtype.type(2)
             for k in range(rows * outputs):
@@ -153,13 +154,6 @@ def gather_targets(job, order, begin, first, last):
     if frame.weight >= 0:
         for r in range(first, last):
             workspace[frame.weight + r] = job.weights[order[begin + r]]
-
-
-@exact
-def gather_row(source, target, width, room):
-    """Copy a row of few or many elements, where whole vectors may be written within `room`."""
-    for j in range(0, width, lanes_of(target)):
-        store(load(source, j, width), target, j, max(width, room))
 
 
 @inner
@@ -196,10 +190,17 @@ def join_halves(job, layer, first, last):
 @inner
 def normalize_row_by_row(job, layer, first, last, training):
     """Normalize u, unless that needs the whole batch first."""
+    if layer.normalization != NO_NORMALIZATION:
+        normalize_block(job, layer, first, last, training)
+
+
+@apart
+def normalize_block(job, layer, first, last, training):
+    """The same of a layer that is normalized; apart, as most are not."""
     if layer.normalization == LAYER_NORMALIZATION:
         u = rows_of(job.workspace, layer.affine, first, last, layer.units)
         normalize.normalize_rows(u, piece(job.workspace, layer.deviation + first, last - first))
-    elif layer.normalization == BATCH_NORMALIZATION and not training:
+    elif not training:
         u = rows_of(job.workspace, layer.affine, first, last, layer.units)
         normalize.normalize_by_running(u, job.statistics, layer.statistics)
 
@@ -207,24 +208,37 @@ def normalize_row_by_row(job, layer, first, last, training):
 @inner
 def output(job, layer, number, x, first, last, row, seed, step, scratch, training):
     """y = phi(z), dropped out when training, plus the shortcut."""
-    units, workspace, rows = layer.units, job.workspace, last - first
-    begin, count = first * units, rows * units
+    units, workspace = layer.units, job.workspace
+    begin = first * units
     if layer.affine != layer.z:
-        v = rows_of(workspace, layer.affine, first, last, units)
-        normalize.scale_and_shift(v, job.theta, layer.gamma, layer.beta,
-                                  rows_of(workspace, layer.z, first, last, units))  # fmt: skip
+        shift_and_scale(job, layer, first, last)
     activate(layer.activation, layer.parameter, pointer(job.theta, layer.slope),
-             pointer(workspace, layer.z + begin), pointer(workspace, layer.phi + begin), rows,
-             units, room_of(job.frame[0], first, last, units))  # fmt: skip
-    if layer.phi == layer.y:
-        return
+             pointer(workspace, layer.z + begin), pointer(workspace, layer.phi + begin),
+             last - first, units, room_of(job.frame[0], first, last, units))  # fmt: skip
+    if layer.phi != layer.y:
+        mix(job, layer, number, x, first, last, row, seed, step, scratch, training)
+
+
+@apart
+def shift_and_scale(job, layer, first, last):
+    """z = gamma v + beta; apart, as are the next, since most layers have none."""
+    v = rows_of(job.workspace, layer.affine, first, last, layer.units)
+    z = rows_of(job.workspace, layer.z, first, last, layer.units)
+    normalize.scale_and_shift(v, job.theta, layer.gamma, layer.beta, z)
+
+
+@apart
+def mix(job, layer, number, x, first, last, row, seed, step, scratch, training):
+    """y = phi, dropped out when training, plus the shortcut."""
+    units, workspace = layer.units, job.workspace
+    begin, count = first * units, (last - first) * units
     y = piece(workspace, layer.y + begin, count)
     copy(piece(workspace, layer.phi + begin, count), y)
     if training and layer.dropout > 0:
         key = dropout.stream(seed, step, number)
         dropout.drop(y, layer.dropout, key, (row + first) * units)
     if layer.residual == IDENTITY_RESIDUAL:
-        add(y, elements(pointer(x, first * units), count))
+        add(y, elements(pointer(x, begin), count))
     elif layer.residual == PROJECTION_RESIDUAL:
         project(job, layer, x, first, last, scratch)
 
@@ -275,12 +289,19 @@ def hidden_dy(job, layer, above, first, last, begin, end, scratch):
 @inner
 def add_shortcut_dy(job, layer, above, first, last, scratch):
     """dL/dy of a hidden layer += the share that came through the shortcut of the layer above."""
+    if above.residual != NO_RESIDUAL:
+        shortcut_dy(job, layer, above, first, last, scratch)
+
+
+@apart
+def shortcut_dy(job, layer, above, first, last, scratch):
+    """The same where there is a shortcut."""
     rows, units, workspace = last - first, layer.units, job.workspace
     begin, above_begin = layer.dy + first * units, above.dy + first * above.units
     if above.residual == IDENTITY_RESIDUAL:
         count = rows * units
         add(piece(workspace, begin, count), piece(workspace, above_begin, count))
-    elif above.residual == PROJECTION_RESIDUAL:
+    else:
         input_gradient(pointer(workspace, above_begin), pointer(job.theta, above.projection),
                        pointer(workspace, begin), rows, units, above.units, np.int64(0), units,
                        scratch, np.int64(1))  # fmt: skip
@@ -292,33 +313,56 @@ def hidden_dz(job, layer, number, first, last, row, seed, step, sums):
 
     sums: where this block's sums of this layer lie in the workspace.
     """
-    units, workspace, rows = layer.units, job.workspace, last - first
-    begin, count = first * units, rows * units
-    if layer.dz != layer.dy:
-        copy(piece(workspace, layer.dy + begin, count), piece(workspace, layer.dz + begin, count))
-    if layer.dropout > 0:
-        key = dropout.stream(seed, step, number)
-        d = piece(workspace, layer.dz + begin, count)
-        dropout.drop(d, layer.dropout, key, (row + first) * units)
-    z, dz = pointer(workspace, layer.z + begin), pointer(workspace, layer.dz + begin)
-    if layer.slope >= 0:
-        out = pointer(workspace, sums + 2 * units * (layer.gamma >= 0))
-        slope_gradient(z, dz, rows, units, out)
-    backpropagate(layer.activation, layer.parameter, pointer(job.theta, layer.slope), z,
-                  pointer(workspace, layer.phi + begin), dz, rows, units,
+    units, workspace = layer.units, job.workspace
+    begin = first * units
+    if layer.dz != layer.dy or layer.dropout > 0 or layer.slope >= 0:
+        hidden_dphi(job, layer, number, first, last, row, seed, step, sums)
+    backpropagate(layer.activation, layer.parameter, pointer(job.theta, layer.slope),
+                  pointer(workspace, layer.z + begin), pointer(workspace, layer.phi + begin),
+                  pointer(workspace, layer.dz + begin), last - first, units,
                   room_of(job.frame[0], first, last, units))  # fmt: skip
     if layer.gamma >= 0:
-        v = rows_of(workspace, layer.affine, first, last, units)
-        normalize.affine_sums(v, rows_of(workspace, layer.dz, first, last, units),
-                              piece(workspace, sums, units),
-                              piece(workspace, sums + units, units))  # fmt: skip
+        sum_affine(job, layer, first, last, sums)
+
+
+@apart
+def hidden_dphi(job, layer, number, first, last, row, seed, step, sums):
+    """dL/dphi, in the place of dL/dz, with the sums for PReLU's slopes."""
+    units, workspace, rows = layer.units, job.workspace, last - first
+    begin, count = first * units, rows * units
+    d = piece(workspace, layer.dz + begin, count)
+    if layer.dz != layer.dy:
+        copy(piece(workspace, layer.dy + begin, count), d)
+    if layer.dropout > 0:
+        key = dropout.stream(seed, step, number)
+        dropout.drop(d, layer.dropout, key, (row + first) * units)
+    if layer.slope >= 0:
+        out = pointer(workspace, sums + 2 * units * (layer.gamma >= 0))
+        slope_gradient(pointer(workspace, layer.z + begin), pointer(d, np.int64(0)), rows, units,
+                       out)  # fmt: skip
+
+
+@apart
+def sum_affine(job, layer, first, last, sums):
+    """The sums for gamma and beta."""
+    units, workspace = layer.units, job.workspace
+    v = rows_of(workspace, layer.affine, first, last, units)
+    dz = rows_of(workspace, layer.dz, first, last, units)
+    normalize.affine_sums(v, dz, piece(workspace, sums, units),
+                          piece(workspace, sums + units, units))  # fmt: skip
 
 
 @inner
 def hidden_du(job, layer, first, last):
     """dL/du from dL/dz; with batch normalization that needs the sums of all blocks first."""
     if layer.normalization == LAYER_NORMALIZATION:
-        v = rows_of(job.workspace, layer.affine, first, last, layer.units)
-        dz = rows_of(job.workspace, layer.dz, first, last, layer.units)
-        deviation = piece(job.workspace, layer.deviation + first, last - first)
-        normalize.normalize_rows_backward(v, deviation, job.theta, layer.gamma, dz)
+        normalized_du(job, layer, first, last)
+
+
+@apart
+def normalized_du(job, layer, first, last):
+    """The same of a layer whose rows are normalized."""
+    v = rows_of(job.workspace, layer.affine, first, last, layer.units)
+    dz = rows_of(job.workspace, layer.dz, first, last, layer.units)
+    deviation = piece(job.workspace, layer.deviation + first, last - first)
+    normalize.normalize_rows_backward(v, deviation, job.theta, layer.gamma, dz)
