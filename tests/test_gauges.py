@@ -229,6 +229,69 @@ def test_a_batch_of_one_row_has_no_noise_to_tell() -> None:
     np.testing.assert_allclose(trace.steps["sample_norm_q05"], trace.steps["gradient_norm"])
 
 
+SINGLE = {
+    "small": Network([9, 7], "tanh", "glorot_normal"),
+    "wide": Network([40, 40], "tanh", "glorot_normal", residual=True),
+    "long": Network([2200], "tanh", "glorot_normal"),
+    "parameters": Network([40, 17], "prelu", "he_normal", normalize="layer", dropout=0.2),
+}
+
+
+@pytest.mark.parametrize("name", SINGLE)
+@pytest.mark.parametrize(
+    "changes",
+    [{"rule": "adam"}, {"rule": "gd"}, {"rule": "momentum"}, {"rule": "adamw"},
+     {"rule": "gd", "weight_decay": 0.1}, {"rule": "adam", "l2": 0.1}],
+    ids=str,
+)  # fmt: skip
+def test_a_single_row_gives_its_gradient_by_its_factors(name: str, changes: dict[str, Any]) -> None:
+    """Of W the gradient is x^T d; rules that take it so measure theta as they move it."""
+    network, settings = SINGLE[name], descent(batch=1, **changes)
+    running = course(network, settings, record="all")
+    running.run()
+    trace, trail = Trace.of(running.recorder), thetas(network, settings)
+    np.testing.assert_array_equal(running.network.theta, trail[-1])
+    before = None
+    for step in range(STEPS):
+        layers = layers_of(running, trail[step], step, "multiclass")[1]
+        parts = [each.sum(0).ravel() for layer in layers for each in layer.shares.values()]
+        gradient = np.concatenate(parts)
+        if "l2" in changes:
+            for part in running.network.layout.parts:
+                if part.kind in (0, 1):
+                    gradient[part.start : part.stop] += 0.1 * trail[step][part.start : part.stop]
+        move = trail[step + 1] - trail[step]
+        check_moves(running, trace, trail[step], gradient, move, before, step)
+        before = gradient, move
+        for number, layer in enumerate(layers, start=1):
+            weight = layer.shares["weight"].sum(0)
+            check(trace, {"dw_rms": np.sqrt(np.mean(weight**2))}, step + 1, number, 1e-9)
+            found = trace.histograms.filter(step=step + 1, layer=number, quantity="gradient")
+            entries = abs(weight).ravel()[:: -(-weight.size // 256)]
+            counts = np.histogram(entries, bin_edges("gradient"))[0]
+            assert found["count"].to_list() == counts[counts > 0].tolist()
+
+
+@pytest.mark.parametrize("rule", ["gd", "adam", "adamw", "rmsprop"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_recording_single_rows_changes_no_bit(
+    rule: str, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FastestCount, "choose", lambda self: max(self._seconds))
+    network = Network([512, 130, 9], "prelu", "he_normal", residual=True)
+    settings = descent(batch=1, dtype="float32", steps=8, shuffle=True, rule=rule)
+    runs = []
+    for record, count in (("none", 1), ("all", threads), ([2, 5], 1)):
+        runs.append(course(network, settings, "multiclass", record, count))
+        runs[-1].run()
+        np.testing.assert_array_equal(runs[-1].network.theta, runs[0].network.theta)
+    traces = [Trace.of(each.recorder) for each in runs[1:]]
+    for name in ("steps", "layers", "histograms"):
+        every = traces[0].frames[name].drop("suggested_batch", strict=False)
+        few = traces[1].frames[name].select(every.columns)
+        assert few.equals(every.filter(every["step"].is_in([2, 5])))
+
+
 @pytest.mark.parametrize("penalized", [False, True])
 @pytest.mark.parametrize("value", [None, 1e-3])
 @pytest.mark.parametrize("norm", [None, 5e-3])

@@ -15,16 +15,18 @@ from downslope.recipe import Descent, Network
 from downslope.stepper import Targets
 
 
-def message(change: Any, target: float = 1.0, feature: float = 1.0, **network: Any) -> str:
+def message(
+    change: Any, target: float = 1.0, feature: float = 1.0, rows: int = 4, **network: Any
+) -> str:
     """Run one step of a regression from a theta that was changed; give the error."""
     built = BuiltNetwork(Network([3, 3], "identity", "zeros", **network), 2, 1, "regression")
     parts = built.parts()
     for layer in (1, 2, 3):
         parts[f"layer{layer}.weight"][:] = 0.1
     change(parts)
-    features = np.full((4, 2), feature, np.float32)
-    targets = Targets.of(np.full((4, 1), target), None, 1, np.float32)
-    data = Data(features, targets, np.arange(4), np.arange(0))
+    features = np.full((rows, 2), feature, np.float32)
+    targets = Targets.of(np.full((rows, 1), target), None, 1, np.float32)
+    data = Data(features, targets, np.arange(rows), np.arange(0))
     descent = Descent(batch="full", steps=1, rule="gd", learning_rate=1e-3, validation=0.0)
     with pytest.raises(NonFiniteError) as failure:
         Course(built, data, descent, 1).run()
@@ -53,11 +55,12 @@ def test_backward_through_the_weights() -> None:
     assert "first in dL/dy of layer 2 (dL/dz of layer 3 times W), backward pass" in text
 
 
-def test_gradient_of_theta() -> None:
+@pytest.mark.parametrize("rows", [4, 1])
+def test_gradient_of_theta(rows: int) -> None:
     """dL/dz is some -1e18 and x 1e25: the product overflows, neither of them does."""
 
     def none(parts: Any) -> None:
         parts["layer1.weight"][:] = 0
 
-    text = message(none, target=1e18, feature=1e25)
+    text = message(none, target=1e18, feature=1e25, rows=rows)
     assert "first in dL/dw of layer 1 (dL/dz times dz/dw), backward pass" in text

@@ -41,8 +41,10 @@ SORTED = 1 << 16
 """Rows whose norms are sorted for their quantiles, at most: the share of rows below each is then
 known to 0.2 %, and a step over a million rows takes a fifth less time."""
 
-CAPACITY, SQUARES = 256, 1 << 18
-"""Records that are let come together, unless their rows are more: 2 MiB of squared norms."""
+LEAST, BYTES = 256, 1 << 21
+"""Records that are given room at once: at least so many, and 2 MiB of them; of the rows' squared
+norms, which are not kept, never more than 2 MiB. NumPy takes less time for each the more there are,
+and what is not written to takes no memory."""
 
 DEAD_ROWS = 10_000
 """Training rows that are looked at for dead units, at most."""
@@ -59,7 +61,7 @@ class Recording:
     Parameters
     ----------
     steps
-        "default" (see above), "all", "none", or the numbers of the steps. "all" keeps some 1.5 kB
+        "default" (see above), "all", "none", or the numbers of the steps. "all" keeps some 0.5 kB
         a step and layer.
     curvature
         Steps before which the curvature of the loss is measured.
@@ -163,7 +165,8 @@ def distance(step: int, every: int = EVERY) -> int:
 class Recorder:
     """The records of a descent as they come, as sums; `trace.Trace` makes figures of them.
 
-    The compiled loop writes into one `Record` chunk after chunk; it is emptied when it is full.
+    The compiled loop writes into one `Record`, chunk after chunk, and then into the next: what it
+    writes is kept where it lies, but for the rows' squared norms.
 
     Parameters
     ----------
@@ -180,11 +183,13 @@ class Recorder:
             recording = replace(recording, every=EVERY * _rarity(layout, batch))
         self.recording, self.layout = recording, layout
         self._rows, self._batch = rows, batch
-        self._room = min(CAPACITY, SQUARES // batch)
+        one = gauges.new_record(1, len(layout.plan), 1)
+        room = max(LEAST, BYTES // sum(array.nbytes for array in one))
+        self._room = min(room, BYTES // (8 * batch))
         self.steps_per_epoch = -(-rows // batch)
         self._kept: dict[str, list[Array]] = {}
-        self._pending: list[tuple[int, int, Array, Array, Array]] = []
-        self._used = self._begun = self._next = 0
+        self._pending: list[tuple[Array, Array, Array, Array]] = []
+        self._used = self._taken = self._next = 0
         self._record = self._unrecorded = gauges.empty_record()
         self.dead_units: list[tuple[int, int, float]] = []
         self.curvature: list[dict[str, float]] = []
@@ -216,60 +221,62 @@ class Recorder:
             return self._unrecorded
         inside = len(chosen) - (chosen[-1] > first + steps)
         self._make_room(inside)
-        places = np.full(steps + 1, NOT, np.int64)
-        at = np.fromiter(chosen, np.int64, len(chosen)) - (first + 1)
-        places[at - 1] = KEPT  # -1 is the place beyond the end, which is cut off
-        places[at[:inside]] = np.arange(self._used, self._used + inside)
-        self._used, self._begun = self._used + inside, inside
+        room = range(self._used, self._used + inside)
+        if inside == steps:
+            places = np.arange(room.start, room.stop)
+        else:
+            places = np.full(steps + 1, NOT, np.int64)
+            at = np.fromiter(chosen, np.int64, len(chosen)) - (first + 1)
+            places[at - 1] = KEPT  # -1 is the place beyond the end, which is cut off
+            places[at[:inside]] = room
         return Record(places[:steps], *self._record[1:])
 
     def _make_room(self, count: int) -> None:
         """See to it that there is room for so many records more."""
         if self._used + count > len(self._record.norms):
             self._flush()
-            capacity = max(count, self._room)
-            if capacity > len(self._record.norms):
-                self._record = gauges.new_record(capacity, len(self.layout.plan), self._batch)
+            capacity, squares = max(count, self._room), self._record.row_squares
+            self._record = gauges.new_record(capacity, len(self.layout.plan), self._batch)
+            if len(squares) >= capacity:
+                self._record = self._record._replace(row_squares=squares)
+            self._used = self._taken = 0
 
     def note(self, record: Record, first: int, done: int, losses: Array, rates: Array) -> None:
         """Keep the records of a chunk of which `done` steps were done, `first` before it.
 
         A step that failed is kept as far as it came.
         """
-        if record is not self._unrecorded and self._begun:
-            self._pending.append((first, done, record.places, losses, rates))
+        if record is self._unrecorded:
+            return
+        at = np.flatnonzero(record.places[: done + 1] >= 0)
+        if len(at):
+            self._used += len(at)
+            self._pending.append((first + 1 + at, losses[at], rates[at], at >= done))
 
     def _flush(self) -> None:
-        """Take what has come together out of the room that the compiled loop writes to."""
-        found = []
-        for first, done, places, losses, rates in self._pending:
-            at = np.flatnonzero(places[: done + 1] >= 0)
-            found.append((first + 1 + at, places[at], losses[at], rates[at], at >= done))
+        """Keep what has come together since this was last done."""
+        if not self._pending:
+            return
+        step, loss, rate, failed = (
+            np.concatenate(each) for each in zip(*self._pending, strict=True)
+        )
         self._pending.clear()
-        if found:
-            step, place, loss, rate, failed = (
-                np.concatenate(each) for each in zip(*found, strict=True)
-            )
-            self._keep(step, place, failed, loss=loss, learning_rate=rate)
-        for array in self._record[1:]:
-            array[: self._used].view(np.uint8).fill(0)
-        self._used = 0
-
-    def _keep(self, step: Array, place: Array, failed: Array, **arrays: Array) -> None:
-        """Keep the records of some steps; of a failed one there are no moves."""
+        record = Record._make(array[self._taken : self._used] for array in self._record)
+        self._taken = self._used
+        if failed.any():  # then there are no moves
+            plain(record.moves)[failed] = record.norms[failed] = np.nan
         last_rows = self._rows - (self.steps_per_epoch - 1) * self._batch
         rows = np.where(step % self.steps_per_epoch == 0, last_rows, self._batch)
-        record = self._record
-        moves = plain(record.moves)[place]
-        moves[failed] = np.nan
-        arrays |= {
+        arrays = {
             "step": step,
             "rows": rows,
-            "norm": np.where(failed, np.nan, record.norms[place]),
-            "row_norms": describe(record.row_squares[place], rows),
-            "forward": plain(record.rows)[place],
-            "moves": moves,
-            "counts": record.counts[place],
+            "loss": loss,
+            "learning_rate": rate,
+            "norm": record.norms,
+            "row_norms": describe(record.row_squares, rows),
+            "forward": plain(record.rows),
+            "moves": plain(record.moves),
+            "counts": record.counts,
         }
         for name, array in arrays.items():
             self._kept.setdefault(name, []).append(array)
@@ -299,7 +306,7 @@ class Recorder:
             "row_norms": np.empty((0, 2 + len(QUANTILES))),
             "forward": np.empty((0, layers, len(gauges.ROWS.names or ()))),
             "moves": np.empty((0, layers, len(gauges.MOVES.names or ()))),
-            "counts": np.empty((0, layers, 2, gauges.BINS + 2), np.int32),
+            "counts": np.empty((0, layers, 2, gauges.BINS + 2), np.uint16),
         }
 
     def add(self, other: Recorder) -> None:
@@ -356,17 +363,30 @@ def describe(squares: Array, rows: Array) -> Array:
     described = np.empty((len(squares), 2 + len(QUANTILES)))
     for count in np.unique(rows):
         which = rows == count
-        norms = np.sqrt(squares[which, :count])
+        some = slice(None) if which.all() else which
+        norms = np.sqrt(squares[some, :count])
         norms *= count
-        with np.errstate(invalid="ignore"):  # of a step that left the finite numbers
-            described[which, 0], described[which, 1] = norms.mean(1), norms.std(1)
-            if count > SORTED:
-                norms = norms[:, np.random.default_rng(0).integers(0, count, SORTED)]
-            norms.sort(axis=1)
-            place = np.array(QUANTILES) * (norms.shape[1] - 1)
-            below, above = (norms[:, end(place).astype(int)] for end in (np.floor, np.ceil))
-            described[which, 2:] = below + (above - below) * (place % 1)
+        described[some] = _describe(norms)
     return described
+
+
+def _describe(norms: Array) -> Array:
+    """Describe the norms (steps, rows) of steps that have as many rows."""
+    found = np.empty((len(norms), 2 + len(QUANTILES)))
+    with np.errstate(invalid="ignore"):  # of a step that left the finite numbers
+        if norms.shape[1] == 1:
+            found[:], found[:, 1:2] = norms, 0 * norms
+            return found
+        found[:, 0] = norms.mean(1)
+        apart = norms - found[:, :1]
+        found[:, 1] = np.sqrt(np.einsum("ij,ij->i", apart, apart) / norms.shape[1])
+        if norms.shape[1] > SORTED:
+            norms = norms[:, np.random.default_rng(0).integers(0, norms.shape[1], SORTED)]
+        norms.sort(axis=1)
+        for k, place in enumerate(np.array(QUANTILES) * (norms.shape[1] - 1), start=2):
+            below, above = (norms[:, int(end(place))] for end in (np.floor, np.ceil))
+            found[:, k] = below + (above - below) * (place % 1)
+    return found
 
 
 def note_move(record: Record, job: Job, layout: Layout, before: Array, gradient: Array) -> None:

@@ -33,11 +33,6 @@ Array = npt.NDArray[Any]
 
 _NO_LABELS = np.empty(0, np.int64)
 
-COUNTED = 256
-"""Entries of z, and of dL/dW, that a histogram of a layer counts, about: the share of a bin is then
-known to 3 % in a single step, far better over the steps that a picture shows, and counting costs
-half a microsecond."""
-
 _LENT = {"theta", "statistics", "features", "centers", "factors", "squashes", "labels", "targets",
          "weights"}  # fmt: skip
 """Arrays of a job that belong to the network or the data."""
@@ -219,8 +214,10 @@ class Stepper(_Engine):
         job, dtype = self.job, self.job.theta.dtype
         plan, rows = job.plan, int(job.frame[0]["rows"])
         units, layers = plan["units"], len(plan)
-        by_row = -(-self._batch // np.maximum(COUNTED // units, 1))
-        by_entry = -(-plan["inputs"] * units // COUNTED)
+        by_row = -(-self._batch // np.maximum(gauges.COUNTED // units, 1))
+        by_entry = -(-plan["inputs"] * units // gauges.COUNTED)
+        at = np.arange(gauges.COUNTED) * by_entry[:, None]
+        drawn = aligned(max(gauges.COUNTED, min(int(units.max()), gauges.WIDEST)))
         self.job = job._replace(
             gauges=gauges.Gauges(
                 gradient=allocate(job.theta.size, dtype),
@@ -234,7 +231,10 @@ class Stepper(_Engine):
                 alive=allocate((self.threads, aligned(int(units.sum()))), dtype),
                 pieces=np.zeros(len(job.pieces), gauges.PIECE_SUMS),
                 norms=np.zeros(len(job.blocks)),
-                counts=np.zeros((self.threads, layers, 2, gauges.BINS + 2), np.int64),
+                drawn=allocate(layers * 2 * drawn, dtype).reshape(layers, 2, drawn),
+                factors=np.stack([at // units[:, None], at % units[:, None]], 1).astype(np.uint32),
+                bins=np.zeros(drawn, np.uint32),
+                tallies=np.zeros((gauges.TALLIES, gauges.BINS + 2), np.uint16),
             )
         )
 

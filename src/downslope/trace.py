@@ -38,7 +38,8 @@ averaged apart as they advise: with fewer rows steps waste data, with more they 
 
 Update: gradient_norm is the norm of the gradient, penalties included, before clipping, clipped_norm
 that of what the rule got; w_norm = |W| before the step, update_ratio = |dW| / |W|; gradient_cosine
-and update_cosine compare with the step just before.
+and update_cosine compare with the step just before. At batch 1 the step of plain gradient descent counts
+as what it is, minus the learning rate times G, from before theta rounds it.
 """
 
 from __future__ import annotations
@@ -141,7 +142,7 @@ class Trace:
     def histograms(self) -> pl.DataFrame:
         """A row a recorded step, layer, quantity ("z", "gradient") and bin that is not empty.
 
-        low <= z < high or low <= |dL/dw| < high; count: of 1,024 entries or somewhat fewer,
+        low <= z < high or low <= |dL/dw| < high; count: of 256 entries or somewhat fewer,
         evenly spread, where there are more.
         """
         return self.frames["histograms"]

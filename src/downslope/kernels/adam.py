@@ -21,6 +21,10 @@ Options: TypeAlias = Mapping[str, float]
 """A rule's options; the catalogue has their defaults."""
 
 
+SUMS = 4
+"""What a recorded step sums up of a move, a vector each."""
+
+
 def betas(options: Options) -> tuple[float, float, float, float]:
     """beta1, 1 - beta1, beta2, 1 - beta2: the differences in float64, as a kernel's are not."""
     return options["beta1"], 1 - options["beta1"], options["beta2"], 1 - options["beta2"]
@@ -39,20 +43,36 @@ def adam_columns(options: Options, rates: Doubles, t: Doubles) -> Columns:
     return *betas(options), step * scale, epsilon if options.get("uncorrected") else scale * epsilon
 
 
-def _adam_vectors(of_one_row: bool) -> Any:
-    """Make the loop of `adam`, or of `adam_of_one_row` for one row of W; all pointers."""
+def _adam_vectors(of_one_row: bool, noted: bool = False) -> Any:
+    """Make the loop of `adam`, or of `adam_of_one_row` for one row of W; all pointers.
+
+    noted: that of a row, with what a recorded step measures of its move.
+    """
 
     @intrinsic
-    def adam_vectors(typing, theta, gradient, x, means, squares, count, rest1, rest2, a, c):
+    def adam_vectors(typing, theta, gradient, x, means, squares, moves, sums, count, rest1, rest2,
+                     a, c, decay):  # fmt: skip
         f = theta.dtype
-        signature = types.void(theta, gradient, f, means, squares, types.intp, *[f] * 4)
+        signature = types.void(
+            theta, gradient, f, means, squares, moves, sums, types.intp, *[f] * 5
+        )
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            theta, gradient, x, means, squares, count, *scalars = arguments
+            theta, gradient, x, means, squares, moves, sums, count, *scalars = arguments
             many = Vectors(context, builder, signature.args[2])
-            rest1, rest2, a, c = (many.spread(each) for each in scalars)
+            rest1, rest2, a, c, decay = (many.spread(each) for each in scalars)
             # Where beta is 0, what was before is read as 0: it would leave its rounding behind.
             kept1, kept2 = (builder.fcmp_ordered("<", each, many.one) for each in (rest1, rest2))
+            totals = many.totals(sums, SUMS if noted else 0)
+
+            def note(before: Any, after: Any, at: Any, mask: Any) -> None:
+                place = builder.gep(moves, [at])
+                change, previous = builder.fsub(after, before), many.load(place, mask)
+                many.store(change, place, mask)
+                totals.add(0, before, before)
+                totals.add(1, change, change)
+                totals.add(2, change, previous)
+                totals.add(3, previous, previous)
 
             def move(at: Any, mask: Any) -> None:
                 w, g, m, v = (builder.gep(each, [at]) for each in (theta, gradient, means, squares))
@@ -68,9 +88,15 @@ def _adam_vectors(of_one_row: bool) -> Any:
                 many.store(square, v, mask)
                 below = builder.fadd(many.root(square), c)
                 step = many.quotient(builder.fmul(a, mean), below)
-                many.store(builder.fsub(many.load(w, mask), step), w, mask)
+                before = many.load(w, mask)
+                start = many.rounded(builder.fmul(decay, before)) if noted else before
+                after = builder.fsub(start, step)
+                many.store(after, w, mask)
+                if noted:
+                    note(before, after, at, mask)
 
             many.each(count, move)
+            totals.store()
             return context.get_dummy_value()
 
         return signature, generate
@@ -79,6 +105,7 @@ def _adam_vectors(of_one_row: bool) -> Any:
 
 
 _adam, _adam_of_one_row = _adam_vectors(False), _adam_vectors(True)
+_noted_adam_of_one_row = _adam_vectors(True, noted=True)
 
 
 @inner
@@ -90,8 +117,9 @@ def adam(theta, gradient, means, squares, row):
     less each than beta1 m + (1-beta1) g does; they are good to 1 / beta units in the last place.
     """
     f = theta.dtype.type
-    _adam(pointer(theta, 0), pointer(gradient, 0), f(1), pointer(means, 0), pointer(squares, 0),
-          theta.shape[0], f(row[1]), f(row[3]), f(row[4]), f(row[5]))  # fmt: skip
+    w = pointer(theta, 0)
+    _adam(w, pointer(gradient, 0), f(1), pointer(means, 0), pointer(squares, 0), w, w,
+          theta.shape[0], f(row[1]), f(row[3]), f(row[4]), f(row[5]), f(1))  # fmt: skip
 
 
 @inner
@@ -105,8 +133,21 @@ def adam_of_one_row(theta, x, d, means, squares, count, units, row):
     rest1, rest2, a, c = f(row[1]), f(row[3]), f(row[4]), f(row[5])
     for i in range(count):
         at = i * units
-        _adam_of_one_row(pointer(theta, at), d, some[i], pointer(means, at), pointer(squares, at),
-                         units, rest1, rest2, a, c)  # fmt: skip
+        w = pointer(theta, at)
+        _adam_of_one_row(w, d, some[i], pointer(means, at), pointer(squares, at), w, w, units,
+                         rest1, rest2, a, c, f(1))  # fmt: skip
+
+
+@inner
+def noted_adam_of_one_row(theta, x, d, means, squares, moves, units, row, decay, sums):
+    """`adam_of_one_row` for one row of W, weights decayed on the way; its move beside the last.
+
+    All pointers but x. moves (units,): the last move, which the new one takes the place of; sums
+    (`SUMS` vectors): |w|^2, |move|^2, the product of both moves, |last move|^2 are added there.
+    """
+    f = elements(theta, units).dtype.type
+    _noted_adam_of_one_row(theta, d, x, means, squares, moves, sums, units, f(row[1]), f(row[3]),
+                           f(row[4]), f(row[5]), decay)  # fmt: skip
 
 
 @inner

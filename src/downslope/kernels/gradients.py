@@ -132,14 +132,20 @@ def clip_values(gradient, limit):
 
 
 @inner
-def square_sum(gradient):
-    """Sum of squares of one block, in float64 from runs short enough for the number type."""
-    total = 0.0
-    for begin in range(0, gradient.shape[0], 4096):
-        part = gradient.dtype.type(0)
-        for k in range(begin, min(begin + 4096, gradient.shape[0])):
-            part += gradient[k] * gradient[k]
-        total += part
+def short_square_sum(values):
+    """Sum of squares in the number type itself."""
+    total = values.dtype.type(0)
+    for k in range(values.shape[0]):
+        total += values[k] * values[k]
+    return total
+
+
+@inner
+def square_sum(values):
+    """Sum of squares, in float64 from runs short enough for the number type."""
+    size, total = values.shape[0], 0.0
+    for begin in range(0, size, 4096):
+        total += short_square_sum(piece(values, begin, min(4096, size - begin)))
     return total
 
 

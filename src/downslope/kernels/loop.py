@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from downslope.kernels import dropout, gauges, normalize, row_gauges, theta_gauges
+from downslope.kernels import dropout, gauges, normalize, noted_moves, row_gauges, theta_gauges
 from downslope.kernels.denormals import flush_denormals, restore_denormals
 from downslope.kernels.elementary import add
 from downslope.kernels.gradients import (
@@ -51,7 +51,7 @@ from downslope.kernels.passes import (
     weights_of,
 )
 from downslope.kernels.plan import BATCH_NORMALIZATION
-from downslope.kernels.rules import takes_one_row
+from downslope.kernels.rules import GD, takes_one_row
 from downslope.kernels.threads import (
     await_call,
     call_others,
@@ -65,9 +65,9 @@ from downslope.kernels.threads import (
 )
 from downslope.kernels.views import borrowed, copy_elements, elements, piece, pointer
 
-BEGIN, ADD, FINISH, MOVE = 1, 2, 4, 8
+BEGIN, ADD, FINISH, MOVE, ALONE = 1, 2, 4, 8, 16
 """What is done to a block of theta: its gradient begun or added to, penalties and bounds put on the
-finished gradient, the block moved by the rule."""
+finished gradient, the block moved by the rule; all but ADD at once by that of a row alone."""
 
 
 class Job(NamedTuple):
@@ -331,9 +331,10 @@ def finish_gradient(job, chunk, b, out, scale, recorded):
 
 
 @inner
-def move_block(job, chunk, k, block, at, place, thread):
+def move_block(job, chunk, k, block, at, place, alone, thread):
     """Move a block of theta, whose gradient begins at `at`, by the rule.
 
+    alone: whether the gradient has been noted as a single row's.
     In a recorded step it goes part by part, each measured while it is in the cache. A part is whole
     vectors, so the rule's loop takes every element as it does in a block taken at once.
     """
@@ -347,7 +348,7 @@ def move_block(job, chunk, k, block, at, place, thread):
         move_part(job, block, begin, end, gradient, chunk.rule, chunk.coefficients[k],
                   chunk.decays[k])  # fmt: skip
         if place != gauges.NOT:
-            theta_gauges.note_move(job, block, begin, end, first, thread)
+            theta_gauges.note_move(job, block, begin, end, first, alone, thread)
 
 
 @inner
@@ -365,38 +366,57 @@ def share_theta(job, chunk, k, x, rows, task, factor, scale, place, thread, thre
 def one_block(job, chunk, k, b, x, rows, task, factor, scale, place, thread, threads):
     """Compute the gradient of one block, or move it, or both.
 
-    task: the sum of BEGIN, ADD (to the gradient of earlier micro-batches), FINISH and MOVE;
+    task: the sum of BEGIN, ADD (to the gradient of earlier micro-batches), FINISH, MOVE, ALONE;
     factor: on the whole gradient, for clipping; place: of the step's record. A block that is moved
     at once has its gradient in the thread's own room, which stays in its cache.
     """
     own = (job.theta.shape[0] + 15) // 16 * 16
     room = (job.gradient.shape[0] - own) // threads // 16 * 16
-    computes, moves = (task & (BEGIN | ADD)) != 0, (task & MOVE) != 0
+    computes, moves, alone = (task & (BEGIN | ADD)) != 0, (task & MOVE) != 0, (task & ALONE) != 0
     block = job.blocks[b]
     at = own + thread * room if computes and moves else block.start
     out, scratch = pointer(job.gradient, at), scratch_of(job, thread)
-    if (
-        rows == 1 and task == BEGIN + FINISH + MOVE
-        and takes_one_row(chunk.rule, block.stop - block.start) and place == gauges.NOT
-        and not chunk.penalties.any()
-    ):  # fmt: skip
-        descend_by_one_row(job, block, out, x, scratch, chunk.rule, chunk.coefficients[k],
-                           chunk.decays[k])  # fmt: skip
-        return
+    if alone and takes_one_row(chunk.rule, block.stop - block.start):
+        if place == gauges.NOT:
+            descend_by_one_row(job, block, out, x, scratch, chunk.rule, chunk.coefficients[k],
+                               chunk.decays[k])  # fmt: skip
+            return
+        if chunk.rule != GD or known_rate(chunk, k) != 0:
+            noted_moves.descend_by_one_row(job, block, out, x, scratch, chunk.rule,
+                                           chunk.coefficients[k], chunk.decays[k],
+                                           thread)  # fmt: skip
+            return
     if computes:
         block_gradient(job, block, out, x, rows, scratch, task & ADD)
     if (task & FINISH) != 0:
-        if place >= 0:
-            theta_gauges.note_gradient(job, b, at, thread)
+        if place >= 0 and not alone:
+            theta_gauges.note_gradient(job, b, at)
         finish_gradient(job, chunk, b, out, scale, place >= 0)
     if moves:
         gradient = elements(out, block.stop - block.start)
         if factor != 1.0:
             scale_values(gradient, factor)
         if all_finite(gradient):
-            move_block(job, chunk, k, block, at, place, thread)
+            move_block(job, chunk, k, block, at, place, alone, thread)
         else:
             raise_flag(job.barrier)
+
+
+@inner
+def known_rate(chunk, k):
+    """The learning rate of a step that is nothing but -rate g; else 0."""
+    return chunk.coefficients[k, 0] if chunk.rule == GD and chunk.decays[k] == 1.0 else 0.0
+
+
+@inner
+def may_go_alone(job, chunk, count, place):
+    """Whether a step that is taken at once is by a single row's gradient, as it is.
+
+    Recorded steps are compared with the step before, which must have been one of those too.
+    """
+    if count > 1 or chunk.penalties.any():
+        return False
+    return place == gauges.NOT or (chunk.batch == 1 and job.frame[0].batchwise == 0)
 
 
 @inner
@@ -420,13 +440,11 @@ def row_scale(job, chunk, begin, count):
 
 
 @inner
-def record_rows(job, chunk, place, row, rows, count, thread, threads):
+def record_rows(job, chunk, place, row, rows, count, threads):
     """Put what was noted of a micro-batch into the step's record, when the threads have met."""
-    theta_gauges.begin_gradient(job, thread)
-    if thread == 0:
-        row_gauges.merge_rows(job, chunk.record, place, row, rows)
-        if row + rows >= count:
-            row_gauges.finish_rows(job, chunk.record, place, threads)
+    row_gauges.merge_rows(job, chunk.record, place, row, rows)
+    if row + rows >= count:
+        row_gauges.finish_rows(job, chunk.record, place, count, threads)
 
 
 @inner
@@ -485,6 +503,7 @@ def steps(job, chunk, thread, threads):
         scale = row_scale(job, chunk, begin, count)
         at_once = count <= frame.rows and not watched and chunk.rule >= 0
         loss, place = 0.0, gauges.place_of(chunk.record, k)
+        alone = at_once and may_go_alone(job, chunk, count, place)
         if place >= 0:
             row_gauges.begin_rows(job, thread)
         row, rows, x = np.int64(0), np.int64(0), pointer(job.workspace, job.plan[0].x)
@@ -497,15 +516,17 @@ def steps(job, chunk, thread, threads):
                 losses_and_dz(job, chunk, x, begin + row, row, rows, scale, chunk.step + k, place,
                               thread, threads)  # fmt: skip
                 wait(job.barrier, thread, threads)
-                if place >= 0:
-                    record_rows(job, chunk, place, row, rows, count, thread, threads)
+                if place >= 0 and thread == 0:
+                    record_rows(job, chunk, place, row, rows, count, threads)
+                if place != gauges.NOT and alone and thread == 0:
+                    theta_gauges.note_one_row(job, chunk.record, place, x, known_rate(chunk, k))
                 for b in range((rows + frame.block - 1) // frame.block):
                     loss += job.sums[0, b]
                 if not math.isfinite(loss):
                     chunk.losses[k] = loss
                     return k
                 task = (BEGIN if row == 0 else ADD) + (FINISH if row + rows >= count else 0)
-                task += MOVE if at_once else 0
+                task += (MOVE if at_once else 0) + (ALONE if alone else 0)
             else:
                 norm = gradient_norm(job) if watched else 0.0
                 if thread == 0 and chunk.norms.shape[0] > 0:
@@ -518,7 +539,7 @@ def steps(job, chunk, thread, threads):
             going = row + rows < count or (row < count and not at_once)
             row += rows
         if place >= 0 and thread == 0:
-            theta_gauges.merge_pieces(job, chunk.record, place, chunk.rule >= 0, threads)
+            theta_gauges.merge_pieces(job, chunk.record, place, chunk.rule >= 0, alone)
         if thread == 0:
             chunk.losses[k] = loss * scale
             if penalized:

@@ -6,7 +6,7 @@ import numpy as np
 
 from downslope.kernels import dropout
 from downslope.kernels.activations import SOFTMAX, backpropagate, sigmoid_slope
-from downslope.kernels.gauges import OF_Z, add_counts, count_z, forget_counts, sum_of_squares
+from downslope.kernels.gauges import OF_Z, WIDEST, count_drawn, draw, sum_of_squares
 from downslope.kernels.gradients import input_of
 from downslope.kernels.jit import inner
 from downslope.kernels.losses import loss_and_derivative
@@ -16,11 +16,10 @@ from downslope.kernels.views import elements, piece, pointer
 
 @inner
 def begin_rows(job, thread):
-    """Let a thread forget what it has counted of the step before."""
+    """Let a thread forget what the units gave it in the step before."""
     gauges = job.gauges
     for i in range(gauges.alive.shape[1]):
         gauges.alive[thread, i] = 0
-    forget_counts(job, OF_Z, thread)
 
 
 @inner
@@ -39,6 +38,8 @@ def spread(values):
 @inner
 def merged(mean, squares, seen, other_mean, other_squares, count):
     """Join two `spread`s, of `seen` and of `count` values (Chan et al. 1983, equation 2.1)."""
+    if seen == 0:
+        return other_mean, other_squares
     share = count / (seen + count)
     apart = other_mean - mean
     return mean + apart * share, squares + other_squares + apart * apart * seen * share
@@ -171,19 +172,22 @@ def note_row_squares(job, layer, number, b, row_squares, x, first, last):
     """
     gauges, units = job.gauges, layer.units
     x_total = d_total = total = norms = 0.0
+    terms = piece(gauges.terms, number * gauges.terms.shape[1] + first, last - first)
     for r in range(first, last):
         own = sum_of_squares(elements(pointer(x, r * layer.inputs), layer.inputs))
         d = sum_of_squares(piece(job.workspace, layer.dz + r * units, units))
-        term = gauges.terms[number, r] + own * d
+        term = terms[r - first] + own * d
         if layer.bias >= 0:
             term += d
         if layer.residual == PROJECTION_RESIDUAL:
             term += own * sum_of_squares(piece(job.workspace, layer.dy + r * units, units))
         x_total += own
         d_total += d
-        total += term
-        norms += np.sqrt(term)
-        row_squares[r - first] += term
+        terms[r - first] = term
+    for r in range(last - first):  # apart, so that the roots are taken in vectors
+        total += terms[r]
+        norms += np.sqrt(terms[r])
+        row_squares[r] = terms[r] + (row_squares[r] if number > 0 else 0.0)
     sums = gauges.rows[b, number]
     sums.x, sums.row_square, sums.row_norm = x_total, total, norms
     if layer.gamma < 0:
@@ -214,10 +218,21 @@ def note_rows(job, record, place, x, row, b, first, last, thread):
         note_slopes(job, layer, number, b, first, last, thread)
         note_alive(job, layer, unit, first, last, thread)
         unit += units
-        stride, counts = gauges.strides[number, 0], gauges.counts[thread, number, OF_Z]
-        for r in range(first + (-(row + first)) % stride, last, stride):
-            count_z(piece(workspace, layer.z + r * units, units), counts)
+        draw_z(job, layer, number, row, first, last)
         note_row_squares(job, layer, number, b, row_squares, reads, first, last)
+
+
+@inner
+def draw_z(job, layer, number, row, first, last):
+    """Draw every stride-th row of the batch's z, of which first:last are here; row: as above."""
+    stride, width = job.gauges.strides[number, 0], min(layer.units, WIDEST)
+    if stride == 1:  # all rows, which lie one after another
+        draw(job.workspace, layer.z + first * layer.units, 1, job.gauges, number, OF_Z,
+             (row + first) * layer.units, (last - first) * layer.units)  # fmt: skip
+        return
+    for r in range(first + (-(row + first)) % stride, last, stride):
+        draw(job.workspace, layer.z + r * layer.units, 1, job.gauges, number, OF_Z,
+             (row + r) // stride * width, width)  # fmt: skip
 
 
 @inner
@@ -254,8 +269,11 @@ def merge_rows(job, record, place, row, rows):
 
 
 @inner
-def finish_rows(job, record, place, threads):
-    """Say which units are dead and what z was counted, when all rows of the batch are through."""
+def finish_rows(job, record, place, count, threads):
+    """Say which units are dead and count z, when all rows of the batch are through.
+
+    count: how many they are.
+    """
     gauges, unit = job.gauges, 0
     for number in range(job.plan.shape[0]):
         units, dead = job.plan[number].units, 0.0
@@ -266,4 +284,6 @@ def finish_rows(job, record, place, threads):
             dead += 1.0 if given == 0 else 0.0
         record.rows[place, number].dead = dead
         unit += units
-    add_counts(job, record, place, OF_Z, threads)
+        stride = gauges.strides[number, 0]
+        drawn = (count + stride - 1) // stride * min(units, WIDEST)
+        count_drawn(gauges, number, OF_Z, drawn, record.counts[place, number, OF_Z])

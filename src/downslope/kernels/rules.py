@@ -235,7 +235,7 @@ NARROW, WORTH = 16, 1024
 """Units of a layer, parameters of a block from which a gradient that is not stored is worth it: a
 row of W is then a vector, and what is done for each row and piece is little beside the block."""
 
-(_GD, _MOMENTUM, _NESTEROV, _ADAGRAD, _ADADELTA, _RMSPROP, _ADAM, _AMSGRAD, _ADAMAX, _NADAM, _RADAM,
+(GD, _MOMENTUM, _NESTEROV, _ADAGRAD, _ADADELTA, _RMSPROP, _ADAM, _AMSGRAD, _ADAMAX, _NADAM, _RADAM,
  _ADAMW, _LION, _RPROP, _) = range(len(RULES))  # fmt: skip
 
 
@@ -253,7 +253,7 @@ def update_block(rule, theta, gradient, state, start, row):
     before the first step; row: the step's of `coefficients`.
     """
     size, length = theta.shape[0], state.shape[1]
-    if rule == _GD:
+    if rule == GD:
         gd(theta, gradient, row)
     elif state.shape[0] == 1:
         update_by_one(rule, theta, gradient, piece(state, start, size), row)
@@ -281,7 +281,7 @@ def update_block(rule, theta, gradient, state, start, row):
 @inner
 def takes_one_row(rule, size):
     """Say whether a block of that size is better moved by a single row's gradient unstored."""
-    return rule == _GD or (size >= WORTH and rule in (_ADAM, _RADAM, _ADAMW))
+    return rule == GD or (size >= WORTH and rule in (_ADAM, _RADAM, _ADAMW))
 
 
 @inner
@@ -291,7 +291,7 @@ def update_by_one_row(rule, theta, x, d, state, start, count, units, row):
     To the bits of `update_block`, which narrow matrices are left to, but for gradient descent: of
     those a vector holds several rows. theta, x, d: pointers.
     """
-    if rule == _GD:
+    if rule == GD:
         gd_of_one_row(theta, x, d, count, units, row)
     elif units < NARROW:
         return False

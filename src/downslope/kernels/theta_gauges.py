@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from downslope.kernels.gauges import (
-    OF_GRADIENT,
-    PART,
-    add_counts,
-    count_magnitudes,
-    forget_counts,
-    sum_of_squares,
-)
+import numpy as np
+
+from downslope.kernels.gauges import OF_GRADIENT, PART, count_drawn, draw
+from downslope.kernels.gradients import input_of, square_sum
 from downslope.kernels.jit import inner
-from downslope.kernels.plan import WEIGHT
-from downslope.kernels.views import copy_elements, piece
-
-
-@inner
-def begin_gradient(job, thread):
-    """Let a thread forget the gradients that it has counted.
-
-    Later than `begin_rows`, when the first thread has surely added up those of the step before.
-    """
-    forget_counts(job, OF_GRADIENT, thread)
+from downslope.kernels.plan import PROJECTION_RESIDUAL, WEIGHT
+from downslope.kernels.views import copy_elements, elements, piece, pointer
 
 
 @inner
@@ -53,19 +40,27 @@ def compare_moves(before, theta, previous):
 
 
 @inner
-def note_gradient(job, b, at, thread):
+def drawn_gradients(layer, stride):
+    """Say how many entries of dL/dW are drawn."""
+    return (layer.inputs * layer.units + stride - 1) // stride
+
+
+@inner
+def note_gradient(job, b, at):
     """Note the gradient of block b of theta, without penalties; it begins at `at`."""
     gauges, block, whole = job.gauges, job.blocks[b], 0.0
     for p in range(block.first, block.last):
         part = job.pieces[p]
         values = piece(job.gradient, at + part.start - block.start, part.stop - part.start)
-        total = sum_of_squares(values)
+        total = square_sum(values)
         gauges.pieces[p].gradient = total
         whole += total
         if part.kind == WEIGHT:
             stride = gauges.strides[part.layer, 1]
-            first = (job.plan[part.layer].weight - part.start) % stride
-            count_magnitudes(values, first, stride, gauges.counts[thread, part.layer, OF_GRADIENT])
+            before = (part.start - job.plan[part.layer].weight + stride - 1) // stride
+            first = job.plan[part.layer].weight + before * stride - part.start
+            draw(values, first, stride, gauges, part.layer, OF_GRADIENT, before,
+                 max((values.shape[0] - first + stride - 1) // stride, 0))  # fmt: skip
     gauges.norms[b] = whole
 
 
@@ -76,10 +71,10 @@ def keep_theta(job, begin, end, thread):
 
 
 @inner
-def note_move(job, block, begin, end, first, thread):
+def note_move(job, block, begin, end, first, alone, thread):
     """Note what the rule got of a part of a block and how it moved it, beside the step before.
 
-    first: where the part's gradient begins.
+    first: where the part's gradient begins; alone: whether `note_one_row` has noted the gradient.
     """
     gauges = job.gauges
     for p in range(block.first, block.last):
@@ -90,13 +85,14 @@ def note_move(job, block, begin, end, first, thread):
         low, high = max(begin, part.start), min(end, part.stop)
         if low >= high:
             continue
-        own, product, other = compare(
-            piece(job.gradient, first + low - begin, high - low),
-            piece(gauges.gradient, low, high - low),
-        )
-        sums.final += own
-        sums.along += product
-        sums.before += other
+        if not alone:
+            own, product, other = compare(
+                piece(job.gradient, first + low - begin, high - low),
+                piece(gauges.gradient, low, high - low),
+            )
+            sums.final += own
+            sums.along += product
+            sums.before += other
         w, own, product, other = compare_moves(
             piece(gauges.before, thread * PART + low - begin, high - low),
             piece(job.theta, low, high - low),
@@ -109,28 +105,125 @@ def note_move(job, block, begin, end, first, thread):
 
 
 @inner
-def merge_pieces(job, record, place, moves, threads):
+def compare_long(values, previous):
+    """`compare` of vectors of any length."""
+    own = product = other = 0.0
+    for begin in range(0, values.shape[0], PART):
+        size = min(PART, values.shape[0] - begin)
+        found = compare(piece(values, begin, size), piece(previous, begin, size))
+        own, product, other = own + found[0], product + found[1], other + found[2]
+    return own, product, other
+
+
+@inner
+def draw_one_row(job, layer, number, x, d):
+    """Draw entries of dL/dW = x^T d of a single row, which is not stored; x, d: pointers."""
+    gauges, room = job.gauges, job.gauges.drawn.shape[2]
+    some, other = elements(x, layer.inputs), elements(d, layer.units)
+    count = drawn_gradients(layer, gauges.strides[number, 1])
+    kept = piece(gauges.drawn, (2 * number + OF_GRADIENT) * room, count)
+    inputs, units = gauges.factors[number, 0], gauges.factors[number, 1]
+    for n in range(count):
+        kept[n] = some[inputs[n]] * other[units[n]]
+
+
+@inner
+def note_one_row(job, record, place, x, rate):
+    """Note the gradient of a batch of one row beside that of the step before; keep it for the next.
+
+    Of W it is x^T d, d = dL/du, so that |g|^2 = |x|^2 |d|^2 and g g' = (x x') (d d'), prime for the
+    step before: x and d are kept instead, in the places of W and b in `Gauges.gradient`.
+    rate: learning rate where the step is -rate g, so that all of it is known; else 0. It is kept in
+    the first place of `Gauges.move`.
+    """
+    gauges, workspace = job.gauges, job.workspace
+    rate_before = np.float64(0)
+    if rate != 0:
+        rate_before = np.float64(gauges.move[0])
+        gauges.move[0] = rate
+        rate = np.float64(gauges.move[0])
+    for number in range(job.plan.shape[0]):
+        layer = job.plan[number]
+        inputs, units = layer.inputs, layer.units
+        own = input_of(job, number, x)
+        d = piece(workspace, layer.dz, units)
+        if place >= 0:
+            draw_one_row(job, layer, number, own, pointer(workspace, layer.dz))
+        xx, xp, pp = compare_long(
+            elements(own, inputs), piece(gauges.gradient, layer.weight, inputs)
+        )
+        final, along, before = compare_long(d, piece(gauges.gradient, layer.bias, units))
+        w_final, w_along, w_before = xx * final, xp * along, pp * before
+        final, along, before = final + w_final, along + w_along, before + w_before
+        if layer.residual == PROJECTION_RESIDUAL:
+            dy = piece(workspace, layer.dy, units)
+            found = compare_long(dy, piece(gauges.gradient, layer.projection, units))
+            final, along, before = (
+                final + xx * found[0],
+                along + xp * found[1],
+                before + pp * found[2],
+            )
+        at = job.frame[0].sums + layer.sums
+        for start in (layer.gamma, layer.beta, layer.slope):
+            if start >= 0:
+                found = compare_long(
+                    piece(workspace, at, units), piece(gauges.gradient, start, units)
+                )
+                final, along, before = final + found[0], along + found[1], before + found[2]
+                at += units
+        if place >= 0:
+            total = record.moves[place, number]
+            record.norms[place] += final
+            total.gradient, total.final, total.along, total.before = final, final, along, before
+            total.dw = w_final
+            total.move, total.move_along = rate * rate * final, rate * rate_before * along
+            total.move_before, total.move_w = (
+                rate_before * rate_before * before,
+                rate * rate * w_final,
+            )
+    if place >= 0:
+        note_overflow(job, record, place)
+
+
+@inner
+def note_overflow(job, record, place):
+    """Note, for whoever asks where it arose, whether a product of x and d may be no number."""
+    gauges = job.gauges
+    most = 2.0**256 if gauges.gradient.itemsize == 4 else np.inf
+    for p in range(job.pieces.shape[0]):
+        total = record.moves[place, job.pieces[p].layer].gradient
+        gauges.pieces[p].gradient = total if total < most else total * np.inf
+
+
+@inner
+def merge_pieces(job, record, place, moves, alone):
     """Add up what was noted of the pieces of theta, in their order.
 
-    moves: whether the loop has moved theta; else whoever does so notes it.
+    moves: whether the loop has moved theta; else whoever does so notes it. alone: whether
+    `note_one_row` has noted the gradient.
     """
     gauges = job.gauges
-    for b in range(job.blocks.shape[0]):
-        record.norms[place] += gauges.norms[b]
+    if not alone:
+        for b in range(job.blocks.shape[0]):
+            record.norms[place] += gauges.norms[b]
     for p in range(job.pieces.shape[0]):
         part, sums = job.pieces[p], gauges.pieces[p]
         total = record.moves[place, part.layer]
-        total.gradient += sums.gradient
-        if part.kind == WEIGHT:
-            total.dw += sums.gradient
+        if not alone:
+            total.gradient += sums.gradient
+            if part.kind == WEIGHT:
+                total.dw += sums.gradient
         if moves:
-            total.final += sums.final
-            total.along += sums.along
-            total.before += sums.before
+            if not alone:
+                total.final += sums.final
+                total.along += sums.along
+                total.before += sums.before
             total.move += sums.move
             total.move_along += sums.move_along
             total.move_before += sums.move_before
             if part.kind == WEIGHT:
                 total.w += sums.w
                 total.move_w += sums.move
-    add_counts(job, record, place, OF_GRADIENT, threads)
+    for number in range(job.plan.shape[0]):
+        drawn = drawn_gradients(job.plan[number], gauges.strides[number, 1])
+        count_drawn(gauges, number, OF_GRADIENT, drawn, record.counts[place, number, OF_GRADIENT])

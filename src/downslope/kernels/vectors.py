@@ -96,6 +96,10 @@ class Vectors:
         """a b + c, in one rounding where the processor can."""
         return self.call(f"llvm.fmuladd.{self._suffix}", self.kind, a, b, c)
 
+    def rounded(self, value: Any) -> Any:
+        """The same value, rounded before it goes into a sum: not joined with that in one step."""
+        return self.call(f"llvm.arithmetic.fence.{self._suffix}", self.kind, value)
+
     def root(self, value: Any) -> Any:
         """Take the square root."""
         return self.call(f"llvm.sqrt.{self._suffix}", self.kind, value)
@@ -124,6 +128,34 @@ class Vectors:
         rest = builder.srem(count, word(self.lanes))
         with builder.if_then(builder.icmp_signed(">", rest, word(0))):
             work(builder.mul(whole, word(self.lanes)), self.mask(rest))
+
+    def totals(self, begin: Any, count: int) -> Totals:
+        """Take up sums that lie in memory, a vector each."""
+        return Totals(self, begin, count)
+
+
+class Totals:
+    """Sums in vectors, that are in registers until they are stored again."""
+
+    def __init__(self, many: Vectors, begin: Any, count: int) -> None:
+        self._many, builder = many, many.builder
+        lanes = ir.IntType(64)(many.lanes)
+        self._places = [
+            builder.gep(begin, [builder.mul(lanes, lanes.type(i))]) for i in range(count)
+        ]
+        self._totals = [
+            cgutils.alloca_once_value(builder, many.load(place)) for place in self._places
+        ]
+
+    def add(self, number: int, a: Any, b: Any) -> None:
+        """Add a b to one of them."""
+        builder, total = self._many.builder, self._totals[number]
+        builder.store(self._many.multiply_add(a, b, builder.load(total)), total)
+
+    def store(self) -> None:
+        """Put them back into memory."""
+        for place, total in zip(self._places, self._totals, strict=True):
+            self._many.store(self._many.builder.load(total), place)
 
 
 def spread(builder: Any, scalar: Any, lanes: int) -> Any:

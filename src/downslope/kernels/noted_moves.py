@@ -1,0 +1,98 @@
+"""The move by a single row's gradient, measured as it is made: in a recorded step of batch 1.
+
+To the bits of `gradients.descend_by_one_row`. Theta is read and written once, where
+`theta_gauges.note_move` would read it and the moves from memory again.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from downslope.kernels.adam import SUMS, noted_adam_of_one_row
+from downslope.kernels.gauges import PART
+from downslope.kernels.gradients import input_of, piece_gradient, square_sum
+from downslope.kernels.jit import inner
+from downslope.kernels.plan import BIAS, PROJECTION, WEIGHT
+from downslope.kernels.rules import GD, NARROW, gd_of_one_row
+from downslope.kernels.vectors import VECTOR_BYTES
+from downslope.kernels.views import elements, piece, pointer
+
+
+@inner
+def noted_gd(theta, x, d, count, units, row):
+    """Move `count` rows of W by gradient descent; give |w|^2 before. theta, x, d: pointers."""
+    together, total = max(1, PART // units), 0.0
+    for begin in range(0, count, together):
+        rows, part = min(together, count - begin), pointer(theta, begin * units)
+        total += square_sum(elements(part, rows * units))
+        gd_of_one_row(part, pointer(x, begin), d, rows, units, row)
+    return total
+
+
+@inner
+def noted_adam(theta, x, d, state, start, moves, count, units, row, decay, sums):
+    """Move `count` rows of W by Adam; give |w|^2, |move|^2, move * last move, |last move|^2.
+
+    theta, x, d, moves: pointers, the moves' to the last ones, whose places the new ones take;
+    start: where this part of theta begins in the state; sums (`SUMS` vectors,): zeros.
+    """
+    some = elements(x, count)
+    length, together = state.shape[1], max(1, PART // units)
+    lanes = VECTOR_BYTES // some.itemsize
+    w = own = product = other = 0.0
+    for begin in range(0, count, together):
+        for i in range(begin, min(begin + together, count)):
+            at = i * units
+            noted_adam_of_one_row(
+                pointer(theta, at), some[i], d, pointer(state, start + at),
+                pointer(state, length + start + at), pointer(moves, at), units, row,
+                some.dtype.type(decay), pointer(sums, 0))  # fmt: skip
+        w += take_sum(piece(sums, 0, lanes))
+        own += take_sum(piece(sums, lanes, lanes))
+        product += take_sum(piece(sums, 2 * lanes, lanes))
+        other += take_sum(piece(sums, 3 * lanes, lanes))
+    return w, own, product, other
+
+
+@inner
+def take_sum(lanes):
+    """Add up some numbers, and make them zeros."""
+    total = lanes.dtype.type(0)
+    for i in range(lanes.shape[0]):
+        total += lanes[i]
+        lanes[i] = 0
+    return total
+
+
+@inner
+def descend_by_one_row(job, block, out, x, scratch, rule, coefficients, decay, thread):
+    """Move a block by a step on a single row, and note how its pieces moved."""
+    gauges = job.gauges
+    room = piece(gauges.before, thread * PART, SUMS * VECTOR_BYTES // gauges.before.itemsize)
+    room[:] = 0
+    for p in range(block.first, block.last):
+        part, sums = job.pieces[p], gauges.pieces[p]
+        layer, kind = job.plan[part.layer], part.kind
+        units, size, own = layer.units, part.stop - part.start, input_of(job, part.layer, x)
+        d, some = out, pointer(job.workspace, job.frame[0].one)
+        if kind == BIAS:
+            d = pointer(job.workspace, layer.dz)
+        elif kind in (WEIGHT, PROJECTION) and (units >= NARROW or rule == GD):
+            d = pointer(job.workspace, layer.dz if kind == WEIGHT else layer.dy)
+            some = pointer(own, part.first)
+        else:  # one long row, and of x a 1
+            units = size
+            piece_gradient(job, part, layer, own, np.int64(0), np.int64(1), out, scratch,
+                           np.int64(0))  # fmt: skip
+        theta, count = pointer(job.theta, part.start), size // units
+        if rule == GD:
+            sums.move = sums.move_along = sums.move_before = 0.0
+            if kind == WEIGHT:
+                sums.w = noted_gd(theta, some, d, count, units, coefficients)
+            else:
+                gd_of_one_row(theta, some, d, count, units, coefficients)
+        else:
+            by = decay if kind in (WEIGHT, PROJECTION) else 1.0
+            sums.w, sums.move, sums.move_along, sums.move_before = noted_adam(
+                theta, some, d, job.state, part.start, pointer(gauges.move, part.start), count,
+                units, coefficients, by, room)  # fmt: skip
