@@ -38,8 +38,8 @@ averaged apart as they advise: with fewer rows steps waste data, with more they 
 
 Update: gradient_norm is the norm of the gradient, penalties included, before clipping, clipped_norm
 that of what the rule got; w_norm = |W| before the step, update_ratio = |dW| / |W|; gradient_cosine
-and update_cosine compare with the step just before. At batch 1 the step of plain gradient descent counts
-as what it is, minus the learning rate times G, from before theta rounds it.
+and update_cosine compare with the step just before. At batch 1 a step of plain gradient descent
+counts as minus the learning rate times G, which theta then rounds.
 """
 
 from __future__ import annotations
