@@ -198,18 +198,6 @@ def sum_of_squares(values):
 
 
 @inner
-def draw(source, begin, stride, gauges, number, which, at, count):
-    """Keep source[begin], source[begin + stride], ...: `count` of them, as those to be counted.
-
-    number: of the layer; which: `OF_Z` or `OF_GRADIENT`; at: how many are kept already.
-    """
-    room = gauges.drawn.shape[2]
-    kept = piece(gauges.drawn, (2 * number + which) * room + at, count)
-    for i in range(count):
-        kept[i] = source[begin + i * stride]
-
-
-@inner
 def count_drawn(gauges, number, which, count, counts):
     """Count the first `count` entries that were drawn by their bins; counts (BINS + 2,)."""
     room = gauges.drawn.shape[2]

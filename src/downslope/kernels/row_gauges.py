@@ -6,12 +6,12 @@ import numpy as np
 
 from downslope.kernels import dropout
 from downslope.kernels.activations import SOFTMAX, backpropagate, sigmoid_slope
-from downslope.kernels.gauges import OF_Z, WIDEST, count_drawn, draw, sum_of_squares
+from downslope.kernels.gauges import OF_Z, WIDEST, count_drawn, sum_of_squares
 from downslope.kernels.gradients import input_of
 from downslope.kernels.jit import inner
 from downslope.kernels.losses import loss_and_derivative
 from downslope.kernels.plan import PROJECTION_RESIDUAL
-from downslope.kernels.views import elements, piece, pointer
+from downslope.kernels.views import copy_elements, elements, piece, pointer
 
 
 @inner
@@ -154,10 +154,21 @@ def note_slopes(job, layer, number, b, first, last, thread):
 
 @inner
 def note_alive(job, layer, unit, first, last, thread):
-    """Add |phi| to what each unit has given so far; unit: number of the layer's first unit."""
-    units = layer.units
-    alive = piece(job.gauges.alive, thread * job.gauges.alive.shape[1] + unit, units)
-    for r in range(first, last):
+    """Add |phi| to what each unit has given so far; unit: number of the layer's first unit.
+
+    Four rows at a time: a sum in memory waits for the one before.
+    """
+    units, width = layer.units, job.gauges.alive.shape[1]
+    alive = piece(job.gauges.alive, thread * width + unit, units)
+    whole = first + (last - first) // 4 * 4
+    for r in range(first, whole, 4):
+        at = layer.phi + r * units
+        one, two = piece(job.workspace, at, units), piece(job.workspace, at + units, units)
+        at += 2 * units
+        three, four = piece(job.workspace, at, units), piece(job.workspace, at + units, units)
+        for j in range(units):
+            alive[j] += abs(one[j]) + abs(two[j]) + abs(three[j]) + abs(four[j])
+    for r in range(whole, last):
         phi = piece(job.workspace, layer.phi + r * units, units)
         for j in range(units):
             alive[j] += abs(phi[j])
@@ -226,13 +237,16 @@ def note_rows(job, record, place, x, row, b, first, last, thread):
 def draw_z(job, layer, number, row, first, last):
     """Draw every stride-th row of the batch's z, of which first:last are here; row: as above."""
     stride, width = job.gauges.strides[number, 0], min(layer.units, WIDEST)
+    drawn = job.gauges.drawn
+    at = (2 * number + OF_Z) * drawn.shape[2]
     if stride == 1:  # all rows, which lie one after another
-        draw(job.workspace, layer.z + first * layer.units, 1, job.gauges, number, OF_Z,
-             (row + first) * layer.units, (last - first) * layer.units)  # fmt: skip
+        copy_elements(job.workspace, layer.z + first * layer.units, drawn,
+                      at + (row + first) * layer.units,
+                      (last - first) * layer.units)  # fmt: skip
         return
     for r in range(first + (-(row + first)) % stride, last, stride):
-        draw(job.workspace, layer.z + r * layer.units, 1, job.gauges, number, OF_Z,
-             (row + r) // stride * width, width)  # fmt: skip
+        copy_elements(job.workspace, layer.z + r * layer.units, drawn,
+                      at + (row + r) // stride * width, width)  # fmt: skip
 
 
 @inner

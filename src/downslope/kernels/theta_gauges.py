@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from downslope.kernels.gauges import OF_GRADIENT, PART, count_drawn, draw
+from downslope.kernels.gauges import OF_GRADIENT, PART, count_drawn
 from downslope.kernels.gradients import input_of, square_sum
 from downslope.kernels.jit import inner
 from downslope.kernels.plan import PROJECTION_RESIDUAL, WEIGHT
@@ -46,6 +46,18 @@ def drawn_gradients(layer, stride):
 
 
 @inner
+def draw_entries(gauges, number, stride, begin, values):
+    """Draw every stride-th entry of a layer's dL/dW; values (size,) are those from `begin` on."""
+    before = (begin + stride - 1) // stride
+    first = before * stride - begin
+    count = max((values.shape[0] - first + stride - 1) // stride, 0)
+    at = (2 * number + OF_GRADIENT) * gauges.drawn.shape[2] + before
+    kept = piece(gauges.drawn, at, count)
+    for i in range(count):
+        kept[i] = values[first + i * stride]
+
+
+@inner
 def note_gradient(job, b, at):
     """Note the gradient of block b of theta, without penalties; it begins at `at`."""
     gauges, block, whole = job.gauges, job.blocks[b], 0.0
@@ -57,10 +69,9 @@ def note_gradient(job, b, at):
         whole += total
         if part.kind == WEIGHT:
             stride = gauges.strides[part.layer, 1]
-            before = (part.start - job.plan[part.layer].weight + stride - 1) // stride
-            first = job.plan[part.layer].weight + before * stride - part.start
-            draw(values, first, stride, gauges, part.layer, OF_GRADIENT, before,
-                 max((values.shape[0] - first + stride - 1) // stride, 0))  # fmt: skip
+            draw_entries(
+                gauges, part.layer, stride, part.start - job.plan[part.layer].weight, values
+            )
     gauges.norms[b] = whole
 
 
