@@ -150,16 +150,6 @@ def square_sum(values):
 
 
 @inner
-def all_finite(values):
-    """Say whether no entry is NaN or infinite: 0 times one of those is NaN, and NaN stays."""
-    trace = values.dtype.type(0)
-    zero = values.dtype.type(0)
-    for k in range(values.shape[0]):
-        trace += values[k] * zero
-    return trace == zero
-
-
-@inner
 def scale_values(values, factor):
     """Multiply every entry by one factor."""
     by = values.dtype.type(factor)

@@ -20,7 +20,6 @@ from downslope.kernels import dropout, gauges, normalize, noted_moves, row_gauge
 from downslope.kernels.denormals import flush_denormals, restore_denormals
 from downslope.kernels.elementary import add
 from downslope.kernels.gradients import (
-    all_finite,
     block_gradient,
     clip_values,
     descend_by_one_row,
@@ -63,6 +62,7 @@ from downslope.kernels.threads import (
     side_of,
     wait,
 )
+from downslope.kernels.vectors import all_finite
 from downslope.kernels.views import borrowed, copy_elements, elements, piece, pointer
 
 BEGIN, ADD, FINISH, MOVE, ALONE = 1, 2, 4, 8, 16

@@ -7,7 +7,9 @@ from typing import Any
 
 import llvmlite.binding
 from llvmlite import ir
+from numba import types
 from numba.core import cgutils
+from numba.extending import intrinsic
 
 WIDE = "+avx512f" in llvmlite.binding.get_host_cpu_features().flatten()
 VECTOR_BYTES = 64 if WIDE else 32
@@ -156,6 +158,29 @@ class Totals:
         """Put them back into memory."""
         for place, total in zip(self._places, self._totals, strict=True):
             self._many.store(self._many.builder.load(total), place)
+
+
+@intrinsic
+def all_finite(typing, values):
+    """Say whether no entry of a flat array is NaN or infinite."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        begin, (count,) = array.data, cgutils.unpack_tuple(builder, array.shape)
+        many = Vectors(context, builder, signature.args[0].dtype)
+        bad = cgutils.alloca_once_value(builder, many.nothing())
+
+        def look(at: Any, mask: Any) -> None:
+            # 0 times one of those is NaN.
+            zero = builder.fmul(many.load(builder.gep(begin, [at]), mask), many.zero)
+            here = builder.fcmp_unordered("uno", zero, zero)
+            builder.store(builder.or_(builder.load(bad), here), bad)
+
+        many.each(count, look)
+        bits = builder.bitcast(builder.load(bad), ir.IntType(many.lanes))
+        return builder.icmp_unsigned("==", bits, ir.IntType(many.lanes)(0))
+
+    return types.boolean(values), generate
 
 
 def spread(builder: Any, scalar: Any, lanes: int) -> Any:
