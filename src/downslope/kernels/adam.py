@@ -30,9 +30,15 @@ def betas(options: Options) -> tuple[float, float, float, float]:
     return options["beta1"], 1 - options["beta1"], options["beta2"], 1 - options["beta2"]
 
 
+SMALLEST = -700.0
+"""An exponent whose power is next to nothing; `exp` takes a slow way for those below it."""
+
+
 def powers(beta: float, t: Doubles) -> Doubles:
     """beta^t, t from 1 on; by exp, which runs in vectors: a power of its own takes 40 ns a step."""
-    return np.exp(t * math.log(beta)) if beta > 0 else np.zeros_like(t)
+    if beta == 0:
+        return np.zeros_like(t)
+    return np.asarray(np.exp(np.maximum(t * math.log(beta), SMALLEST)))
 
 
 def adam_columns(options: Options, rates: Doubles, t: Doubles) -> Columns:
