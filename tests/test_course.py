@@ -645,4 +645,4 @@ def test_a_number_of_threads_is_tried_for_some_steps_only(monkeypatch: pytest.Mo
     running._seconds_per_step = 1e-4
     assert running._chunk_steps() == 500
     monkeypatch.setattr(type(running._stepper), "is_trying", True)
-    assert running._chunk_steps() == 10
+    assert running._chunk_steps() == 20

@@ -40,8 +40,8 @@ Array = npt.NDArray[Any]
 CHUNK_SECONDS = 0.05
 """How long the compiled loop runs before Python looks at progress, time and Ctrl-C."""
 
-TRIAL_SECONDS = 0.001
-"""How long a number of threads is tried: waking them, where they are away, is a tenth of it."""
+TRIAL_SECONDS = 0.002
+"""How long a number of threads is tried: waking them is then a small part of it."""
 
 LOOKED_AT, LOOKED_SHARE = 1000, 0.06
 """Rows that are looked at for dead units, at least; or more, up to so many for each row that a step

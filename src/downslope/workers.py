@@ -71,8 +71,9 @@ class Workers:
     def call(self, kernel: Callable[..., int], job: Any, chunk: Any, count: int) -> int:
         """Run ``kernel(job, chunk, number, count)``, in which the others wait for the next call.
 
-        Those that are out of it are started; `job.barrier` says which. Gives the first one's
-        result: negative where another has just left.
+        Those that are out of it are started; `job.barrier` says which. The chunk must have a step,
+        where all meet: one that was started might else be done, and be called, before the first has
+        begun. Gives the first one's result.
         """
         states = [state_word(number) for number in range(1, count)]
         done = -1
@@ -104,9 +105,9 @@ class FastestCount:
         The number of threads there are.
     """
 
-    AGAIN = 200
+    AGAIN = 50
     """How many times as long as a trial of the slower number the next one comes later: then trials
-    take half a hundredth of the time at most."""
+    take two hundredths of the time at most."""
 
     LONG = 5e-4
     """Seconds of a unit from which all threads are taken for the better for so many calls: they
