@@ -10,7 +10,9 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from downslope.kernels.jit import Doubles, inner
+from downslope.kernels.jit import Doubles, exact, inner
+from downslope.kernels.lanes import all_lanes, load, magnitude, root, select, store
+from downslope.kernels.tiles import lanes_of
 from downslope.kernels.vectors import Vectors
 from downslope.kernels.views import elements, pointer
 
@@ -156,19 +158,23 @@ def noted_adam_of_one_row(theta, x, d, means, squares, moves, units, row, decay,
                            f(row[4]), f(row[5]), decay)  # fmt: skip
 
 
-@inner
+@exact
 def amsgrad(theta, gradient, means, squares, largest, row):
     """m and v as in Adam; u = max(u, v); w = w - a m / (sqrt u + c)."""
-    beta1, rest1 = theta.dtype.type(row[0]), theta.dtype.type(row[1])
-    beta2, rest2 = theta.dtype.type(row[2]), theta.dtype.type(row[3])
-    a, c = theta.dtype.type(row[4]), theta.dtype.type(row[5])
-    for k in range(theta.shape[0]):
-        g = gradient[k]
-        m = beta1 * means[k] + rest1 * g
-        v = beta2 * squares[k] + rest2 * g * g
-        u = largest[k] if largest[k] > v else v
-        means[k], squares[k], largest[k] = m, v, u
-        theta[k] -= a * m / (np.sqrt(u) + c)
+    w, g, m, v = pointer(theta, 0), pointer(gradient, 0), pointer(means, 0), pointer(squares, 0)
+    u, size = pointer(largest, 0), theta.shape[0]
+    beta1, rest1 = all_lanes(w, row[0]), all_lanes(w, row[1])
+    beta2, rest2 = all_lanes(w, row[2]), all_lanes(w, row[3])
+    a, c = all_lanes(w, row[4]), all_lanes(w, row[5])
+    for k in range(0, size, lanes_of(w)):
+        slope, most = load(g, k, size), load(u, k, size)
+        mean = beta1 * load(m, k, size) + rest1 * slope
+        square = beta2 * load(v, k, size) + rest2 * slope * slope
+        most = select(most > square, most, square)
+        store(mean, m, k, size)
+        store(square, v, k, size)
+        store(most, u, k, size)
+        store(load(w, k, size) - a * mean / (root(most) + c), w, k, size)
 
 
 def adamax_columns(options: Options, rates: Doubles, t: Doubles) -> Columns:
@@ -176,19 +182,20 @@ def adamax_columns(options: Options, rates: Doubles, t: Doubles) -> Columns:
     return *betas(options), rates / (1 - powers(options["beta1"], t)), options["epsilon"]
 
 
-@inner
+@exact
 def adamax(theta, gradient, means, largest, row):
     """m = beta1 m + (1-beta1) g; u = max(beta2 u, |g| + epsilon); w = w - eta/(1-beta1^t) m / u."""
-    beta1, rest1 = theta.dtype.type(row[0]), theta.dtype.type(row[1])
-    beta2, step = theta.dtype.type(row[2]), theta.dtype.type(row[4])
-    epsilon = theta.dtype.type(row[5])
-    for k in range(theta.shape[0]):
-        g = gradient[k]
-        m = beta1 * means[k] + rest1 * g
-        faded, now = beta2 * largest[k], abs(g) + epsilon
-        u = faded if faded > now else now
-        means[k], largest[k] = m, u
-        theta[k] -= step * m / u
+    w, g, m, u = pointer(theta, 0), pointer(gradient, 0), pointer(means, 0), pointer(largest, 0)
+    beta1, rest1, beta2 = all_lanes(w, row[0]), all_lanes(w, row[1]), all_lanes(w, row[2])
+    step, epsilon, size = all_lanes(w, row[4]), all_lanes(w, row[5]), theta.shape[0]
+    for k in range(0, size, lanes_of(w)):
+        slope = load(g, k, size)
+        mean = beta1 * load(m, k, size) + rest1 * slope
+        faded, now = beta2 * load(u, k, size), magnitude(slope) + epsilon
+        most = select(faded > now, faded, now)
+        store(mean, m, k, size)
+        store(most, u, k, size)
+        store(load(w, k, size) - step * mean / most, w, k, size)
 
 
 def nadam_columns(options: Options, rates: Doubles, t: Doubles) -> Columns:
@@ -213,19 +220,22 @@ def _nadam_mu(beta1: float, decay: float, t: Doubles) -> Doubles:
     return beta1 * (1 - 0.5 * 0.96 ** (t * decay))
 
 
-@inner
+@exact
 def nadam(theta, gradient, means, squares, row):
     """m and v as in Adam; w = w - (a m + b g) / (c sqrt v + epsilon)."""
-    beta1, rest1 = theta.dtype.type(row[0]), theta.dtype.type(row[1])
-    beta2, rest2 = theta.dtype.type(row[2]), theta.dtype.type(row[3])
-    a, b = theta.dtype.type(row[4]), theta.dtype.type(row[5])
-    c, epsilon = theta.dtype.type(row[6]), theta.dtype.type(row[7])
-    for k in range(theta.shape[0]):
-        g = gradient[k]
-        m = beta1 * means[k] + rest1 * g
-        v = beta2 * squares[k] + rest2 * g * g
-        means[k], squares[k] = m, v
-        theta[k] -= (a * m + b * g) / (c * np.sqrt(v) + epsilon)
+    w, g, m, v = pointer(theta, 0), pointer(gradient, 0), pointer(means, 0), pointer(squares, 0)
+    beta1, rest1 = all_lanes(w, row[0]), all_lanes(w, row[1])
+    beta2, rest2 = all_lanes(w, row[2]), all_lanes(w, row[3])
+    a, b, size = all_lanes(w, row[4]), all_lanes(w, row[5]), theta.shape[0]
+    c, epsilon = all_lanes(w, row[6]), all_lanes(w, row[7])
+    for k in range(0, size, lanes_of(w)):
+        slope = load(g, k, size)
+        mean = beta1 * load(m, k, size) + rest1 * slope
+        square = beta2 * load(v, k, size) + rest2 * slope * slope
+        store(mean, m, k, size)
+        store(square, v, k, size)
+        move = (a * mean + b * slope) / (c * root(square) + epsilon)
+        store(load(w, k, size) - move, w, k, size)
 
 
 HUGE = 2.0**88

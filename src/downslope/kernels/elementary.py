@@ -230,6 +230,13 @@ def normal(x):
 
 
 @exact
+def signed(size, x):
+    """Give size sign(x); NaN where x is NaN or infinite, which a sign alone would hide."""
+    zero = like(x, 0.0)
+    return select(x > zero, size, select(x < zero, -size, zero)) + zero * x
+
+
+@exact
 def clamp(z, low, high):
     """min(max(z, low), high), which lets NaN through."""
     z = select(z < like(z, low), like(z, low), z)

@@ -240,6 +240,16 @@ def magnitude(typing, x):
 
 
 @intrinsic
+def root(typing, x):
+    """The square root."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return call(builder, "sqrt", *arguments)
+
+    return x(x), generate
+
+
+@intrinsic
 def nearest(typing, x):
     """The whole number nearest to x, of two the even one."""
 

@@ -33,9 +33,11 @@ from downslope.kernels.adam import (
     nadam_columns,
     radam_columns,
 )
+from downslope.kernels.elementary import signed
 from downslope.kernels.jit import Doubles, exact, inner, kernel
-from downslope.kernels.lanes import fused
+from downslope.kernels.lanes import all_lanes, fused, load, root, select, store
 from downslope.kernels.muon import muon_columns
+from downslope.kernels.tiles import lanes_of
 from downslope.kernels.views import borrowed, elements, piece, pointer
 
 
@@ -75,59 +77,62 @@ def _momentum(options: Options, rates: Doubles, t: Doubles) -> Columns:
     return rates, options["momentum"]
 
 
-@inner
+@exact
 def momentum(theta, gradient, velocity, row):
     """v = mu v - eta g; w = w + v."""
-    rate, mu = theta.dtype.type(row[0]), theta.dtype.type(row[1])
-    for k in range(theta.shape[0]):
-        v = mu * velocity[k] - rate * gradient[k]
-        velocity[k] = v
-        theta[k] += v
+    w, g, v, size = pointer(theta, 0), pointer(gradient, 0), pointer(velocity, 0), theta.shape[0]
+    rate, mu = all_lanes(w, row[0]), all_lanes(w, row[1])
+    for k in range(0, size, lanes_of(w)):
+        now = mu * load(v, k, size) - rate * load(g, k, size)
+        store(now, v, k, size)
+        store(load(w, k, size) + now, w, k, size)
 
 
-@inner
+@exact
 def nesterov(theta, gradient, velocity, row):
     """v = mu v - eta g; w = w + mu v - eta g."""
-    rate, mu = theta.dtype.type(row[0]), theta.dtype.type(row[1])
-    for k in range(theta.shape[0]):
-        before = velocity[k]
-        v = mu * before - rate * gradient[k]
-        velocity[k] = v
-        # mu v - eta g, in a form that the compiler does not regroup differently at a loop's end.
-        theta[k] += v + mu * (v - before)
+    w, g, v, size = pointer(theta, 0), pointer(gradient, 0), pointer(velocity, 0), theta.shape[0]
+    rate, mu = all_lanes(w, row[0]), all_lanes(w, row[1])
+    for k in range(0, size, lanes_of(w)):
+        step = rate * load(g, k, size)
+        now = mu * load(v, k, size) - step
+        store(now, v, k, size)
+        store(load(w, k, size) + (mu * now - step), w, k, size)
 
 
 def _adagrad(options: Options, rates: Doubles, t: Doubles) -> Columns:
     return rates, options["epsilon"]
 
 
-@inner
+@exact
 def adagrad(theta, gradient, squares, row):
     """s = s + g^2; w = w - eta g / (sqrt s + epsilon)."""
-    rate, epsilon = theta.dtype.type(row[0]), theta.dtype.type(row[1])
-    for k in range(theta.shape[0]):
-        g = gradient[k]
-        s = squares[k] + g * g
-        squares[k] = s
-        theta[k] -= rate * g / (np.sqrt(s) + epsilon)
+    w, g, s, size = pointer(theta, 0), pointer(gradient, 0), pointer(squares, 0), theta.shape[0]
+    rate, epsilon = all_lanes(w, row[0]), all_lanes(w, row[1])
+    for k in range(0, size, lanes_of(w)):
+        slope = load(g, k, size)
+        now = load(s, k, size) + slope * slope
+        store(now, s, k, size)
+        store(load(w, k, size) - rate * slope / (root(now) + epsilon), w, k, size)
 
 
 def _adadelta(options: Options, rates: Doubles, t: Doubles) -> Columns:
     return rates, options["rho"], 1 - options["rho"], options["epsilon"]
 
 
-@inner
+@exact
 def adadelta(theta, gradient, squares, moves, row):
     """s = rho s + (1-rho) g^2; d = g sqrt(u + epsilon) / sqrt(s + epsilon); u likewise of d."""
-    rate, rho = theta.dtype.type(row[0]), theta.dtype.type(row[1])
-    rest, epsilon = theta.dtype.type(row[2]), theta.dtype.type(row[3])
-    for k in range(theta.shape[0]):
-        g = gradient[k]
-        s = rho * squares[k] + rest * g * g
-        d = np.sqrt(moves[k] + epsilon) / np.sqrt(s + epsilon) * g
-        squares[k] = s
-        moves[k] = rho * moves[k] + rest * d * d
-        theta[k] -= rate * d
+    w, g, s, u = pointer(theta, 0), pointer(gradient, 0), pointer(squares, 0), pointer(moves, 0)
+    rate, rho, size = all_lanes(w, row[0]), all_lanes(w, row[1]), theta.shape[0]
+    rest, epsilon = all_lanes(w, row[2]), all_lanes(w, row[3])
+    for k in range(0, size, lanes_of(w)):
+        slope, before = load(g, k, size), load(u, k, size)
+        now = rho * load(s, k, size) + rest * slope * slope
+        move = root(before + epsilon) / root(now + epsilon) * slope
+        store(now, s, k, size)
+        store(rho * before + rest * move * move, u, k, size)
+        store(load(w, k, size) - rate * move, w, k, size)
 
 
 def _rmsprop(options: Options, rates: Doubles, t: Doubles) -> Columns:
@@ -135,65 +140,71 @@ def _rmsprop(options: Options, rates: Doubles, t: Doubles) -> Columns:
     return rates, options["epsilon"], decay, 1 - decay, options["momentum"]
 
 
-@inner
+@exact
 def rmsprop(theta, gradient, squares, row):
     """s = decay s + (1-decay) g^2; w = w - eta g / (sqrt s + epsilon)."""
-    rate, epsilon = theta.dtype.type(row[0]), theta.dtype.type(row[1])
-    decay, rest = theta.dtype.type(row[2]), theta.dtype.type(row[3])
-    for k in range(theta.shape[0]):
-        g = gradient[k]
-        s = decay * squares[k] + rest * g * g
-        squares[k] = s
-        theta[k] -= rate * g / (np.sqrt(s) + epsilon)
+    w, g, s, size = pointer(theta, 0), pointer(gradient, 0), pointer(squares, 0), theta.shape[0]
+    rate, epsilon = all_lanes(w, row[0]), all_lanes(w, row[1])
+    decay, rest = all_lanes(w, row[2]), all_lanes(w, row[3])
+    for k in range(0, size, lanes_of(w)):
+        slope = load(g, k, size)
+        now = decay * load(s, k, size) + rest * slope * slope
+        store(now, s, k, size)
+        store(load(w, k, size) - rate * slope / (root(now) + epsilon), w, k, size)
 
 
-@inner
+@exact
 def rmsprop_momentum(theta, gradient, squares, velocity, row):
     """s = decay s + (1-decay) g^2; v = mu v + g / (sqrt s + epsilon); w = w - eta v."""
-    rate, epsilon = theta.dtype.type(row[0]), theta.dtype.type(row[1])
-    decay, rest = theta.dtype.type(row[2]), theta.dtype.type(row[3])
-    mu = theta.dtype.type(row[4])
-    for k in range(theta.shape[0]):
-        g = gradient[k]
-        s = decay * squares[k] + rest * g * g
-        v = mu * velocity[k] + g / (np.sqrt(s) + epsilon)
-        squares[k], velocity[k] = s, v
-        theta[k] -= rate * v
+    w, g, s, v = pointer(theta, 0), pointer(gradient, 0), pointer(squares, 0), pointer(velocity, 0)
+    rate, epsilon, mu = all_lanes(w, row[0]), all_lanes(w, row[1]), all_lanes(w, row[4])
+    decay, rest, size = all_lanes(w, row[2]), all_lanes(w, row[3]), theta.shape[0]
+    for k in range(0, size, lanes_of(w)):
+        slope = load(g, k, size)
+        square = decay * load(s, k, size) + rest * slope * slope
+        now = mu * load(v, k, size) + slope / (root(square) + epsilon)
+        store(square, s, k, size)
+        store(now, v, k, size)
+        store(load(w, k, size) - rate * now, w, k, size)
 
 
-@inner
+@exact
 def rmsprop_centered(theta, gradient, squares, velocity, means, row):
     """As with momentum (which may be 0), with s - m^2 for s; m = decay m + (1-decay) g."""
-    rate, epsilon = theta.dtype.type(row[0]), theta.dtype.type(row[1])
-    decay, rest = theta.dtype.type(row[2]), theta.dtype.type(row[3])
-    mu, zero = theta.dtype.type(row[4]), theta.dtype.type(0)
-    for k in range(theta.shape[0]):
-        g = gradient[k]
-        s = decay * squares[k] + rest * g * g
-        m = decay * means[k] + rest * g
+    w, g, s, v = pointer(theta, 0), pointer(gradient, 0), pointer(squares, 0), pointer(velocity, 0)
+    m, size = pointer(means, 0), theta.shape[0]
+    rate, epsilon, mu = all_lanes(w, row[0]), all_lanes(w, row[1]), all_lanes(w, row[4])
+    decay, rest, zero = all_lanes(w, row[2]), all_lanes(w, row[3]), all_lanes(w, 0.0)
+    for k in range(0, size, lanes_of(w)):
+        slope = load(g, k, size)
+        square = decay * load(s, k, size) + rest * slope * slope
+        mean = decay * load(m, k, size) + rest * slope
         # Under a constant gradient the variance goes to 0, and rounding may leave it below.
-        variance = s - m * m
-        v = mu * velocity[k] + g / (np.sqrt(zero if variance < zero else variance) + epsilon)
-        squares[k], means[k], velocity[k] = s, m, v
-        theta[k] -= rate * v
+        variance = square - mean * mean
+        deviation = root(select(variance < zero, zero, variance))
+        now = mu * load(v, k, size) + slope / (deviation + epsilon)
+        store(square, s, k, size)
+        store(mean, m, k, size)
+        store(now, v, k, size)
+        store(load(w, k, size) - rate * now, w, k, size)
 
 
 def _lion(options: Options, rates: Doubles, t: Doubles) -> Columns:
     return *betas(options), rates
 
 
-@inner
+@exact
 def lion(theta, gradient, means, row):
     """w = w - eta sign(beta1 m + (1-beta1) g); m = beta2 m + (1-beta2) g."""
-    beta1, rest1 = theta.dtype.type(row[0]), theta.dtype.type(row[1])
-    beta2, rest2 = theta.dtype.type(row[2]), theta.dtype.type(row[3])
-    rate, zero = theta.dtype.type(row[4]), theta.dtype.type(0)
-    for k in range(theta.shape[0]):
-        g = gradient[k]
-        c = beta1 * means[k] + rest1 * g
-        means[k] = beta2 * means[k] + rest2 * g
-        # 0 times NaN or infinity is NaN: a sign alone would hide both.
-        theta[k] -= (rate if c > zero else (-rate if c < zero else zero)) + zero * c
+    w, g, m, size = pointer(theta, 0), pointer(gradient, 0), pointer(means, 0), theta.shape[0]
+    beta1, rest1 = all_lanes(w, row[0]), all_lanes(w, row[1])
+    beta2, rest2 = all_lanes(w, row[2]), all_lanes(w, row[3])
+    rate = all_lanes(w, row[4])
+    for k in range(0, size, lanes_of(w)):
+        slope, mean = load(g, k, size), load(m, k, size)
+        move = signed(rate, beta1 * mean + rest1 * slope)
+        store(beta2 * mean + rest2 * slope, m, k, size)
+        store(load(w, k, size) - move, w, k, size)
 
 
 def _rprop(options: Options, rates: Doubles, t: Doubles) -> Columns:
@@ -201,24 +212,26 @@ def _rprop(options: Options, rates: Doubles, t: Doubles) -> Columns:
     return first, options["minus"], options["plus"], options["low"], options["high"]
 
 
-@inner
+@exact
 def rprop(theta, gradient, before, steps, row):
     """d = clip(d plus if g g_old > 0, d minus if g g_old < 0, low, high); w = w - sign(g) d.
 
     g is taken as 0 where its sign has turned. The first step's d is the learning rate.
     """
-    first, minus = theta.dtype.type(row[0]), theta.dtype.type(row[1])
-    plus, low, high = theta.dtype.type(row[2]), theta.dtype.type(row[3]), theta.dtype.type(row[4])
-    zero, one = theta.dtype.type(0), theta.dtype.type(1)
-    for k in range(theta.shape[0]):
-        g = gradient[k]
-        kept = g * before[k]
-        d = (steps[k] + first) * (plus if kept > zero else (minus if kept < zero else one))
-        d = high if d > high else (low if d < low else d)
-        used = zero if kept < zero else g
-        before[k], steps[k] = used, d
-        # 0 times NaN or infinity is NaN: a sign alone would hide both.
-        theta[k] -= (d if used > zero else (-d if used < zero else zero)) + zero * g
+    w, g, b, s = pointer(theta, 0), pointer(gradient, 0), pointer(before, 0), pointer(steps, 0)
+    first, minus, plus = all_lanes(w, row[0]), all_lanes(w, row[1]), all_lanes(w, row[2])
+    low, high, size = all_lanes(w, row[3]), all_lanes(w, row[4]), theta.shape[0]
+    zero, one = all_lanes(w, 0.0), all_lanes(w, 1.0)
+    for k in range(0, size, lanes_of(w)):
+        slope = load(g, k, size)
+        kept = slope * load(b, k, size)
+        by = select(kept > zero, plus, select(kept < zero, minus, one))
+        d = (load(s, k, size) + first) * by
+        d = select(d > high, high, select(d < low, low, d))
+        used = select(kept < zero, zero, slope)
+        store(used, b, k, size)
+        store(d, s, k, size)
+        store(load(w, k, size) - (signed(d, used) + zero * slope), w, k, size)
 
 
 _COLUMNS: Final[Mapping[str, Callable[[Options, Doubles, Doubles], Columns]]] = MappingProxyType(
