@@ -16,41 +16,43 @@ from typing import NamedTuple
 
 import numpy as np
 
-from downslope.kernels import dropout, gauges, normalize, noted_moves, row_gauges, theta_gauges
-from downslope.kernels.denormals import flush_denormals, restore_denormals
-from downslope.kernels.elementary import add
-from downslope.kernels.gradients import (
-    block_gradient,
-    clip_values,
-    descend_by_one_row,
-    input_of,
-    move_part,
-    penalize,
-    rows_gradient,
-    scale_values,
-    square_sum,
+from downslope.kernels import dropout, gauges, row_gauges, theta_gauges
+from downslope.kernels.blocks import (
+    ADD,
+    ALONE,
+    BEGIN,
+    FINISH,
+    MOVE,
+    gradient_norm,
+    known_rate,
+    own_theta_is_finite,
+    share_theta,
 )
+from downslope.kernels.denormals import flush_denormals, restore_denormals
+from downslope.kernels.gradients import input_of, rows_gradient
 from downslope.kernels.held import address_of, held_at, hold
 from downslope.kernels.jit import Doubles, Floats, Integers, inner, kernel
+from downslope.kernels.joint import (
+    affine_by_halves,
+    dy_by_halves,
+    normalize_batch,
+    normalize_batch_backward,
+)
 from downslope.kernels.passes import (
     add_shortcut_dy,
     affine_part,
     gather,
     gather_targets,
-    half_affine,
     hidden_du,
     hidden_dy,
     hidden_dz,
     in_place,
-    join_halves,
     loss_and_dz,
     normalize_row_by_row,
     output,
-    rows_of,
-    weights_of,
+    scratch_of,
 )
 from downslope.kernels.plan import BATCH_NORMALIZATION
-from downslope.kernels.rules import GD, takes_one_row
 from downslope.kernels.threads import (
     await_call,
     call_others,
@@ -62,12 +64,7 @@ from downslope.kernels.threads import (
     side_of,
     wait,
 )
-from downslope.kernels.vectors import all_finite
-from downslope.kernels.views import borrowed, copy_elements, elements, piece, pointer
-
-BEGIN, ADD, FINISH, MOVE, ALONE = 1, 2, 4, 8, 16
-"""What is done to a block of theta: its gradient begun or added to, penalties and bounds put on the
-finished gradient, the block moved by the rule; all but ADD at once by that of a row alone."""
+from downslope.kernels.views import borrowed, copy_elements, piece, pointer
 
 
 class Job(NamedTuple):
@@ -112,13 +109,6 @@ class Chunk(NamedTuple):
     norms: Doubles  # (steps,), written: norm of the gradient before clipping; or empty
     record: gauges.Record = gauges.empty_record()  # written: what the X-ray measures
     epochs: int = 1  # whose rows order holds, one epoch's after the other's
-
-
-@inner
-def scratch_of(job, thread):
-    """Point to a thread's own part of the scratch."""
-    frame = job.frame[0]
-    return pointer(job.workspace, frame.scratch + thread * frame.scratch_size)
 
 
 @inner
@@ -216,199 +206,6 @@ def losses_and_dz(job, chunk, x, begin, row, rows, scale, step, place, thread, t
 
 
 @inner
-def affine_by_halves(job, layer, x, rows, mine, end, thread, threads):
-    """u = x W + b, where each thread keeps to its half of W, for all rows that it is for."""
-    frame, scratch = job.frame[0], scratch_of(job, thread)
-    side, sides, member, members = side_of(thread, threads)
-    begin, stop = share(member, members, (rows + frame.block - 1) // frame.block)
-    while side < sides:
-        for b in range(begin, stop):
-            half_affine(job, layer, side, x, b * frame.block, min((b + 1) * frame.block, rows),
-                        scratch)  # fmt: skip
-        side += 1
-    wait(job.barrier, thread, threads)
-    for b in range(mine, end):
-        join_halves(job, layer, b * frame.block, min((b + 1) * frame.block, rows))
-
-
-@inner
-def dy_by_halves(job, layer, above, rows, thread, threads):
-    """dL/dy = dL/du W^T, where each thread keeps to its half of W: to half of the columns."""
-    frame, scratch = job.frame[0], scratch_of(job, thread)
-    side, sides, member, members = side_of(thread, threads)
-    begin, stop = share(member, members, (rows + frame.block - 1) // frame.block)
-    wait(job.barrier, thread, threads)
-    while side < sides:
-        low, high = (0, above.half) if side == 0 else (above.half, above.inputs)
-        for b in range(begin, stop):
-            hidden_dy(job, layer, above, b * frame.block, min((b + 1) * frame.block, rows), low,
-                      high, scratch)  # fmt: skip
-        side += 1
-    wait(job.barrier, thread, threads)
-
-
-@inner
-def normalize_batch(job, layer, rows, mine, end, thread, threads):
-    """Batch normalization forward; the threads meet before they use each other's statistics."""
-    frame, workspace, units = job.frame[0], job.workspace, layer.units
-    for b in range(mine, end):
-        u = rows_of(
-            workspace, layer.affine, b * frame.block, min((b + 1) * frame.block, rows), units
-        )
-        at = frame.sums + b * frame.sums_size + layer.sums
-        weight = weights_of(frame, workspace, b * frame.block, min((b + 1) * frame.block, rows))
-        normalize.block_statistics(
-            u, weight, piece(workspace, at, units), piece(workspace, at + units, units)
-        )
-    wait(job.barrier, thread, threads)
-    moments = pointer(scratch_of(job, thread), layer.moments)
-    mean, squares = elements(moments, units), elements(pointer(moments, units), units)
-    count = normalize.merge_statistics(
-        workspace, frame.sums + layer.sums, frame.sums_size, frame.block, rows,
-        weights_of(frame, workspace, np.int64(0), rows), mean, squares,
-    )  # fmt: skip
-    if thread == 0:
-        normalize.update_running(mean, squares, count, job.statistics, layer.statistics)
-    normalize.invert_deviation(squares, count)
-    for b in range(mine, end):
-        u = rows_of(
-            workspace, layer.affine, b * frame.block, min((b + 1) * frame.block, rows), units
-        )
-        normalize.normalize_units(u, mean, squares)
-
-
-@inner
-def normalize_batch_backward(job, layer, rows, mine, end, thread, threads):
-    """Batch normalization backward, after the threads have met over their blocks' sums."""
-    frame, workspace, units = job.frame[0], job.workspace, layer.units
-    wait(job.barrier, thread, threads)
-    moments = pointer(scratch_of(job, thread), layer.moments)
-    inverse = elements(pointer(moments, units), units)
-    both = elements(pointer(moments, 2 * units), 2 * units)
-    both[:] = 0
-    for b in range((rows + frame.block - 1) // frame.block):
-        at = frame.sums + b * frame.sums_size + layer.sums
-        add(both, piece(workspace, at, 2 * units))
-    count = normalize.count_of(weights_of(frame, workspace, np.int64(0), rows), rows)
-    for b in range(mine, end):
-        first, last = b * frame.block, min((b + 1) * frame.block, rows)
-        v = rows_of(workspace, layer.affine, first, last, units)
-        dz = rows_of(workspace, layer.dz, first, last, units)
-        normalize.normalize_units_backward(v, inverse, job.theta, layer.gamma,
-                                           piece(both, 0, units), piece(both, units, units),
-                                           weights_of(frame, workspace, first, last), count,
-                                           dz)  # fmt: skip
-
-
-@inner
-def own_blocks(job, thread, threads):
-    """The blocks of theta, first:last, that are a thread's own: its share of a half of them."""
-    middle, count = job.frame[0].middle, job.blocks.shape[0]
-    if threads == 1:
-        return 0, count
-    side, _, member, members = side_of(thread, threads)
-    if side == 0:
-        return share(member, members, middle)
-    first, last = share(member, members, count - middle)
-    return middle + first, middle + last
-
-
-@inner
-def finish_gradient(job, chunk, b, out, scale, recorded):
-    """Add the penalties to a block's gradient, bound its entries; note its sum of squares."""
-    block = job.blocks[b]
-    limits = chunk.penalties
-    l1, l2, clip_norm, clip_value = limits[0], limits[1], limits[2], limits[3]
-    if l1 > 0 or l2 > 0:
-        job.sums[2, b] = penalize(job, block, out, l1 * scale, l2 * scale)
-    gradient = elements(out, block.stop - block.start)
-    if recorded and (l1 > 0 or l2 > 0 or clip_value > 0):
-        job.gauges.norms[b] = gauges.sum_of_squares(gradient)
-    if clip_value > 0:
-        clip_values(gradient, clip_value)
-    if clip_norm > 0 or chunk.norms.shape[0] > 0:
-        job.sums[1, b] = square_sum(gradient)
-
-
-@inner
-def move_block(job, chunk, k, block, at, place, alone, thread):
-    """Move a block of theta, whose gradient begins at `at`, by the rule.
-
-    alone: whether the gradient has been noted as a single row's.
-    In a recorded step it goes part by part, each measured while it is in the cache. A part is whole
-    vectors, so the rule's loop takes every element as it does in a block taken at once.
-    """
-    size = block.stop - block.start if place == gauges.NOT else gauges.PART
-    for begin in range(block.start, block.stop, size):
-        end = min(begin + size, block.stop)
-        first = at + begin - block.start
-        if place != gauges.NOT:
-            theta_gauges.keep_theta(job, begin, end, thread)
-        gradient = piece(job.gradient, first, end - begin)
-        move_part(job, block, begin, end, gradient, chunk.rule, chunk.coefficients[k],
-                  chunk.decays[k])  # fmt: skip
-        if place != gauges.NOT:
-            theta_gauges.note_move(job, block, begin, end, first, alone, thread)
-
-
-@inner
-def share_theta(job, chunk, k, x, rows, task, factor, scale, place, thread, threads):
-    """Compute the gradient of the blocks that this thread takes, or move them, or both.
-
-    They are the same at every step: their parameters and moments lie in its core's cache.
-    """
-    begin, end = own_blocks(job, thread, threads)
-    for b in range(begin, end):
-        one_block(job, chunk, k, b, x, rows, task, factor, scale, place, thread, threads)
-
-
-@inner
-def one_block(job, chunk, k, b, x, rows, task, factor, scale, place, thread, threads):
-    """Compute the gradient of one block, or move it, or both.
-
-    task: the sum of BEGIN, ADD (to the gradient of earlier micro-batches), FINISH, MOVE, ALONE;
-    factor: on the whole gradient, for clipping; place: of the step's record. A block that is moved
-    at once has its gradient in the thread's own room, which stays in its cache.
-    """
-    own = (job.theta.shape[0] + 15) // 16 * 16
-    room = (job.gradient.shape[0] - own) // threads // 16 * 16
-    computes, moves, alone = (task & (BEGIN | ADD)) != 0, (task & MOVE) != 0, (task & ALONE) != 0
-    block = job.blocks[b]
-    at = own + thread * room if computes and moves else block.start
-    out, scratch = pointer(job.gradient, at), scratch_of(job, thread)
-    if alone and takes_one_row(chunk.rule, block.stop - block.start):
-        if place == gauges.NOT:
-            descend_by_one_row(job, block, out, x, scratch, chunk.rule, chunk.coefficients[k],
-                               chunk.decays[k])  # fmt: skip
-            return
-        if chunk.rule != GD or known_rate(chunk, k) != 0:
-            noted_moves.descend_by_one_row(job, block, out, x, scratch, chunk.rule,
-                                           chunk.coefficients[k], chunk.decays[k],
-                                           thread)  # fmt: skip
-            return
-    if computes:
-        block_gradient(job, block, out, x, rows, scratch, task & ADD)
-    if (task & FINISH) != 0:
-        if place >= 0 and not alone:
-            theta_gauges.note_gradient(job, b, at)
-        finish_gradient(job, chunk, b, out, scale, place >= 0)
-    if moves:
-        gradient = elements(out, block.stop - block.start)
-        if factor != 1.0:
-            scale_values(gradient, factor)
-        if all_finite(gradient):
-            move_block(job, chunk, k, block, at, place, alone, thread)
-        else:
-            raise_flag(job.barrier)
-
-
-@inner
-def known_rate(chunk, k):
-    """The learning rate of a step that is nothing but -rate g; else 0."""
-    return chunk.coefficients[k, 0] if chunk.rule == GD and chunk.decays[k] == 1.0 else 0.0
-
-
-@inner
 def may_go_alone(job, chunk, count, place):
     """Whether a step that is taken at once is by a single row's gradient, as it is.
 
@@ -417,15 +214,6 @@ def may_go_alone(job, chunk, count, place):
     if count > 1 or chunk.penalties.any():
         return False
     return place == gauges.NOT or (chunk.batch == 1 and job.frame[0].batchwise == 0)
-
-
-@inner
-def gradient_norm(job):
-    """Norm of the whole gradient, from the blocks' sums of squares in their order."""
-    total = 0.0
-    for b in range(job.blocks.shape[0]):
-        total += job.sums[1, b]
-    return math.sqrt(total)
 
 
 @inner
@@ -445,17 +233,6 @@ def record_rows(job, chunk, place, row, rows, count, threads):
     row_gauges.merge_rows(job, chunk.record, place, row, rows)
     if row + rows >= count:
         row_gauges.finish_rows(job, chunk.record, place, count, threads)
-
-
-@inner
-def own_theta_is_finite(job, thread, threads):
-    """Say whether a thread's own blocks of theta hold no NaN and no infinity."""
-    first, last = own_blocks(job, thread, threads)
-    for b in range(first, last):
-        block = job.blocks[b]
-        if not all_finite(piece(job.theta, block.start, block.stop - block.start)):
-            return False
-    return True
 
 
 @kernel

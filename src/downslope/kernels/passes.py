@@ -38,6 +38,13 @@ FAR = 512
 
 
 @inner
+def scratch_of(job, thread):
+    """Point to a thread's own part of the scratch."""
+    frame = job.frame[0]
+    return pointer(job.workspace, frame.scratch + thread * frame.scratch_size)
+
+
+@inner
 def rows_of(workspace, at, first, last, width):
     """View rows first:last of a (rows, width) matrix in the workspace."""
     return matrix(workspace, at + first * width, last - first, width)
