@@ -21,7 +21,7 @@ from downslope.errors import InvalidValueError, NonFiniteError
 from downslope.kernels import loop
 from downslope.network import BuiltNetwork
 from downslope.recipe import Descent, Network, Recipe
-from downslope.recording import DEAD_ROWS, Recorder, Recording
+from downslope.recording import DEAD_ROWS
 from downslope.stepper import Targets
 from downslope.workers import FastestCount
 
@@ -469,19 +469,6 @@ def test_more_rows_than_are_looked_at_for_dead_units_compile_nothing() -> None:
     run = descend(Recipe(Network([8]), descent), features.astype(np.float32), labels)
     assert len(run.trace.dead_units)
     assert (signatures(loop.descend), signatures(loop.predict)) == compiled
-
-
-@pytest.mark.parametrize(("epochs", "looked_at"), [(1, 1000), (8, 1500), (17, 3000)])
-def test_short_runs_look_at_fewer_rows_for_dead_units(
-    epochs: int, looked_at: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rows: list[Array] = []
-    monkeypatch.setattr(Recorder, "note_dead_units", lambda *each: rows.append(each[-1]))
-    descent = settings(batch=100, epochs=epochs)
-    made = course(descent, data=blobs(3000))
-    Course(made.network, made.data, descent, 1, recording=Recording()).run()
-    assert len(rows[-1]) == looked_at
-    assert set(np.diff(rows[-1])) == {3000 // looked_at}
 
 
 def moving(rule: str, batch: Any, rate: float, **bounds: Any) -> Course:

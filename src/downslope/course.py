@@ -43,10 +43,6 @@ CHUNK_SECONDS = 0.05
 TRIAL_SECONDS = 0.002
 """How long a number of threads is tried: waking them is then a small part of it."""
 
-LOOKED_AT, LOOKED_SHARE = 1000, 0.06
-"""Rows that are looked at for dead units, at least; or more, up to so many for each row that a step
-has been taken by: their outputs take a third of a step's time, so that is 2 % of the run's."""
-
 SAVE_SECONDS = 1.0
 """How often a checkpoint is written, at most."""
 
@@ -382,12 +378,10 @@ class Course:
         if recorder.recording.steps == "none" or (noted and noted[-1][0] == epoch):
             return
         parameters, features = self.network.parameters, self.data.features
-        rows = self.data.training
-        enough = max(LOOKED_AT, int(LOOKED_SHARE * self.history.steps * self.batches.size))
         # Threads that are woken for every few rows must have enough to do with them.
         threads = predicting_threads(parameters, BLOCK_ROWS, self._threads)
         with Predictor(parameters, features, threads=threads) as predictor:
-            recorder.note_dead_units(epoch, predictor, rows[:: max(1, len(rows) // enough)])
+            recorder.note_dead_units(epoch, predictor, self.data.training)
 
     def _measure_curvature(self) -> None:
         """Measure how the loss bends before the next step."""
