@@ -93,12 +93,15 @@ def dead(account: Account) -> Section:
     )
 
 
+_LOOKED_AT = "every one of up to 10,000 training rows"
+
+
 def _seen_in_dead(worst: dict[str, Any]) -> str:
     if not worst["dead"]:
-        return f"At the end of epoch {worst['epoch']:,} no unit gave 0 for every training row."
+        return f"At the end of epoch {worst['epoch']:,} no unit gave 0 for {_LOOKED_AT}."
     return (
         f"At the end of epoch {worst['epoch']:,}, {worst['dead']:.0%} of the units of layer "
-        f"{worst['layer']} gave 0 for every training row, the most of any layer."
+        f"{worst['layer']} gave 0 for {_LOOKED_AT}, the most of any layer."
     )
 
 
