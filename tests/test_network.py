@@ -17,7 +17,8 @@ import naive
 from downslope import storage
 from downslope.catalogue import ACTIVATIONS, INITIALIZERS, LOSSES, choose
 from downslope.errors import InvalidTypeError, InvalidValueError, MissingFileError, ModelFileError
-from downslope.layout import cut
+from downslope.kernels import plan as kinds
+from downslope.layout import cut, halved_alone, plan_workspace
 from downslope.network import BuiltNetwork, count_outputs, output_of
 from downslope.recipe import Network
 
@@ -77,6 +78,28 @@ def test_halves_of_theta_are_about_even() -> None:
     _, blocks, middle = cut(built.layout, True)
     lower = (blocks["stop"] - blocks["start"])[:middle].sum()
     assert abs(lower / built.theta.size - 0.5) < 0.05
+
+
+def test_what_one_thread_uses_alone_is_in_the_lower_half() -> None:
+    built = BuiltNetwork(Network([128, 32], residual=True), 784, 10, "multiclass")
+    pieces, blocks, middle = cut(built.layout, True, [0])
+    lower, upper = np.split(pieces, [blocks["first"][middle]])
+    assert (upper["layer"] == 0).all()
+    assert (upper["kind"] == kinds.WEIGHT).all()
+    assert upper["first"].min() == 384
+    assert set(lower["layer"]) == {0, 1, 2}
+    assert (pieces["stop"] - pieces["start"]).sum() == built.theta.size
+
+
+def test_a_batch_of_one_block_is_one_threads_but_for_halves_of_w() -> None:
+    built = BuiltNetwork(Network([128]), 784, 10, "multiclass")
+    alone, shared, whole = (
+        halved_alone(plan_workspace(built.parameters, rows, block, 2, False, halved))
+        for rows, block, halved in ((1, 1, True), (32, 16, True), (1, 1, False))
+    )
+    assert alone == [0]
+    assert shared is None
+    assert whole is None
 
 
 @given(built_networks())

@@ -103,7 +103,7 @@ def one_block(job, chunk, k, b, x, rows, task, factor, scale, place, thread, thr
                                chunk.decays[k])  # fmt: skip
             return
         if chunk.rule != GD or known_rate(chunk, k) != 0:
-            noted_moves.descend_by_one_row(job, block, out, x, scratch, chunk.rule,
+            noted_moves.descend_and_note(job, block, out, x, scratch, chunk.rule,
                                            chunk.coefficients[k], chunk.decays[k],
                                            thread)  # fmt: skip
             return

@@ -18,7 +18,7 @@ from numba.core.imputils import lower_builtin
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic
 
-from downslope.kernels.vectors import VECTOR_BYTES, Vectors, spread
+from downslope.kernels.vectors import VECTOR_BYTES, Vectors, pick, spread
 
 
 class Lanes(types.Type):  # type: ignore[misc]
@@ -291,7 +291,7 @@ def _across(write: Callable[..., Any]) -> Any:
                     for size in (1 << k for k in range(half.bit_length() - 1)):
                         with builder.if_then(builder.icmp_signed(">", units, word(size))):
                             value = builder.load(result)
-                            other = _shuffle(builder, value, [i ^ size for i in range(x.count)])
+                            other = pick(builder, value, [i ^ size for i in range(x.count)])
                             builder.store(write(builder, value, other), result)
             return builder.load(result)
 
@@ -300,19 +300,13 @@ def _across(write: Callable[..., Any]) -> Any:
     return across
 
 
-def _shuffle(builder: Any, value: Any, lanes: list[int]) -> Any:
-    """Give a vector of some lanes of another."""
-    places = ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes)
-    return builder.shuffle_vector(value, value, places)
-
-
 def fold(builder: Any, value: Any, write: Callable[..., Any]) -> Any:
     """Fold a vector's upper half onto its lower one until one number is left."""
     count = value.type.count
     while count > 1:
         count //= 2
-        upper = _shuffle(builder, value, list(range(count, 2 * count)))
-        value = write(builder, _shuffle(builder, value, list(range(count))), upper)
+        upper = pick(builder, value, list(range(count, 2 * count)))
+        value = write(builder, pick(builder, value, list(range(count))), upper)
     return builder.extract_element(value, ir.IntType(32)(0))
 
 

@@ -65,7 +65,7 @@ def take_sum(lanes):
 
 
 @inner
-def descend_by_one_row(job, block, out, x, scratch, rule, coefficients, decay, thread):
+def descend_and_note(job, block, out, x, scratch, rule, coefficients, decay, thread):
     """Move a block by a step on a single row, and note how its pieces moved."""
     gauges = job.gauges
     room = piece(gauges.before, thread * PART, SUMS * VECTOR_BYTES // gauges.before.itemsize)
