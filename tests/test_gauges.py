@@ -413,3 +413,15 @@ def test_recording_changes_no_bit_and_threads_no_figure(
             every = every.drop("suggested_batch")
         few = traces[1].frames[name].select(every.columns)
         assert few.equals(every.filter(every["step"].is_in([2, 5])))
+
+
+@pytest.mark.parametrize("activation", ["relu", "prelu"])
+def test_the_bits_do_not_hang_on_where_arrays_lie_in_memory(activation: str) -> None:
+    network = Network([40, 17], activation, "he_normal", normalize="layer", dropout=0.2)
+    found, apart = set(), []
+    for number in range(150):
+        running = course(network, descent(batch=1, rule="gd", steps=3))
+        running.run()
+        found.add(running.network.theta.tobytes())
+        apart.append(np.zeros(37 * number % 3001))
+    assert len(found) == 1

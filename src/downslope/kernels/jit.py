@@ -11,7 +11,6 @@ from typing import Any, TypeVar, cast
 import numba
 import numpy as np
 import numpy.typing as npt
-from llvmlite.binding import Linkage
 from numba.core import compiler, compiler_machinery, typed_passes, untyped_passes
 from numba.core.codegen import JITCodeLibrary
 
@@ -54,32 +53,15 @@ class _LinkedOnly(JITCodeLibrary):  # type: ignore[misc]
     """The code of a kernel that only kernels call: linked into theirs, optimized and made there.
 
     Numba by itself optimizes a function, with all it calls, and makes machine code of it at every
-    level of calls anew: two thirds of the time of a first compile. Nor does this hold copies of
-    all it calls, as those again would.
+    level of calls anew: two thirds of the time of a first compile.
     """
 
-    _shared_module: Any
+    def _optimize_final_module(self) -> None:
+        pass
 
-    def finalize(self) -> None:
-        """Leave alone what it calls."""
-        for library in self._linking_libraries:
-            self._reload_init.update(library._reload_init)
+    def _finalize_final_module(self) -> None:
+        self._finalize_dynamic_globals()
         self._finalized = True
-
-    def _get_module_for_linking(self) -> Any:
-        """Put together the code of this kernel and of all that it calls, at any depth, once each.
-
-        What comes into a kernel in several ways counts once there as well.
-        """
-        if self._shared_module is None:
-            whole = self._final_module.clone()
-            for library in _callees(self)[1:]:
-                whole.link_in(library._final_module, preserve=True)
-            for function in whole.functions:
-                if not function.is_declaration and function.linkage == Linkage.external:
-                    function.linkage = "linkonce_odr"
-            self._shared_module = whole
-        return self._shared_module
 
     def get_pointer_to_function(self, name: str) -> int:
         """Give no address: there is no machine code of its own."""
@@ -89,16 +71,6 @@ class _LinkedOnly(JITCodeLibrary):  # type: ignore[misc]
     def codegen(self) -> Any:
         """What Numba sets a function's environment with, which such a kernel needs none of."""
         return _NoEnvironments
-
-
-def _callees(library: Any, found: list[Any] | None = None) -> list[Any]:
-    """Give a library and all that its code calls."""
-    found = [] if found is None else found
-    if library not in found:
-        found.append(library)
-        for each in library._linking_libraries:
-            _callees(each, found)
-    return found
 
 
 class _LinkedApart(_LinkedOnly):
