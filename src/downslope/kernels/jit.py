@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import hashlib
 from collections.abc import Callable
@@ -39,7 +40,6 @@ _DIGEST = _source_digest()
 
 
 _OPTIONS = {
-    "cache": True,
     "nogil": True,
     "no_cfunc_wrapper": True,
     "error_model": "numpy",
@@ -49,19 +49,30 @@ _OPTIONS = {
 zero gives them."""
 
 
-class _LinkedOnly(JITCodeLibrary):  # type: ignore[misc]
-    """The code of a kernel that only kernels call: linked into theirs, optimized and made there.
+class _Inner(JITCodeLibrary):  # type: ignore[misc]
+    """The code of a kernel that only kernels call: kept as it is, for them to link.
 
     Numba by itself optimizes a function, with all it calls, and makes machine code of it at every
     level of calls anew: two thirds of the time of a first compile.
     """
 
-    def _optimize_final_module(self) -> None:
-        pass
+    def _optimize_functions(self, ll_module: Any) -> None:
+        """Leave the code as it is: all is optimized once it is together."""
 
-    def _finalize_final_module(self) -> None:
+    def finalize(self) -> None:
+        """Link nothing, optimize nothing; once inlined everywhere, a function may go."""
+        for function in self._final_module.functions:
+            if not function.is_declaration:
+                function.linkage = "linkonce_odr"
         self._finalize_dynamic_globals()
         self._finalized = True
+
+    def _get_module_for_linking(self) -> Any:
+        """Give the code with all that lies below it, for a library of Numba's own."""
+        whole = self._final_module.clone()
+        for library in _link_inner(whole, self._linking_libraries):
+            whole.link_in(library._get_module_for_linking(), preserve=True)
+        return whole
 
     def get_pointer_to_function(self, name: str) -> int:
         """Give no address: there is no machine code of its own."""
@@ -73,7 +84,7 @@ class _LinkedOnly(JITCodeLibrary):  # type: ignore[misc]
         return _NoEnvironments
 
 
-class _LinkedApart(_LinkedOnly):
+class _Apart(_Inner):
     """The code of such a kernel, kept out of its callers' bodies."""
 
     def add_llvm_module(self, ll_module: Any) -> None:
@@ -84,35 +95,41 @@ class _LinkedApart(_LinkedOnly):
         super().add_llvm_module(ll_module)
 
 
+class _Outer(JITCodeLibrary):  # type: ignore[misc]
+    """The code of a kernel, with that of all inner ones below it."""
+
+    def finalize(self) -> None:
+        """Link every inner kernel once, then optimize all of it and make machine code."""
+        others = _link_inner(self._final_module, self._linking_libraries)
+        self._linking_libraries: list[Any] = others
+        super().finalize()
+
+    def _optimize_final_module(self) -> None:
+        """Optimize once: the round before takes out reference counts, of which there are none."""
+        passes, builder = self._codegen._module_pass_manager()
+        passes.run(self._final_module, builder)
+
+
+def _link_inner(module: Any, libraries: list[Any]) -> list[Any]:
+    """Link the inner kernels of some libraries and those below, each once; give the other ones."""
+    found = list(dict.fromkeys(libraries))
+    for library in found:
+        if isinstance(library, _Inner):
+            module.link_in(library._final_module, preserve=True)
+            found += [each for each in library._linking_libraries if each not in found]
+    return [each for each in found if not isinstance(each, _Inner)]
+
+
 class _NoEnvironments:
     @staticmethod
     def set_env(name: str, environment: Any) -> None:
         """Do nothing: an environment holds Python objects."""
 
 
-@compiler_machinery.register_pass(mutates_CFG=False, analysis_only=False)
-class _LinkOnly(compiler_machinery.FunctionPass):  # type: ignore[misc]
-    """Put the code of this function into a library that is linked only."""
-
-    _name = "downslope_link_only"
-    _library = _LinkedOnly
-
-    def __init__(self) -> None:
-        super().__init__()
-
-    def run_pass(self, state: Any) -> bool:
-        """Choose the library before the code is made."""
-        codegen = state.targetctx.codegen()
-        state.library = self._library(codegen, state.func_id.func_qualname)
-        return False
-
-
-@compiler_machinery.register_pass(mutates_CFG=False, analysis_only=False)
-class _LinkApart(_LinkOnly):
-    """Put the code of this function into a library that is linked and stays apart."""
-
-    _name = "downslope_link_apart"
-    _library = _LinkedApart
+@functools.cache
+def _size_of(target: Any, kind: Any) -> int:
+    """Bytes of a type: LLVM is asked once, where Numba asks at each variable."""
+    return int(kind.get_abi_size(target))
 
 
 _NEEDLESS = {
@@ -134,31 +151,44 @@ _NEEDLESS = {
 loops over tuples. They took a twentieth of the time of a first compile."""
 
 
-class _InnerCompiler(compiler.CompilerBase):  # type: ignore[misc]
-    """Numba's compiler with one pass more, and without some."""
+def _compiler(library: type[JITCodeLibrary]) -> type[compiler.CompilerBase]:
+    """Give Numba's compiler for code of such a library: with one pass more, and without some."""
 
-    _pass = _LinkOnly
+    @compiler_machinery.register_pass(mutates_CFG=False, analysis_only=False)
+    class Prepare(compiler_machinery.FunctionPass):  # type: ignore[misc]
+        """Before code is made: choose the library; count no references, as callers hold them."""
 
-    def define_pipelines(self) -> list[Any]:
-        """Give the passes."""
-        passes = compiler.DefaultPassBuilder.define_nopython_pipeline(self.state)
-        passes.passes = [each for each in passes.passes if each[0] not in _NEEDLESS]
-        passes.add_pass_after(self._pass, compiler.NoPythonSupportedFeatureValidation)
-        passes.finalize()
-        return [passes]
+        _name = f"downslope{library.__name__.lower()}"
+
+        def __init__(self) -> None:
+            super().__init__()
+
+        def run_pass(self, state: Any) -> bool:
+            context = state.targetctx
+            state.library = library(context.codegen(), state.func_id.func_qualname)
+            state.library.enable_object_caching()
+            context.enable_nrt = False
+            context.get_abi_sizeof = functools.partial(_size_of, context.target_data)
+            return False
+
+    class Compiler(compiler.CompilerBase):  # type: ignore[misc]
+        def define_pipelines(self) -> list[Any]:
+            passes = compiler.DefaultPassBuilder.define_nopython_pipeline(self.state)
+            passes.passes = [each for each in passes.passes if each[0] not in _NEEDLESS]
+            passes.add_pass_after(Prepare, compiler.NoPythonSupportedFeatureValidation)
+            passes.finalize()
+            return [passes]
+
+    return Compiler
 
 
-class _ApartCompiler(_InnerCompiler):
-    """The same for kernels that stay apart."""
+_KERNEL = {**_OPTIONS, "cache": True, "pipeline_class": _compiler(_Outer)}
 
-    _pass = _LinkApart
+_INNER = {**_OPTIONS, "no_cpython_wrapper": True, "pipeline_class": _compiler(_Inner)}
 
+_APART = {**_INNER, "pipeline_class": _compiler(_Apart)}
 
-_INNER = {
-    "no_cpython_wrapper": True,
-    "cache": False,
-    "pipeline_class": _InnerCompiler,
-}
+_EXACT = {**_INNER, "fastmath": False}
 
 
 def kernel(function: Function) -> Function:
@@ -166,12 +196,12 @@ def kernel(function: Function) -> Function:
 
     Shapes are not checked in here: the caller has done so.
     """
-    return cast(Function, _uncollected(_stamped(numba.njit(**_OPTIONS)(function))))
+    return cast(Function, _uncollected(_stamped(numba.njit(**_KERNEL)(function))))
 
 
 def inner(function: Function) -> Function:
     """Compile a kernel that only kernels call: into their code, without any of its own."""
-    return cast(Function, numba.njit(**{**_OPTIONS, **_INNER})(function))
+    return cast(Function, numba.njit(**_INNER)(function))
 
 
 def apart(function: Function) -> Function:
@@ -179,8 +209,7 @@ def apart(function: Function) -> Function:
 
     For large ones: LLVM's time grows faster than the function it works on.
     """
-    options = {**_OPTIONS, **_INNER, "pipeline_class": _ApartCompiler}
-    return cast(Function, numba.njit(**options)(function))
+    return cast(Function, numba.njit(**_APART)(function))
 
 
 def exact(function: Function) -> Function:
@@ -190,7 +219,7 @@ def exact(function: Function) -> Function:
     single element: then a row's result would hang on its place in the block and on the number of
     threads. Where two roundings are too many, `fused` says so.
     """
-    return cast(Function, numba.njit(**{**_OPTIONS, **_INNER, "fastmath": False})(function))
+    return cast(Function, numba.njit(**_EXACT)(function))
 
 
 def _stamped(compiled: Any) -> Any:

@@ -73,7 +73,8 @@ def orthogonalize(matrix, scratch, iterations):
             gemm(b, 0, size, 0, x, 0, columns, 0, product, 0, columns, rows, columns, size, 0)
         else:
             gemm(x, 0, columns, 0, b, 0, size, 0, product, 0, columns, rows, columns, size, 0)
-        x[:] = product
+        for k in range(rows * columns):
+            x[k] = product[k]
 
 
 def muon_scratch(inputs: int, outputs: int) -> int:
