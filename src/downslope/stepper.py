@@ -228,6 +228,7 @@ class Stepper(_Engine):
                 strides=np.stack([by_row, by_entry], 1),
                 rows=np.zeros((-(-rows // int(job.frame[0]["block"])), layers), gauges.ROWS),
                 terms=np.zeros((layers, rows)),
+                squares=np.zeros((3, rows)),
                 alive=allocate((self.threads, aligned(int(units.sum()))), dtype),
                 pieces=np.zeros(len(job.pieces), gauges.PIECE_SUMS),
                 norms=np.zeros(len(job.blocks)),

@@ -104,6 +104,7 @@ class Gauges(NamedTuple):
     strides: Integers  # (layers, 2): every how manyth row of z, entry of dL/dW is counted
     rows: np.ndarray  # (blocks, layers) of ROWS
     terms: Doubles  # (layers, rows): of a row's squared gradient, the part of gamma, beta, slopes
+    squares: Doubles  # (3, rows): sums of squares of each row's x, dL/du and dL/dy
     alive: Floats  # (threads, units of all layers): sum of |phi|
     pieces: np.ndarray  # (pieces,) of PIECE_SUMS
     norms: Doubles  # (blocks of theta,): sum of squares before clipping
@@ -146,7 +147,7 @@ def empty_gauges(dtype: np.dtype) -> Gauges:
     floats, doubles = np.empty(0, dtype), np.empty((0, 0))
     return Gauges(
         floats, floats, floats, np.empty((0, 0), dtype), np.empty(0), np.empty((0, 0), np.int64),
-        np.empty((0, 0), ROWS), doubles, np.empty((0, 0), dtype), np.empty(0, PIECE_SUMS),
+        np.empty((0, 0), ROWS), doubles, doubles, np.empty((0, 0), dtype), np.empty(0, PIECE_SUMS),
         np.empty(0), np.empty((0, 0, 0), dtype), np.empty((0, 0, 0), np.uint32),
         np.empty(0, np.uint32), np.empty((0, 0), np.uint16),
     )  # fmt: skip

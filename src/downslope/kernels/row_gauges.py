@@ -11,6 +11,8 @@ from downslope.kernels.gradients import input_of
 from downslope.kernels.jit import inner
 from downslope.kernels.losses import loss_and_derivative
 from downslope.kernels.plan import PROJECTION_RESIDUAL
+from downslope.kernels.product import FEW_ROWS
+from downslope.kernels.tiles import row_squares
 from downslope.kernels.views import copy_elements, elements, piece, pointer
 
 
@@ -175,30 +177,43 @@ def note_alive(job, layer, unit, first, last, thread):
 
 
 @inner
-def note_row_squares(job, layer, number, b, row_squares, x, first, last):
+def squares_of_rows(values, rows, units, squares):
+    """Take the sum of squares of each row; values: a pointer to (rows, units), squares (rows,)."""
+    if rows < FEW_ROWS:
+        for r in range(rows):
+            squares[r] = sum_of_squares(elements(pointer(values, r * units), units))
+    else:
+        row_squares(values, pointer(squares, np.int64(0)), rows, units)
+
+
+@inner
+def note_row_squares(job, layer, number, b, squares, x, first, last):
     """Note the squared norm of what each row adds to the layer's gradient.
 
     Of W that is |x_n|^2 |dL/du_n|^2, of b |dL/du_n|^2, of P |x_n|^2 |dL/dy_n|^2: exact where rows
-    do not share statistics. row_squares (rows of the block,) sum up all layers.
+    do not share statistics. squares (rows of the block,) sum up all layers.
     """
-    gauges, units = job.gauges, layer.units
+    gauges, units, rows = job.gauges, layer.units, last - first
+    own = piece(gauges.squares, first, rows)
+    d = piece(gauges.squares, gauges.squares.shape[1] + first, rows)
+    dy = piece(gauges.squares, 2 * gauges.squares.shape[1] + first, rows)
+    terms = piece(gauges.terms, number * gauges.terms.shape[1] + first, rows)
+    squares_of_rows(pointer(x, first * layer.inputs), rows, layer.inputs, own)
+    squares_of_rows(pointer(job.workspace, layer.dz + first * units), rows, units, d)
+    for r in range(rows):
+        terms[r] += own[r] * d[r] + (d[r] if layer.bias >= 0 else 0.0)
+    if layer.residual == PROJECTION_RESIDUAL:
+        squares_of_rows(pointer(job.workspace, layer.dy + first * units), rows, units, dy)
+        for r in range(rows):
+            terms[r] += own[r] * dy[r]
+    for r in range(rows):
+        squares[r] = terms[r] + (squares[r] if number > 0 else 0.0)
     x_total = d_total = total = norms = 0.0
-    terms = piece(gauges.terms, number * gauges.terms.shape[1] + first, last - first)
-    for r in range(first, last):
-        own = sum_of_squares(elements(pointer(x, r * layer.inputs), layer.inputs))
-        d = sum_of_squares(piece(job.workspace, layer.dz + r * units, units))
-        term = terms[r - first] + own * d
-        if layer.bias >= 0:
-            term += d
-        if layer.residual == PROJECTION_RESIDUAL:
-            term += own * sum_of_squares(piece(job.workspace, layer.dy + r * units, units))
-        x_total += own
-        d_total += d
-        terms[r - first] = term
-    for r in range(last - first):  # apart, so that the roots are taken in vectors
+    for r in range(rows):
+        x_total += own[r]
+        d_total += d[r]
         total += terms[r]
         norms += np.sqrt(terms[r])
-        row_squares[r] = terms[r] + (row_squares[r] if number > 0 else 0.0)
     sums = gauges.rows[b, number]
     sums.x, sums.row_square, sums.row_norm = x_total, total, norms
     if layer.gamma < 0:
@@ -212,7 +227,7 @@ def note_rows(job, record, place, x, row, b, first, last, thread):
     x points to the first layer's input; row: the number of the workspace's first row.
     """
     gauges, workspace, unit = job.gauges, job.workspace, np.int64(0)
-    row_squares = piece(
+    squares = piece(
         record.row_squares, place * record.row_squares.shape[1] + row + first, last - first
     )
     for number in range(job.plan.shape[0]):
@@ -230,7 +245,7 @@ def note_rows(job, record, place, x, row, b, first, last, thread):
         note_alive(job, layer, unit, first, last, thread)
         unit += units
         draw_z(job, layer, number, row, first, last)
-        note_row_squares(job, layer, number, b, row_squares, reads, first, last)
+        note_row_squares(job, layer, number, b, squares, reads, first, last)
 
 
 @inner

@@ -296,3 +296,43 @@ def column_sums(typing, d, total, rows, units, accumulate):
         return context.get_dummy_value()
 
     return signature, generate
+
+
+@intrinsic
+def row_squares(typing, values, out, rows, units):
+    """out[r] = sum_j values[r, j]^2 in float64; pointers to values (rows, units) and out (rows,).
+
+    As many rows go together as a vector has lanes for their sums.
+    """
+    i = types.intp
+    signature = types.void(values, out, i, i)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        values, out, rows, units = arguments
+        kind, word = signature.args[0].dtype, ir.IntType(64)
+        sums = Vectors(context, builder, types.float64)
+        many = Vectors(context, builder, kind, sums.lanes * kind.bitwidth // 8)
+        totals = [cgutils.alloca_once(builder, sums.kind) for _ in range(sums.lanes)]
+        step = word(sums.lanes)
+        with cgutils.for_range_slice(builder, word(0), rows, step) as (row, _):
+            left = builder.sub(rows, row)
+            begins = []
+            for k, total in enumerate(totals):
+                builder.store(sums.zero, total)
+                inside = builder.icmp_signed("<", word(k), left)  # else the first row once more
+                at = builder.select(inside, builder.add(row, word(k)), row)
+                begins.append(builder.gep(values, [builder.mul(at, units)]))
+
+            def add(at: Any, mask: Any, begins: list[Any] = begins) -> None:
+                for begin, total in zip(begins, totals, strict=True):
+                    value = many.load(builder.gep(begin, [at]), mask)
+                    if many.size < sums.size:
+                        value = builder.fpext(value, sums.kind)
+                    builder.store(sums.multiply_add(value, value, builder.load(total)), total)
+
+            many.each(units, add)
+            together = _lane_sums(builder, [builder.load(total) for total in totals])
+            sums.store(together, builder.gep(out, [row]), sums.mask(left))
+        return context.get_dummy_value()
+
+    return signature, generate
