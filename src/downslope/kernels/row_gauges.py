@@ -12,7 +12,7 @@ from downslope.kernels.jit import inner
 from downslope.kernels.losses import loss_and_derivative
 from downslope.kernels.plan import PROJECTION_RESIDUAL
 from downslope.kernels.product import FEW_ROWS
-from downslope.kernels.tiles import row_squares
+from downslope.kernels.tiles import lanes_of, magnitude_sums, row_squares
 from downslope.kernels.views import copy_elements, elements, piece, pointer
 
 
@@ -158,10 +158,14 @@ def note_slopes(job, layer, number, b, first, last, thread):
 def note_alive(job, layer, unit, first, last, thread):
     """Add |phi| to what each unit has given so far; unit: number of the layer's first unit.
 
-    Four rows at a time: a sum in memory waits for the one before.
+    Where units are many, four rows at a time: a sum in memory waits for the one before.
     """
     units, width = layer.units, job.gauges.alive.shape[1]
     alive = piece(job.gauges.alive, thread * width + unit, units)
+    phi = pointer(job.workspace, layer.phi + first * units)
+    if units <= 2 * lanes_of(phi):
+        magnitude_sums(phi, pointer(alive, np.int64(0)), last - first, units, np.int64(1))
+        return
     whole = first + (last - first) // 4 * 4
     for r in range(first, whole, 4):
         at = layer.phi + r * units
@@ -171,9 +175,9 @@ def note_alive(job, layer, unit, first, last, thread):
         for j in range(units):
             alive[j] += abs(one[j]) + abs(two[j]) + abs(three[j]) + abs(four[j])
     for r in range(whole, last):
-        phi = piece(job.workspace, layer.phi + r * units, units)
+        one = piece(job.workspace, layer.phi + r * units, units)
         for j in range(units):
-            alive[j] += abs(phi[j])
+            alive[j] += abs(one[j])
 
 
 @inner

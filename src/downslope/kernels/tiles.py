@@ -258,44 +258,53 @@ CHAINS = 4
 """Sums of one vector side by side: each addition waits for the one before in its own."""
 
 
-@intrinsic
-def column_sums(typing, d, total, rows, units, accumulate):
-    """total = the sum of d's rows (added to total where `accumulate` is not 0), for few columns.
+def _column_sums(magnitudes: bool) -> Any:
+    """Make the sum of d's rows, or of their magnitudes, for few columns: added to total or not.
 
     Pointers to d (rows, units) and total (units,). Rows go to `CHAINS` sums in turn.
     """
-    i = types.intp
-    signature = types.void(d, total, i, i, i)
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        d, total, rows, units, accumulate = arguments
-        many, word = Vectors(context, builder, signature.args[0].dtype), ir.IntType(64)
-        adds = many.spread(builder.icmp_signed("!=", accumulate, word(0)))
+    @intrinsic
+    def column_sums(typing, d, total, rows, units, accumulate):
+        i = types.intp
+        signature = types.void(d, total, i, i, i)
 
-        def sum_up(at: Any, mask: Any) -> None:
-            first, result = builder.gep(d, [at]), builder.gep(total, [at])
-            sums = [cgutils.alloca_once(builder, many.kind) for _ in range(CHAINS)]
-            for k in range(CHAINS):
-                builder.store(many.zero, sums[k])
-            builder.store(many.load(result, many.both(adds, mask)), sums[0])
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            d, total, rows, units, accumulate = arguments
+            many, word = Vectors(context, builder, signature.args[0].dtype), ir.IntType(64)
+            adds = many.spread(builder.icmp_signed("!=", accumulate, word(0)))
 
-            def add(row: Any, k: int) -> None:
-                value = many.load(builder.gep(first, [builder.mul(row, units)]), mask)
-                builder.store(builder.fadd(builder.load(sums[k]), value), sums[k])
-
-            whole = builder.mul(builder.udiv(rows, word(CHAINS)), word(CHAINS))
-            with cgutils.for_range_slice(builder, word(0), whole, word(CHAINS)) as (row, _):
+            def sum_up(at: Any, mask: Any) -> None:
+                first, result = builder.gep(d, [at]), builder.gep(total, [at])
+                sums = [cgutils.alloca_once(builder, many.kind) for _ in range(CHAINS)]
                 for k in range(CHAINS):
-                    add(builder.add(row, word(k)), k)
-            with cgutils.for_range(builder, builder.sub(rows, whole)) as loop:
-                add(builder.add(whole, loop.index), 0)
-            whole_sum = reduce(builder.fadd, [builder.load(each) for each in sums])
-            many.store(whole_sum, result, mask)
+                    builder.store(many.zero, sums[k])
+                builder.store(many.load(result, many.both(adds, mask)), sums[0])
 
-        many.each(units, sum_up)
-        return context.get_dummy_value()
+                def add(row: Any, k: int) -> None:
+                    value = many.load(builder.gep(first, [builder.mul(row, units)]), mask)
+                    if magnitudes:
+                        value = many.magnitude(value)
+                    builder.store(builder.fadd(builder.load(sums[k]), value), sums[k])
 
-    return signature, generate
+                whole = builder.mul(builder.udiv(rows, word(CHAINS)), word(CHAINS))
+                with cgutils.for_range_slice(builder, word(0), whole, word(CHAINS)) as (row, _):
+                    for k in range(CHAINS):
+                        add(builder.add(row, word(k)), k)
+                with cgutils.for_range(builder, builder.sub(rows, whole)) as loop:
+                    add(builder.add(whole, loop.index), 0)
+                whole_sum = reduce(builder.fadd, [builder.load(each) for each in sums])
+                many.store(whole_sum, result, mask)
+
+            many.each(units, sum_up)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return column_sums
+
+
+column_sums, magnitude_sums = _column_sums(False), _column_sums(True)
 
 
 @intrinsic

@@ -106,6 +106,10 @@ class Vectors:
         """Take the square root."""
         return self.call(f"llvm.sqrt.{self._suffix}", self.kind, value)
 
+    def magnitude(self, value: Any) -> Any:
+        """Take the absolute value."""
+        return self.call(f"llvm.fabs.{self._suffix}", self.kind, value)
+
     def quotient(self, a: Any, b: Any) -> Any:
         """a / b for positive b, in float32 to 2 units in the last place; b above `LARGEST` as that.
 
