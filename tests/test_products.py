@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from downslope.kernels import product
+from downslope.kernels import product, tiles
 from downslope.kernels.jit import kernel
 from downslope.kernels.product import CACHED_BYTES, PACKED_DEPTH, TURNED_DEPTH, panel_floats
 from downslope.kernels.views import pointer
@@ -222,3 +222,30 @@ def test_what_is_not_finite_stays_so(value: float) -> None:
     bad = ~np.isfinite(z.reshape(9, 20))
     assert bad[4].all()
     assert bad.sum() == 20
+
+
+@kernel
+def row_squares(values, at, out, out_at, rows, units):  # type: ignore[no-untyped-def]
+    tiles.row_squares(pointer(values, at), pointer(out, out_at), rows, units)
+
+
+@kernel
+def magnitude_sums(values, at, out, out_at, rows, units):  # type: ignore[no-untyped-def]
+    tiles.magnitude_sums(pointer(values, at), pointer(out, out_at), rows, units, 1)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sums_of_squares_of_rows_and_of_magnitudes_of_columns(dtype: Any) -> None:
+    generator = np.random.default_rng(0)
+    for rows in (1, 2, 5, 8, 9, 31, 32):
+        for units in (1, 2, 7, 8, 9, 16, 33):
+            values = generator.standard_normal((rows, units)).astype(dtype)
+            squares = guarded(np.zeros(rows))
+            row_squares(guarded(values), GUARD, squares, GUARD, rows, units)
+            expected = (values.astype(np.float64) ** 2).sum(1)
+            np.testing.assert_allclose(inside(squares, (1, rows))[0], expected, rtol=1e-14)
+            sums = guarded(np.ones(units, dtype))
+            magnitude_sums(guarded(values), GUARD, sums, GUARD, rows, units)
+            expected = 1 + abs(values.astype(np.float64)).sum(0)
+            tolerance = 100 * np.finfo(dtype).eps
+            np.testing.assert_allclose(inside(sums, (1, units))[0], expected, rtol=tolerance)
