@@ -422,6 +422,8 @@ def test_the_bits_do_not_hang_on_where_arrays_lie_in_memory(activation: str) -> 
     for number in range(150):
         running = course(network, descent(batch=1, rule="gd", steps=3))
         running.run()
-        found.add(running.network.theta.tobytes())
+        recorded = course(network, descent(batch=5, rule="adam", steps=3), record="all")
+        recorded.run()
+        found.add(running.network.theta.tobytes() + recorded.recorder.arrays()["moves"].tobytes())
         apart.append(np.zeros(37 * number % 3001))
     assert len(found) == 1

@@ -15,12 +15,14 @@ from downslope.kernels.views import copy_elements, elements, piece, pointer
 def compare(values, previous):
     """|v|^2, v p and |p|^2; then p becomes v. values, previous (size,), at most PART."""
     own = product = other = values.dtype.type(0)
+    # Apart from the writes, as in `normalize_rows_backward`: else bits would hang on addresses.
     for i in range(values.shape[0]):
         v, p = values[i], previous[i]
         own += v * v
         product += v * p
         other += p * p
-        previous[i] = v
+    for i in range(values.shape[0]):
+        previous[i] = values[i]
     return float(own), float(product), float(other)
 
 
@@ -35,7 +37,8 @@ def compare_moves(before, theta, previous):
         own += move * move
         product += move * p
         other += p * p
-        previous[i] = move
+    for i in range(theta.shape[0]):
+        previous[i] = theta[i] - before[i]
     return float(w), float(own), float(product), float(other)
 
 
