@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -89,6 +91,19 @@ def test_a_call_says_what_is_not_finite(count: int, rate: float, done: int) -> N
         assert some.run(chunk) == done
         assert np.isfinite(chunk.losses[: min(done, STEPS)]).all()
         assert np.isfinite(some.job.theta).all() == (done <= STEPS)
+
+
+def test_a_thread_that_is_held_up_in_the_last_step_does_not_see_what_comes_after() -> None:
+    """With cores that others take, one may check theta while another has not left the step."""
+    busy = [sys.executable, "-c", "while True: pass"]
+    others = [subprocess.Popen(busy) for _ in range(3)]
+    try:
+        for _ in range(30):
+            test_a_call_says_what_is_not_finite(2, 1e39, STEPS + 1)
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
 
 
 def chosen(fastest: FastestCount, calls: int, seconds: Callable[[int], float]) -> list[int]:

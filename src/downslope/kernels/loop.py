@@ -249,6 +249,7 @@ def descend(job, chunk, thread, threads):
     going = thread > 0 or call_others(barrier, threads, address_of(job), address_of(chunk))
     while going:
         done = steps(job, chunk, thread, threads)
+        wait(barrier, thread, threads)  # until each has read the flag of the last step
         if done == chunk.steps and not own_theta_is_finite(job, thread, threads):
             raise_flag(barrier)
         if thread > 0:
