@@ -10,7 +10,16 @@ import pytest
 
 from downslope.kernels import product, tiles
 from downslope.kernels.jit import kernel
-from downslope.kernels.product import CACHED_BYTES, PACKED_DEPTH, TURNED_DEPTH, panel_floats
+from downslope.kernels.product import (
+    CACHED_BYTES,
+    COPIED_COLUMNS,
+    COPIED_ROWS,
+    NARROW,
+    PACKED_DEPTH,
+    PANEL_WIDTH,
+    TURNED_DEPTH,
+    scratch_floats,
+)
 from downslope.kernels.views import pointer
 
 Array = npt.NDArray[Any]
@@ -37,6 +46,20 @@ def weight_gradient(x, x_at, d, d_at, gradient, gradient_at, rows, inputs,  # ty
     product.weight_gradient(pointer(x, x_at), pointer(d, d_at), pointer(gradient, gradient_at),
                             rows, inputs, units, first, last, pointer(scratch, 0),
                             int(accumulate))  # fmt: skip
+
+
+@kernel
+def gradient_by_panels(x, x_at, d, d_at, panels, height, row, gradient, gradient_at,  # type: ignore[no-untyped-def]
+                       rows, inputs, units, first, last, scratch, accumulate):  # fmt: skip
+    """For rows `row` on of panels `height` rows long, those rows copied in two goes."""
+    wide = 2 * tiles.lanes_of(pointer(d, 0))
+    here, half = pointer(panels, row * wide), rows // 2
+    product.copy_panels(pointer(d, d_at), here, height, half, units)
+    product.copy_panels(pointer(d, d_at + half * units), pointer(here, half * wide), height,
+                        rows - half, units)  # fmt: skip
+    product.gradient_by_panels(pointer(x, x_at + first), inputs, here, height,
+                               pointer(gradient, gradient_at), rows, last - first, units,
+                               pointer(scratch, 0), int(accumulate))  # fmt: skip
 
 
 DTYPES = [np.float32, np.float64]
@@ -74,7 +97,7 @@ def check(got: Array, a: Array, b: Array, plus: Array | float = 0.0) -> None:
 
 def scratch_for(depth: int, dtype: Any) -> Array:
     """Give scratch of just the size that a product of some depth may use, filled with NaN."""
-    whole = guarded(np.full(panel_floats(depth), np.nan, dtype))
+    whole = guarded(np.full(scratch_floats(depth), np.nan, dtype))
     return whole[GUARD:-GUARD]
 
 
@@ -118,6 +141,28 @@ def check_weight_gradient(
                     first, last, scratch_for(max(rows, inputs), dtype), accumulate)  # fmt: skip
     got = inside(gradient, (last - first, units))
     check(got, x[:, first:last].T, d, before.astype(np.float64) * accumulate)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("accumulate", [False, True])
+@pytest.mark.parametrize("rows", [1, 31, COPIED_ROWS, 2 * COPIED_ROWS + 1])
+@pytest.mark.parametrize("units", [NARROW + 1, PANEL_WIDTH, 2 * PANEL_WIDTH + 3])
+def test_gradient_by_panels_has_the_bits_of_the_other(
+    units: int, rows: int, accumulate: bool, dtype: Any
+) -> None:
+    inputs, height, row = COPIED_COLUMNS + 40, rows + 9, 5
+    for first, last in (0, inputs), (7, 8), (3, 3 + COPIED_COLUMNS), (19, inputs - 2):
+        count = last - first
+        x, d, before = draw((rows, inputs), (rows, units), (count, units), dtype=dtype)
+        expected = guarded(before)
+        weight_gradient(guarded(x), GUARD, guarded(d), GUARD, expected, GUARD, rows, inputs, units,
+                        first, last, scratch_for(max(rows, inputs), dtype), accumulate)  # fmt: skip
+        panels = np.full(height * -(-units // PANEL_WIDTH) * PANEL_WIDTH, np.nan, dtype)
+        got = guarded(before)
+        gradient_by_panels(guarded(x), GUARD, guarded(d), GUARD, panels, height, row, got, GUARD,
+                           rows, inputs, units, first, last, scratch_for(rows, dtype),
+                           accumulate)  # fmt: skip
+        np.testing.assert_array_equal(got, expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

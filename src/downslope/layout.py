@@ -17,7 +17,7 @@ from downslope.catalogue import Choice
 from downslope.kernels import plan as kinds
 from downslope.kernels.losses import fused
 from downslope.kernels.plan import ALIGNMENT
-from downslope.kernels.product import panel_floats
+from downslope.kernels.product import PANEL_WIDTH, scratch_floats
 from downslope.kernels.tiles import TILE_ROWS
 from downslope.recipe import Network
 
@@ -29,6 +29,10 @@ BLOCK_PARAMETERS = 1 << 15
 
 LEAST_PARAMETERS, SHARED_BLOCKS = 2048, 16
 """Several threads share theta out in about so many blocks, unless those were too small to pay."""
+
+PANELED_ROWS, PANELED_FLOATS = 32, 1 << 13
+"""Rows, and floats of dL/du, from which it is copied to panels, where it is wider than one: what
+fits in the first-level cache is read where it lies."""
 
 HALVED_PARAMETERS = 1 << 13
 """Parameters of W from which each half of it has its own cores: fewer are soon read anew."""
@@ -199,10 +203,12 @@ def plan_workspace(
     threads: int,
     weighted: bool,
     halved: bool = False,
+    training: bool = True,
 ) -> Workspace:
     """Plan the workspace for micro-batches of `rows` rows, in blocks of `block` rows.
 
-    weighted: whether rows have weights; halved: whether cores may each keep to half of W. Where
+    weighted: whether rows have weights; training: whether there is a backward pass; halved: whether
+    cores may each keep to half of W. Where
     they do not, and the rows hold more values than theta, each block of rows has a gradient of its
     own: those travel between cores then, once a step, and the rows' values do not.
     """
@@ -214,7 +220,7 @@ def plan_workspace(
     before = room.take(rows * int(plan[0]["inputs"]))
     sums = 0
     depths = rows, *plan["inputs"], *plan["units"]
-    moments = panel_floats(int(max(depths)))
+    moments = scratch_floats(int(max(depths)))
     for layer in plan:
         units = int(layer["units"])
         matrix = rows * units
@@ -229,6 +235,9 @@ def plan_workspace(
         layer["dz"] = layer["dy"] = room.take(matrix)
         if layer["residual"] != kinds.NO_RESIDUAL:
             layer["dy"] = room.take(matrix)
+        layer["panels"] = -1
+        if training and _is_paneled(rows, units):
+            layer["panels"] = room.take(rows * (-(-units // PANEL_WIDTH) * PANEL_WIDTH))
         layer["sums"] = sums
         sums += units * (2 * (layer["gamma"] >= 0) + (layer["slope"] >= 0))
         if layer["normalization"] == kinds.BATCH_NORMALIZATION:
@@ -258,6 +267,11 @@ def plan_workspace(
     else:
         record["partials"] = -1
     return Workspace(plan, frame, room.size)
+
+
+def _is_paneled(rows: int, units: int) -> bool:
+    """Whether dL/du is copied to panels for the gradient of W."""
+    return units > PANEL_WIDTH and rows >= PANELED_ROWS and rows * units >= PANELED_FLOATS
 
 
 def batching(layout: Layout, batch: int) -> tuple[int, int]:

@@ -305,7 +305,9 @@ class Predictor(_Engine):
         workers = Workers(predicting_threads(parameters, rows, threads))
         block = min(BLOCK_ROWS, max(rows, 1))
         weighted = targets.weights.size > 0
-        space = plan_workspace(parameters, workers.count * block, block, workers.count, weighted)
+        space = plan_workspace(
+            parameters, workers.count * block, block, workers.count, weighted, training=False
+        )
         job = _job(parameters, space, features, targets, workers.count)
         super().__init__(job, workers)
         self._outputs = int(parameters.layout.plan["units"][-1])

@@ -11,8 +11,9 @@ import numpy as np
 from downslope.kernels.elementary import add, copy
 from downslope.kernels.jit import inner
 from downslope.kernels.plan import BIAS, GAMMA, PROJECTION, SLOPE, WEIGHT
-from downslope.kernels.product import row_sum, weight_gradient
+from downslope.kernels.product import copy_panels, gradient_by_panels, row_sum, weight_gradient
 from downslope.kernels.rules import update_block, update_by_one_row
+from downslope.kernels.tiles import lanes_of
 from downslope.kernels.views import elements, piece, pointer
 
 
@@ -23,7 +24,12 @@ def piece_gradient(job, part, layer, x, first, last, out, scratch, accumulate):
     x, out, scratch: pointers to the layer's input, to the gradient's place, to the thread's own.
     """
     units, frame, workspace, rows = layer.units, job.frame[0], job.workspace, last - first
-    if part.kind in (WEIGHT, PROJECTION):
+    if part.kind == WEIGHT and layer.panels >= 0:
+        panels = pointer(workspace, layer.panels + 2 * first * lanes_of(out))
+        gradient_by_panels(pointer(x, first * layer.inputs + part.first), layer.inputs, panels,
+                           frame.rows, out, rows, part.last - part.first, units, scratch,
+                           accumulate)  # fmt: skip
+    elif part.kind in (WEIGHT, PROJECTION):
         d = pointer(workspace, (layer.dz if part.kind == WEIGHT else layer.dy) + first * units)
         weight_gradient(pointer(x, first * layer.inputs), d, out, rows, layer.inputs, units,
                         part.first, part.last, scratch, accumulate)  # fmt: skip
@@ -41,6 +47,18 @@ def piece_gradient(job, part, layer, x, first, last, out, scratch, accumulate):
             total[:] = 0
         for b in range(first // frame.block, (last + frame.block - 1) // frame.block):
             add(total, piece(workspace, at + b * frame.sums_size, units))
+
+
+@inner
+def keep_panels(job, first, last):
+    """Copy dL/du of the rows first:last to panels, of the layers that have some."""
+    workspace = job.workspace
+    for number in range(job.plan.shape[0]):
+        layer = job.plan[number]
+        if layer.panels >= 0:
+            d = pointer(workspace, layer.dz + first * layer.units)
+            panels = pointer(workspace, layer.panels + 2 * first * lanes_of(d))
+            copy_panels(d, panels, job.frame[0].rows, last - first, layer.units)
 
 
 @inner

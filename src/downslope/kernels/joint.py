@@ -29,9 +29,8 @@ def affine_by_halves(job, layer, x, rows, mine, end, thread, threads):
     side, sides, member, members = side_of(thread, threads)
     begin, stop = share(member, members, (rows + frame.block - 1) // frame.block)
     while side < sides:
-        for b in range(begin, stop):
-            half_affine(job, layer, side, x, b * frame.block, min((b + 1) * frame.block, rows),
-                        scratch)  # fmt: skip
+        half_affine(job, layer, side, x, begin * frame.block, min(stop * frame.block, rows),
+                    scratch)  # fmt: skip
         side += 1
     wait(job.barrier, thread, threads)
     for b in range(mine, end):
@@ -47,9 +46,8 @@ def dy_by_halves(job, layer, above, rows, thread, threads):
     wait(job.barrier, thread, threads)
     while side < sides:
         low, high = (0, above.half) if side == 0 else (above.half, above.inputs)
-        for b in range(begin, stop):
-            hidden_dy(job, layer, above, b * frame.block, min((b + 1) * frame.block, rows), low,
-                      high, scratch)  # fmt: skip
+        hidden_dy(job, layer, above, begin * frame.block, min(stop * frame.block, rows), low,
+                  high, scratch)  # fmt: skip
         side += 1
     wait(job.barrier, thread, threads)
 

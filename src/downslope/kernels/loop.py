@@ -29,7 +29,7 @@ from downslope.kernels.blocks import (
     share_theta,
 )
 from downslope.kernels.denormals import flush_denormals, restore_denormals
-from downslope.kernels.gradients import input_of, rows_gradient
+from downslope.kernels.gradients import input_of, keep_panels, rows_gradient
 from downslope.kernels.held import address_of, held_at, hold
 from downslope.kernels.jit import Doubles, Floats, Integers, inner, kernel
 from downslope.kernels.joint import (
@@ -196,6 +196,7 @@ def losses_and_dz(job, chunk, x, begin, row, rows, scale, step, place, thread, t
             hidden_du(job, layer, first, last)
         if layer.normalization == BATCH_NORMALIZATION:
             normalize_batch_backward(job, layer, rows, mine, end, thread, threads)
+    keep_panels(job, mine * frame.block, min(end * frame.block, rows))
     if frame.partials >= 0:
         for b in range(mine, end):
             rows_gradient(job, b, b * frame.block, min((b + 1) * frame.block, rows), x, scratch)

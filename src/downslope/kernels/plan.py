@@ -46,6 +46,8 @@ LAYER = np.dtype(
         ("dz", np.int64),
         ("dy", np.int64),
         ("deviation", np.int64),
+        # in the workspace: dL/du once more, in panels of a few columns each, or -1
+        ("panels", np.int64),
         # in the running statistics: the mean, then the variance, of batch normalization
         ("statistics", np.int64),
         # in a block's sums over its rows: of gamma's, beta's and the slope's gradients

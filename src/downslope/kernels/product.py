@@ -9,8 +9,9 @@ take its place: they hang on their own row and column alone.
 
 On one core of a Zen 4 (at most 115 GFLOP/s in float32) the tiles reach 105 to 114 from 32x784x128
 to 128x1024x1024, where OpenBLAS 0.3.31 reached 80 to 95 within a step; on a 2.6 GHz Xeon 145 to 168
-on shapes from 16x784x128 to 64x784x256, where OpenBLAS reached 69 to 120. Of wide layers x^T d is
-the slow one on such a Xeon: 95 to 130 for 256x1024x1024, where d W^T reaches 155 to 180.
+on shapes from 16x784x128 to 64x784x256, where OpenBLAS reached 69 to 120. For x^T d of wide layers
+both operands must be copied: on one core of a Zen 3 256x1024x1024 reached 54 where they lie, 68
+with one of them copied and 83 with both, which is OpenBLAS' rate there.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ import numpy as np
 
 from downslope.kernels import tiles
 from downslope.kernels.jit import apart, inner
+from downslope.kernels.lanes import copy_row
 from downslope.kernels.tiles import TILE_ROWS, column_sums, lanes_of, outer
 from downslope.kernels.vectors import VECTOR_BYTES
 from downslope.kernels.views import elements, pointer
 
-CACHED_BYTES = 1 << 20
-"""While B fits in the second-level cache it is read where it lies."""
+CACHED_BYTES = 1 << 18
+"""While B fits in half of a small second-level cache it is read where it lies."""
 
 PACKED_ROWS = 64
 """Rows of C from which a panel of B is packed: fewer do not repay the copy."""
@@ -46,9 +48,14 @@ TURNED_DEPTH = PACKED_DEPTH * PANEL_WIDTH // NARROW
 """Inputs up to which W^T of so few units has room in the scratch."""
 
 
-def panel_floats(depth: int) -> int:
+COPIED_ROWS, COPIED_COLUMNS = 256, 48
+"""Of x at a time for a gradient by panels: some whole tiles, each used for every panel."""
+
+
+def scratch_floats(depth: int) -> int:
     """Count the floats of scratch that a product of some depth may use, in either number type."""
-    return min(depth, PACKED_DEPTH) * PANEL_WIDTH
+    panel = min(depth, PACKED_DEPTH) * PANEL_WIDTH
+    return max(panel, min(depth, COPIED_ROWS) * COPIED_COLUMNS)
 
 
 # Below, np.int64(0) in the place of 0: for a literal the callee would be compiled once more.
@@ -141,7 +148,7 @@ def tile_product(a, a_row, a_col, b, b_row, c, c_row, start, start_row, start_wi
     """C = start + A B, tile by tile, with B where it lies or packed panel by panel.
 
     The rows of a large B lie so far apart that they drive each other out of the cache; copied once,
-    one after another, they serve all tiles of the panel. scratch: `panel_floats`.
+    one after another, they serve all tiles of the panel. scratch: `scratch_floats`.
     """
     lanes = lanes_of(c)
     if rows < TILE_ROWS // 2:
@@ -270,7 +277,7 @@ def narrow_gradient(x, x_row, d, gradient, rows, inputs, units, scratch, accumul
             out[i * units + j] = before + turned[j * inputs + i]
 
 
-# scratch, below: `panel_floats` of the rows, the inputs and the units, whichever gives most.
+# scratch, below: `scratch_floats` of the rows, the inputs and the units, whichever gives most.
 
 
 @inner
@@ -320,6 +327,38 @@ def weight_gradient(x, d, gradient, rows, inputs, units, first, last, scratch, a
     else:
         tile_product(some, np.int64(1), inputs, d, units, gradient, units, gradient, units,
                      accumulate, count, rows, units, scratch)  # fmt: skip
+
+
+@inner
+def copy_panels(d, panels, height, rows, units):
+    """Copy some rows of d (rows, units) to panels as wide as a tile, each `height` rows long."""
+    wide = 2 * lanes_of(d)
+    for j in range(0, units, wide):
+        pack(pointer(d, j), units, pointer(panels, j * height), rows, min(wide, units - j))
+
+
+@apart
+def gradient_by_panels(x, inputs, panels, height, gradient, rows, count, units, scratch,
+                       accumulate):  # fmt: skip
+    """`weight_gradient` for `count` columns from x on, to the same bits, with d in panels.
+
+    For more than `NARROW` units. The rows of wide layers lie so far apart that the cache has but a
+    few places for a column of them. So d is copied to panels once a step, by whoever has computed
+    it, and x here.
+    """
+    wide = 2 * lanes_of(gradient)
+    for k in range(0, rows, COPIED_ROWS):
+        deep, adds = min(COPIED_ROWS, rows - k), int(accumulate != 0 or k > 0)
+        for i in range(0, count, COPIED_COLUMNS):
+            width = min(COPIED_COLUMNS, count - i)
+            for r in range(deep):
+                copy_row(pointer(x, (k + r) * inputs + i), pointer(scratch, r * COPIED_COLUMNS),
+                         width)  # fmt: skip
+            for j in range(0, units, wide):
+                out = pointer(gradient, i * units + j)
+                _panel(scratch, np.int64(1), np.int64(COPIED_COLUMNS),
+                       pointer(panels, j * height + k * wide), wide, out, units, out, units, adds,
+                       width, deep, min(wide, units - j))  # fmt: skip
 
 
 @inner
