@@ -30,9 +30,10 @@ BLOCK_PARAMETERS = 1 << 15
 LEAST_PARAMETERS, SHARED_BLOCKS = 2048, 16
 """Several threads share theta out in about so many blocks, unless those were too small to pay."""
 
-PANELED_ROWS, PANELED_FLOATS = 32, 1 << 13
-"""Rows, and floats of dL/du, from which it is copied to panels, where it is wider than one: what
-fits in the first-level cache is read where it lies."""
+PANELED_ROWS, PANELED_FLOATS, PANELED_INPUTS = 32, 1 << 13, 128
+"""Rows, floats of dL/du and inputs of the layer from which dL/du is copied to panels, where it is
+wider than one: what fits in the first-level cache, or is used for few inputs, is read where it
+lies."""
 
 HALVED_PARAMETERS = 1 << 13
 """Parameters of W from which each half of it has its own cores: fewer are soon read anew."""
@@ -236,7 +237,7 @@ def plan_workspace(
         if layer["residual"] != kinds.NO_RESIDUAL:
             layer["dy"] = room.take(matrix)
         layer["panels"] = -1
-        if training and _is_paneled(rows, units):
+        if training and _is_paneled(rows, int(layer["inputs"]), units):
             layer["panels"] = room.take(rows * (-(-units // PANEL_WIDTH) * PANEL_WIDTH))
         layer["sums"] = sums
         sums += units * (2 * (layer["gamma"] >= 0) + (layer["slope"] >= 0))
@@ -269,9 +270,11 @@ def plan_workspace(
     return Workspace(plan, frame, room.size)
 
 
-def _is_paneled(rows: int, units: int) -> bool:
+def _is_paneled(rows: int, inputs: int, units: int) -> bool:
     """Whether dL/du is copied to panels for the gradient of W."""
-    return units > PANEL_WIDTH and rows >= PANELED_ROWS and rows * units >= PANELED_FLOATS
+    if units <= PANEL_WIDTH or inputs < PANELED_INPUTS or rows < PANELED_ROWS:
+        return False
+    return rows * units >= PANELED_FLOATS
 
 
 def batching(layout: Layout, batch: int) -> tuple[int, int]:
