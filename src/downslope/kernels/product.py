@@ -48,7 +48,7 @@ TURNED_DEPTH = PACKED_DEPTH * PANEL_WIDTH // NARROW
 """Inputs up to which W^T of so few units has room in the scratch."""
 
 
-COPIED_ROWS, COPIED_COLUMNS = 256, 48
+COPIED_ROWS, COPIED_COLUMNS = 256, 96
 """Of x at a time for a gradient by panels: some whole tiles, each used for every panel."""
 
 
