@@ -212,6 +212,8 @@ def test_lanczos_finds_the_ends_of_any_spectrum(size: int) -> None:
     ):
         matrix = turn @ (spectrum[:, None] * turn.T)
         largest, smallest = extremes(matrix.__matmul__, start)
-        spread = np.ptp(spectrum) + 1e-12
-        assert largest == pytest.approx(spectrum.max(), abs=2e-6 * spread)
-        assert smallest == pytest.approx(spectrum.min(), abs=2e-6 * spread)
+        # The matrix has the spectrum to some roundings only, and which they are hangs on the BLAS.
+        rounding = 8 * np.finfo(float).eps * abs(spectrum).max()
+        allowed = 2e-6 * np.ptp(spectrum) + rounding
+        assert largest == pytest.approx(spectrum.max(), rel=0, abs=allowed)
+        assert smallest == pytest.approx(spectrum.min(), rel=0, abs=allowed)
