@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 import numba
 import numpy as np
 import numpy.typing as npt
-from numba.core import compiler, compiler_machinery, typed_passes, untyped_passes
+from numba.core import compiler, compiler_machinery, typed_passes, types, typing, untyped_passes
 from numba.core.codegen import JITCodeLibrary
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -132,6 +132,42 @@ def _size_of(target: Any, kind: Any) -> int:
     return int(kind.get_abi_size(target))
 
 
+class _Typing(typing.Context):  # type: ignore[misc]
+    """Numba's rules of types, which remember what a call on some types has come to.
+
+    Kernels add, compare and index the same few types thousands of times, and every time, in every
+    round, Numba tries all that it knows under that operator: strings, sets, whole arrays. Calls of
+    other kernels are not remembered: those compile what they call.
+    """
+
+    def __init__(self, rules: typing.Context) -> None:
+        self.__dict__.update(vars(rules))
+        self._found: dict[Any, Any] = {}
+
+    def resolve_function_type(self, function: Any, arguments: Any, named: Any) -> Any:
+        """Give the signature of a call."""
+        if named or not isinstance(function, types.Function):
+            return super().resolve_function_type(function, arguments, named)
+        call = function, tuple(arguments)
+        if call not in self._found:
+            self._found[call] = super().resolve_function_type(function, arguments, named)
+        return self._found[call]
+
+
+_typing = functools.cache(_Typing)
+
+
+class _Flags(compiler.Flags):  # type: ignore[misc]
+    """Numba's options, compared a hundred thousand times, read out at once."""
+
+    def values(self) -> dict[str, Any]:
+        """Give the value of every option."""
+        return {**_DEFAULTS, **self._values}
+
+
+_DEFAULTS = {name: option.default for name, option in compiler.Flags.options.items()}
+
+
 _NEEDLESS = {
     untyped_passes.WithLifting,
     untyped_passes.InlineClosureLikes,
@@ -167,11 +203,18 @@ def _compiler(library: type[JITCodeLibrary]) -> type[compiler.CompilerBase]:
             context = state.targetctx
             state.library = library(context.codegen(), state.func_id.func_qualname)
             state.library.enable_object_caching()
-            context.enable_nrt = False
+            context.enable_nrt, context.typing_context = False, state.typingctx
             context.get_abi_sizeof = functools.partial(_size_of, context.target_data)
             return False
 
     class Compiler(compiler.CompilerBase):  # type: ignore[misc]
+        def __init__(
+            self, typing_context: Any, target: Any, library: Any, arguments: Any, result: Any,
+            flags: Any, variables: Any,
+        ) -> None:  # fmt: skip
+            super().__init__(_typing(typing_context), target, library, arguments, result,
+                             _Flags(flags), variables)  # fmt: skip
+
         def define_pipelines(self) -> list[Any]:
             passes = compiler.DefaultPassBuilder.define_nopython_pipeline(self.state)
             passes.passes = [each for each in passes.passes if each[0] not in _NEEDLESS]
