@@ -34,6 +34,10 @@ PACKED_ROWS = 64
 PACKED_DEPTH = 2048
 """Rows of B packed at a time."""
 
+LAST_ROWS = 4
+"""Rows of the tiles for what is left below the others: with two vectors each, as few as take no
+longer than any fewer, for every sum waits for the one before."""
+
 FEW_ROWS = 4
 """With fewer rows than this no tile is filled; d W^T is taken as dot products along W's rows."""
 
@@ -60,7 +64,7 @@ def scratch_floats(depth: int) -> int:
 
 # Below, np.int64(0) in the place of 0: for a literal the callee would be compiled once more.
 _tall_wide, _tall_narrow = tiles.tile(TILE_ROWS, 2), tiles.tile(TILE_ROWS, 1)
-_half_wide, _half_narrow = tiles.tile(TILE_ROWS // 2, 2), tiles.tile(TILE_ROWS // 2, 1)
+_last_wide, _last_narrow = (tiles.tile(LAST_ROWS, v, partial=True) for v in (2, 1))
 _tall_thin = tiles.tile(TILE_ROWS, 1, VECTOR_BYTES // 2)  # two such take the time of a whole one
 _row_widest, _row_wider = tiles.tile(1, 8), tiles.tile(1, 4)
 _row_wide, _row_narrow = tiles.tile(1, 2), tiles.tile(1, 1)
@@ -77,8 +81,8 @@ def _few_rows(a, a_row, a_col, b, b_row, c, c_row, start, start_row, start_width
     """
     lanes, first = lanes_of(c), 0
     if rows >= 2 and columns <= lanes:
-        _two_rows(a, a_row, a_col, b, b_row, c, c_row, start, start_row, start_width, depth,
-                  columns)  # fmt: skip
+        _two_rows(a, a_row, a_col, b, b_row, c, c_row, start, start_row, start_width, np.int64(2),
+                  depth, columns)  # fmt: skip
         first = 2
     for r in range(first, rows):
         a_now, c_now = pointer(a, r * a_row), pointer(c, r * c_row)
@@ -88,19 +92,19 @@ def _few_rows(a, a_row, a_col, b, b_row, c, c_row, start, start_row, start_width
             b_j, c_j, start_j = pointer(b, j), pointer(c_now, j), pointer(start_now, j)
             if left >= 8 * lanes:
                 _row_widest(a_now, a_row, a_col, b_j, b_row, c_j, c_row, start_j, start_row,
-                            start_width, depth, 8 * lanes)  # fmt: skip
+                            start_width, np.int64(1), depth, 8 * lanes)  # fmt: skip
                 j += 8 * lanes
             elif left >= 4 * lanes:
                 _row_wider(a_now, a_row, a_col, b_j, b_row, c_j, c_row, start_j, start_row,
-                           start_width, depth, 4 * lanes)  # fmt: skip
+                           start_width, np.int64(1), depth, 4 * lanes)  # fmt: skip
                 j += 4 * lanes
             elif left > lanes:
                 _row_wide(a_now, a_row, a_col, b_j, b_row, c_j, c_row, start_j, start_row,
-                          start_width, depth, min(left, 2 * lanes))  # fmt: skip
+                          start_width, np.int64(1), depth, min(left, 2 * lanes))  # fmt: skip
                 j += 2 * lanes
             else:
                 _row_narrow(a_now, a_row, a_col, b_j, b_row, c_j, c_row, start_j, start_row,
-                            start_width, depth, left)  # fmt: skip
+                            start_width, np.int64(1), depth, left)  # fmt: skip
                 j += lanes
 
 
@@ -117,26 +121,22 @@ def _panel(a, a_row, a_col, b, b_row, c, c_row, start, start_row, start_width, r
         if left >= TILE_ROWS:
             if wide:
                 _tall_wide(a_now, a_row, a_col, b, b_row, c_now, c_row, start_now, start_row,
-                           start_width, depth, width)  # fmt: skip
+                           start_width, left, depth, width)  # fmt: skip
             elif 2 * width <= lanes_of(c):
                 _tall_thin(a_now, a_row, a_col, b, b_row, c_now, c_row, start_now, start_row,
-                           start_width, depth, width)  # fmt: skip
+                           start_width, left, depth, width)  # fmt: skip
             else:
                 _tall_narrow(a_now, a_row, a_col, b, b_row, c_now, c_row, start_now, start_row,
-                             start_width, depth, width)  # fmt: skip
+                             start_width, left, depth, width)  # fmt: skip
             r += TILE_ROWS
-        elif left >= TILE_ROWS // 2:
-            if wide:
-                _half_wide(a_now, a_row, a_col, b, b_row, c_now, c_row, start_now, start_row,
-                           start_width, depth, width)  # fmt: skip
-            else:
-                _half_narrow(a_now, a_row, a_col, b, b_row, c_now, c_row, start_now, start_row,
-                             start_width, depth, width)  # fmt: skip
-            r += TILE_ROWS // 2
         else:
-            _few_rows(a_now, a_row, a_col, b, b_row, c_now, c_row, start_now, start_row,
-                      start_width, left, depth, width)  # fmt: skip
-            r = rows
+            if wide:
+                _last_wide(a_now, a_row, a_col, b, b_row, c_now, c_row, start_now, start_row,
+                           start_width, left, depth, width)  # fmt: skip
+            else:
+                _last_narrow(a_now, a_row, a_col, b, b_row, c_now, c_row, start_now, start_row,
+                             start_width, left, depth, width)  # fmt: skip
+            r += LAST_ROWS
 
 
 _pack_whole, _pack_edge = tiles.packing(False), tiles.packing(True)

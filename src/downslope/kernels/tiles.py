@@ -28,25 +28,33 @@ def lanes_of(typing, where):
     return types.intp(where), generate
 
 
-def tile(rows: int, vectors: int, vector_bytes: int = VECTOR_BYTES) -> Any:
+def tile(rows: int, vectors: int, vector_bytes: int = VECTOR_BYTES, partial: bool = False) -> Any:
     """Make the innermost product: a tile of C, rows x vectors, in registers.
 
     C[r, :] = start[r, :] + sum_k A[r, k] B[k, :]; all operands are pointers, with strides in
     elements; B's and C's columns are contiguous. `width` columns are read and written; what lies
-    beyond in the last vector is masked. A start of width 0 stands for zeros.
+    beyond in the last vector is masked. A start of width 0 stands for zeros. Of a partial tile
+    there are `height` rows, the last of which is computed again in the place of those that are not.
     """
 
     @intrinsic
-    def tile(typing, a, a_row, a_col, b, b_row, c, c_row, start, start_row, start_width, depth,
-             width):  # fmt: skip
+    def tile(typing, a, a_row, a_col, b, b_row, c, c_row, start, start_row, start_width, height,
+             depth, width):  # fmt: skip
         i = types.intp
-        signature = types.void(a, i, i, b, i, c, i, start, i, i, i, i)
+        signature = types.void(a, i, i, b, i, c, i, start, i, i, i, i, i)
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             many = Vectors(context, builder, signature.args[5].dtype, vector_bytes)
-            (a, a_row, a_col, b, b_row, c, c_row, start, start_row, start_width, depth,
+            (a, a_row, a_col, b, b_row, c, c_row, start, start_row, start_width, height, depth,
              width) = arguments  # fmt: skip
             word = ir.IntType(64)
+            numbers = [word(r) for r in range(rows)]
+            if partial:
+                last = builder.sub(height, word(1))
+                fits = [builder.icmp_signed("<", number, height) for number in numbers]
+                numbers = [
+                    builder.select(fit, r, last) for fit, r in zip(fits, numbers, strict=True)
+                ]
             # Whole vectors but for the last one.
             masks = [None] * (vectors - 1) + [many.mask(width, vectors - 1)]
             sums = [
@@ -57,7 +65,7 @@ def tile(rows: int, vectors: int, vector_bytes: int = VECTOR_BYTES) -> Any:
             with builder.if_else(builder.icmp_signed("!=", start_width, word(0))) as (then, other):
                 with then:
                     for r in range(rows):
-                        row = builder.gep(start, [builder.mul(word(r), start_row)])
+                        row = builder.gep(start, [builder.mul(numbers[r], start_row)])
                         for v in range(vectors):
                             begin = builder.gep(row, [offsets[v]])
                             builder.store(many.load(begin, masks[v]), sums[r][v])
@@ -72,13 +80,13 @@ def tile(rows: int, vectors: int, vector_bytes: int = VECTOR_BYTES) -> Any:
                 ]
                 a_begin = builder.gep(a, [builder.mul(loop.index, a_col)])
                 for r in range(rows):
-                    scalar = builder.load(builder.gep(a_begin, [builder.mul(word(r), a_row)]))
+                    scalar = builder.load(builder.gep(a_begin, [builder.mul(numbers[r], a_row)]))
                     spread = many.spread(scalar)
                     for v in range(vectors):
                         total = many.multiply_add(spread, b_row_now[v], builder.load(sums[r][v]))
                         builder.store(total, sums[r][v])
             for r in range(rows):
-                row = builder.gep(c, [builder.mul(word(r), c_row)])
+                row = builder.gep(c, [builder.mul(numbers[r], c_row)])
                 for v in range(vectors):
                     many.store(builder.load(sums[r][v]), builder.gep(row, [offsets[v]]), masks[v])
             return context.get_dummy_value()
