@@ -87,9 +87,9 @@ def _adam_vectors(of_one_row: bool, noted: bool = False) -> Any:
                 slope = many.load(g, mask)
                 if of_one_row:
                     slope = many.multiply_add(many.spread(x), slope, many.zero)
-                mean = many.load(m, many.both(kept1, mask))
+                mean = builder.select(kept1, many.load(m, mask), many.zero)
                 mean = many.multiply_add(rest1, builder.fsub(slope, mean), mean)
-                square = many.load(v, many.both(kept2, mask))
+                square = builder.select(kept2, many.load(v, mask), many.zero)
                 change = many.multiply_add(slope, slope, builder.fneg(square))
                 square = many.multiply_add(rest2, change, square)
                 many.store(mean, m, mask)

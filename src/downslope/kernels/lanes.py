@@ -119,7 +119,10 @@ def load(typing, where, at, end):
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         where, at, end = arguments
         many = Vectors(context, builder, kind.dtype)
-        return many.load(builder.gep(where, [at]), many.mask(builder.sub(end, at)))
+        value, place = cgutils.alloca_once(builder, many.kind), builder.gep(where, [at])
+        many.at_edge(builder.sub(end, at), 0,
+                     lambda mask: builder.store(many.load(place, mask), value))  # fmt: skip
+        return builder.load(value)
 
     return kind(where, types.intp, types.intp), generate
 

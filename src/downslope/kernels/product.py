@@ -11,7 +11,8 @@ On one core of a Zen 4 (at most 115 GFLOP/s in float32) the tiles reach 105 to 1
 to 128x1024x1024, where OpenBLAS 0.3.31 reached 80 to 95 within a step; on a 2.6 GHz Xeon 145 to 168
 on shapes from 16x784x128 to 64x784x256, where OpenBLAS reached 69 to 120. For x^T d of wide layers
 both operands must be copied: on one core of a Zen 3 256x1024x1024 reached 54 where they lie, 68
-with one of them copied and 83 with both, which is OpenBLAS' rate there.
+with one of them copied and 83 with both, which is OpenBLAS' rate there. On one core of a Zen 1 most
+shapes reach 31 to 38, OpenBLAS at most 36.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from downslope.kernels import tiles
 from downslope.kernels.jit import apart, inner
 from downslope.kernels.lanes import copy_row
 from downslope.kernels.tiles import TILE_ROWS, column_sums, lanes_of, outer
-from downslope.kernels.vectors import VECTOR_BYTES
+from downslope.kernels.vectors import VECTOR_BYTES, WIDE
 from downslope.kernels.views import elements, pointer
 
 CACHED_BYTES = 1 << 18
@@ -30,6 +31,9 @@ CACHED_BYTES = 1 << 18
 
 PACKED_ROWS = 64
 """Rows of C from which a panel of B is packed: fewer do not repay the copy."""
+
+RAGGED_ROWS = 24
+"""The same where a panel ends within a vector and masks are slow: the copy needs none."""
 
 PACKED_DEPTH = 2048
 """Rows of B packed at a time."""
@@ -81,8 +85,8 @@ def _few_rows(a, a_row, a_col, b, b_row, c, c_row, start, start_row, start_width
     """
     lanes, first = lanes_of(c), 0
     if rows >= 2 and columns <= lanes:
-        _two_rows(a, a_row, a_col, b, b_row, c, c_row, start, start_row, start_width, np.int64(2),
-                  depth, columns)  # fmt: skip
+        _two_rows(a, a_row, a_col, b, b_row, columns, c, c_row, start, start_row, start_width,
+                  np.int64(2), depth, columns)  # fmt: skip
         first = 2
     for r in range(first, rows):
         a_now, c_now = pointer(a, r * a_row), pointer(c, r * c_row)
@@ -91,27 +95,31 @@ def _few_rows(a, a_row, a_col, b, b_row, c, c_row, start, start_row, start_width
             left = columns - j
             b_j, c_j, start_j = pointer(b, j), pointer(c_now, j), pointer(start_now, j)
             if left >= 8 * lanes:
-                _row_widest(a_now, a_row, a_col, b_j, b_row, c_j, c_row, start_j, start_row,
-                            start_width, np.int64(1), depth, 8 * lanes)  # fmt: skip
+                _row_widest(a_now, a_row, a_col, b_j, b_row, 8 * lanes, c_j, c_row, start_j,
+                            start_row, start_width, np.int64(1), depth, 8 * lanes)  # fmt: skip
                 j += 8 * lanes
             elif left >= 4 * lanes:
-                _row_wider(a_now, a_row, a_col, b_j, b_row, c_j, c_row, start_j, start_row,
-                           start_width, np.int64(1), depth, 4 * lanes)  # fmt: skip
+                _row_wider(a_now, a_row, a_col, b_j, b_row, 4 * lanes, c_j, c_row, start_j,
+                           start_row, start_width, np.int64(1), depth, 4 * lanes)  # fmt: skip
                 j += 4 * lanes
             elif left > lanes:
-                _row_wide(a_now, a_row, a_col, b_j, b_row, c_j, c_row, start_j, start_row,
-                          start_width, np.int64(1), depth, min(left, 2 * lanes))  # fmt: skip
+                width = min(left, 2 * lanes)
+                _row_wide(a_now, a_row, a_col, b_j, b_row, width, c_j, c_row, start_j, start_row,
+                          start_width, np.int64(1), depth, width)  # fmt: skip
                 j += 2 * lanes
             else:
-                _row_narrow(a_now, a_row, a_col, b_j, b_row, c_j, c_row, start_j, start_row,
+                _row_narrow(a_now, a_row, a_col, b_j, b_row, left, c_j, c_row, start_j, start_row,
                             start_width, np.int64(1), depth, left)  # fmt: skip
                 j += lanes
 
 
 @apart
-def _panel(a, a_row, a_col, b, b_row, c, c_row, start, start_row, start_width, rows, depth,
+def _panel(a, a_row, a_col, b, b_row, b_width, c, c_row, start, start_row, start_width, rows, depth,
            width):  # fmt: skip
-    """One panel of at most two vectors' width, tile after tile down the rows."""
+    """One panel of at most two vectors' width, tile after tile down the rows.
+
+    b_width: columns of B that may be read, of which `width` count.
+    """
     wide = width > lanes_of(c)
     r = 0
     while r < rows:
@@ -120,22 +128,22 @@ def _panel(a, a_row, a_col, b, b_row, c, c_row, start, start_row, start_width, r
         start_now = pointer(start, r * start_row)
         if left >= TILE_ROWS:
             if wide:
-                _tall_wide(a_now, a_row, a_col, b, b_row, c_now, c_row, start_now, start_row,
-                           start_width, left, depth, width)  # fmt: skip
+                _tall_wide(a_now, a_row, a_col, b, b_row, b_width, c_now, c_row, start_now,
+                           start_row, start_width, left, depth, width)  # fmt: skip
             elif 2 * width <= lanes_of(c):
-                _tall_thin(a_now, a_row, a_col, b, b_row, c_now, c_row, start_now, start_row,
-                           start_width, left, depth, width)  # fmt: skip
+                _tall_thin(a_now, a_row, a_col, b, b_row, b_width, c_now, c_row, start_now,
+                           start_row, start_width, left, depth, width)  # fmt: skip
             else:
-                _tall_narrow(a_now, a_row, a_col, b, b_row, c_now, c_row, start_now, start_row,
-                             start_width, left, depth, width)  # fmt: skip
+                _tall_narrow(a_now, a_row, a_col, b, b_row, b_width, c_now, c_row, start_now,
+                             start_row, start_width, left, depth, width)  # fmt: skip
             r += TILE_ROWS
         else:
             if wide:
-                _last_wide(a_now, a_row, a_col, b, b_row, c_now, c_row, start_now, start_row,
-                           start_width, left, depth, width)  # fmt: skip
+                _last_wide(a_now, a_row, a_col, b, b_row, b_width, c_now, c_row, start_now,
+                           start_row, start_width, left, depth, width)  # fmt: skip
             else:
-                _last_narrow(a_now, a_row, a_col, b, b_row, c_now, c_row, start_now, start_row,
-                             start_width, left, depth, width)  # fmt: skip
+                _last_narrow(a_now, a_row, a_col, b, b_row, b_width, c_now, c_row, start_now,
+                             start_row, start_width, left, depth, width)  # fmt: skip
             r += LAST_ROWS
 
 
@@ -156,18 +164,20 @@ def tile_product(a, a_row, a_col, b, b_row, c, c_row, start, start_row, start_wi
                   columns)  # fmt: skip
         return
     wide = 2 * lanes
-    packs = rows >= PACKED_ROWS and depth * b_row > CACHED_BYTES // VECTOR_BYTES * lanes
-    height = min(PACKED_DEPTH, depth) if packs else depth
+    far = rows >= PACKED_ROWS and depth * b_row > CACHED_BYTES // VECTOR_BYTES * lanes
     for j in range(0, columns, wide):
         width, k, c_now = min(wide, columns - j), np.int64(0), pointer(c, j)
+        packs = far or (not WIDE and rows >= RAGGED_ROWS and width % lanes > 0)
+        height = min(PACKED_DEPTH, depth) if packs else depth
         before, before_row, before_width = pointer(start, j), start_row, start_width
         while True:
-            panel, panel_row, deep = pointer(b, j), b_row, min(height, depth - k)
+            panel, panel_row, panel_width = pointer(b, j), b_row, width
+            deep = min(height, depth - k)
             if packs:
                 pack(pointer(b, k * b_row + j), b_row, scratch, deep, width)
-                panel, panel_row = scratch, wide
-            _panel(pointer(a, k * a_col), a_row, a_col, panel, panel_row, c_now, c_row,
-                   before, before_row, before_width, rows, deep, width)  # fmt: skip
+                panel, panel_row, panel_width = scratch, wide, wide
+            _panel(pointer(a, k * a_col), a_row, a_col, panel, panel_row, panel_width, c_now,
+                   c_row, before, before_row, before_width, rows, deep, width)  # fmt: skip
             k += height
             if k >= depth:
                 break
@@ -200,8 +210,8 @@ def transposed_product(a, b, c, c_row, rows, depth, columns, scratch, accumulate
         for k in range(0, depth, PACKED_DEPTH):
             height = min(PACKED_DEPTH, depth - k)
             transpose(pointer(b, j * depth + k), depth, width, height, scratch, wide)
-            _panel(pointer(a, k), depth, np.int64(1), scratch, wide, c_now, c_row, c_now, c_row,
-                   int(accumulate != 0 or k > 0), rows, height, width)  # fmt: skip
+            _panel(pointer(a, k), depth, np.int64(1), scratch, wide, wide, c_now, c_row, c_now,
+                   c_row, int(accumulate != 0 or k > 0), rows, height, width)  # fmt: skip
 
 
 @inner
@@ -357,8 +367,8 @@ def gradient_by_panels(x, inputs, panels, height, gradient, rows, count, units, 
             for j in range(0, units, wide):
                 out = pointer(gradient, i * units + j)
                 _panel(scratch, np.int64(1), np.int64(COPIED_COLUMNS),
-                       pointer(panels, j * height + k * wide), wide, out, units, out, units, adds,
-                       width, deep, min(wide, units - j))  # fmt: skip
+                       pointer(panels, j * height + k * wide), wide, wide, out, units, out, units,
+                       adds, width, deep, min(wide, units - j))  # fmt: skip
 
 
 @inner

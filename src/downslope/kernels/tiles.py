@@ -33,20 +33,21 @@ def tile(rows: int, vectors: int, vector_bytes: int = VECTOR_BYTES, partial: boo
 
     C[r, :] = start[r, :] + sum_k A[r, k] B[k, :]; all operands are pointers, with strides in
     elements; B's and C's columns are contiguous. `width` columns are read and written; what lies
-    beyond in the last vector is masked. A start of width 0 stands for zeros. Of a partial tile
-    there are `height` rows, the last of which is computed again in the place of those that are not.
+    beyond in the last vector is masked, but for B's columns up to `b_width`, which are there to be
+    read. A start of width 0 stands for zeros. Of a partial tile there are `height` rows, the last
+    of which is computed again in the place of those that are not.
     """
 
     @intrinsic
-    def tile(typing, a, a_row, a_col, b, b_row, c, c_row, start, start_row, start_width, height,
-             depth, width):  # fmt: skip
+    def tile(typing, a, a_row, a_col, b, b_row, b_width, c, c_row, start, start_row, start_width,
+             height, depth, width):  # fmt: skip
         i = types.intp
-        signature = types.void(a, i, i, b, i, c, i, start, i, i, i, i, i)
+        signature = types.void(a, i, i, b, i, i, c, i, start, i, i, i, i, i)
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            many = Vectors(context, builder, signature.args[5].dtype, vector_bytes)
-            (a, a_row, a_col, b, b_row, c, c_row, start, start_row, start_width, height, depth,
-             width) = arguments  # fmt: skip
+            many = Vectors(context, builder, signature.args[6].dtype, vector_bytes)
+            (a, a_row, a_col, b, b_row, b_width, c, c_row, start, start_row, start_width, height,
+             depth, width) = arguments  # fmt: skip
             word = ir.IntType(64)
             numbers = [word(r) for r in range(rows)]
             if partial:
@@ -55,40 +56,50 @@ def tile(rows: int, vectors: int, vector_bytes: int = VECTOR_BYTES, partial: boo
                 numbers = [
                     builder.select(fit, r, last) for fit, r in zip(fits, numbers, strict=True)
                 ]
-            # Whole vectors but for the last one.
-            masks = [None] * (vectors - 1) + [many.mask(width, vectors - 1)]
             sums = [
                 [cgutils.alloca_once(builder, many.kind) for _ in range(vectors)]
                 for _ in range(rows)
             ]
-            offsets = [word(v * many.lanes) for v in range(vectors)]
+
+            def places(begin: Any, row: Any, mask: Any) -> list[tuple[Any, Any]]:
+                """Give where a row's vectors begin, and their masks: of the last one only."""
+                row = builder.gep(begin, [row])
+                begins = [builder.gep(row, [word(v * many.lanes)]) for v in range(vectors)]
+                return list(zip(begins, [None] * (vectors - 1) + [mask], strict=True))
+
+            def begin(mask: Any) -> None:
+                for r in range(rows):
+                    now = places(start, builder.mul(numbers[r], start_row), mask)
+                    for v, place in enumerate(now):
+                        builder.store(many.load(*place), sums[r][v])
+
+            def multiply(mask: Any) -> None:
+                with cgutils.for_range(builder, depth) as loop:
+                    line = places(b, builder.mul(loop.index, b_row), mask)
+                    now = [many.load(*place) for place in line]
+                    a_begin = builder.gep(a, [builder.mul(loop.index, a_col)])
+                    for r in range(rows):
+                        here = builder.gep(a_begin, [builder.mul(numbers[r], a_row)])
+                        factor = many.spread(builder.load(here))
+                        for v in range(vectors):
+                            total = many.multiply_add(factor, now[v], builder.load(sums[r][v]))
+                            builder.store(total, sums[r][v])
+
+            def end(mask: Any) -> None:
+                for r in range(rows):
+                    now = places(c, builder.mul(numbers[r], c_row), mask)
+                    for v, place in enumerate(now):
+                        many.store(builder.load(sums[r][v]), *place)
+
             with builder.if_else(builder.icmp_signed("!=", start_width, word(0))) as (then, other):
                 with then:
-                    for r in range(rows):
-                        row = builder.gep(start, [builder.mul(numbers[r], start_row)])
-                        for v in range(vectors):
-                            begin = builder.gep(row, [offsets[v]])
-                            builder.store(many.load(begin, masks[v]), sums[r][v])
+                    many.at_edge(width, vectors - 1, begin)
                 with other:
                     for r in range(rows):
                         for v in range(vectors):
                             builder.store(many.zero, sums[r][v])
-            with cgutils.for_range(builder, depth) as loop:
-                b_begin = builder.gep(b, [builder.mul(loop.index, b_row)])
-                b_row_now = [
-                    many.load(builder.gep(b_begin, [offsets[v]]), masks[v]) for v in range(vectors)
-                ]
-                a_begin = builder.gep(a, [builder.mul(loop.index, a_col)])
-                for r in range(rows):
-                    scalar = builder.load(builder.gep(a_begin, [builder.mul(numbers[r], a_row)]))
-                    spread = many.spread(scalar)
-                    for v in range(vectors):
-                        total = many.multiply_add(spread, b_row_now[v], builder.load(sums[r][v]))
-                        builder.store(total, sums[r][v])
-            for r in range(rows):
-                row = builder.gep(c, [builder.mul(numbers[r], c_row)])
-                for v in range(vectors):
-                    many.store(builder.load(sums[r][v]), builder.gep(row, [offsets[v]]), masks[v])
+            many.at_edge(b_width, vectors - 1, multiply)
+            many.at_edge(width, vectors - 1, end)
             return context.get_dummy_value()
 
         return signature, generate
@@ -280,14 +291,15 @@ def _column_sums(magnitudes: bool) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             d, total, rows, units, accumulate = arguments
             many, word = Vectors(context, builder, signature.args[0].dtype), ir.IntType(64)
-            adds = many.spread(builder.icmp_signed("!=", accumulate, word(0)))
+            adds = builder.icmp_signed("!=", accumulate, word(0))
 
             def sum_up(at: Any, mask: Any) -> None:
                 first, result = builder.gep(d, [at]), builder.gep(total, [at])
                 sums = [cgutils.alloca_once(builder, many.kind) for _ in range(CHAINS)]
                 for k in range(CHAINS):
                     builder.store(many.zero, sums[k])
-                builder.store(many.load(result, many.both(adds, mask)), sums[0])
+                before = builder.select(adds, many.load(result, mask), many.zero)
+                builder.store(before, sums[0])
 
                 def add(row: Any, k: int) -> None:
                     value = many.load(builder.gep(first, [builder.mul(row, units)]), mask)

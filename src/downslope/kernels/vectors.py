@@ -86,13 +86,26 @@ class Vectors:
         width = self.builder.trunc(width, self._number)
         return self.builder.icmp_signed("<", numbers, spread(self.builder, width, self.lanes))
 
-    def both(self, mask: Any, other: Any) -> Any:
-        """Give the lanes that neither of two masks leaves out; the second may be none."""
-        return mask if other is None else self.builder.and_(mask, other)
-
     def nothing(self) -> Any:
         """Give the mask that leaves out all lanes."""
         return ir.Constant(self._mask, [0] * self.lanes)
+
+    def at_edge(self, width: Any, number: int, work: Callable[[Any], None]) -> None:
+        """Do work(mask) on the vector of that number, which may end beyond `width` elements.
+
+        With no mask where it does not: on a Zen 1 a masked load takes 12 cycles, as much as a
+        tile's whole line of products. Only AVX-512's masks cost nothing.
+        """
+        if WIDE:
+            work(self.mask(width, number))
+            return
+        end = width.type((number + 1) * self.lanes)
+        whole = self.builder.icmp_signed(">=", width, end)
+        with self.builder.if_else(whole, likely=True) as (then, other):
+            with then:
+                work(None)
+            with other:
+                work(self.mask(width, number))
 
     def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
         """a b + c, in one rounding where the processor can."""
