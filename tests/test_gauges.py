@@ -361,6 +361,17 @@ def test_histograms_of_large_layers_count_a_share_evenly_spread(
     assert gradient["count"].to_list() == counts[counts > 0].tolist()
 
 
+def test_of_a_very_wide_layer_part_of_a_row_is_counted() -> None:
+    network, settings = Network([5000], "tanh", "glorot_normal"), descent(steps=1)
+    running = course(network, settings, record="all")
+    theta = running.network.theta.copy()
+    running.run()
+    found = Trace.of(running.recorder).histograms.filter(layer=1, quantity="z")
+    z = layers_of(running, theta, 0, "multiclass")[1][0].z[0, :4096]
+    counts = np.histogram(z, bin_edges("z"))[0]
+    assert found["count"].to_list() == counts[counts > 0].tolist()
+
+
 def test_every_how_manyth_weight_is_counted() -> None:
     network, settings = Network([1000, 9], "tanh", "glorot_normal"), descent(steps=1)
     running = course(network, settings, record="all")

@@ -61,7 +61,7 @@ class Recording:
     Parameters
     ----------
     steps
-        "default" (see above), "all", "none", or the numbers of the steps. "all" keeps some 0.5 kB
+        "default" (see above), "all", "none", or the numbers of the steps. "all" keeps up to 0.7 kB
         a step and layer.
     curvature
         Steps before which the curvature of the loss is measured.
@@ -183,7 +183,8 @@ class Recorder:
             recording = replace(recording, every=EVERY * _rarity(layout, batch))
         self.recording, self.layout = recording, layout
         self._rows, self._batch = rows, batch
-        one = gauges.new_record(1, len(layout.plan), 1)
+        self.starts = gauges.drawing(layout.plan, batch)[1]
+        one = gauges.new_record(1, len(layout.plan), 1, int(self.starts[-1]))
         room = max(LEAST, BYTES // sum(array.nbytes for array in one))
         self._room = min(room, BYTES // (8 * batch))
         self.steps_per_epoch = -(-rows // batch)
@@ -236,7 +237,9 @@ class Recorder:
         if self._used + count > len(self._record.norms):
             self._flush()
             capacity, squares = max(count, self._room), self._record.row_squares
-            self._record = gauges.new_record(capacity, len(self.layout.plan), self._batch)
+            self._record = gauges.new_record(
+                capacity, len(self.layout.plan), self._batch, int(self.starts[-1])
+            )
             if len(squares) >= capacity:
                 self._record = self._record._replace(row_squares=squares)
             self._used = self._taken = 0
@@ -276,7 +279,7 @@ class Recorder:
             "row_norms": describe(record.row_squares, rows),
             "forward": plain(record.rows),
             "moves": plain(record.moves),
-            "counts": record.counts,
+            "bins": record.bins,
         }
         for name, array in arrays.items():
             self._kept.setdefault(name, []).append(array)
@@ -306,7 +309,7 @@ class Recorder:
             "row_norms": np.empty((0, 2 + len(QUANTILES))),
             "forward": np.empty((0, layers, len(gauges.ROWS.names or ()))),
             "moves": np.empty((0, layers, len(gauges.MOVES.names or ()))),
-            "counts": np.empty((0, layers, 2, gauges.BINS + 2), np.uint16),
+            "bins": np.empty((0, self.starts[-1]), np.uint8),
         }
 
     def add(self, other: Recorder) -> None:

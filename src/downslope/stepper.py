@@ -214,10 +214,8 @@ class Stepper(_Engine):
         job, dtype = self.job, self.job.theta.dtype
         plan, rows = job.plan, int(job.frame[0]["rows"])
         units, layers = plan["units"], len(plan)
-        by_row = -(-self._batch // np.maximum(gauges.COUNTED // units, 1))
-        by_entry = -(-plan["inputs"] * units // gauges.COUNTED)
-        at = np.arange(gauges.COUNTED) * by_entry[:, None]
-        drawn = aligned(max(gauges.COUNTED, min(int(units.max()), gauges.WIDEST)))
+        strides, starts = gauges.drawing(plan, self._batch)
+        at = np.arange(gauges.COUNTED) * strides[:, gauges.OF_GRADIENT, None]
         self.job = job._replace(
             gauges=gauges.Gauges(
                 gradient=allocate(job.theta.size, dtype),
@@ -225,17 +223,15 @@ class Stepper(_Engine):
                 before=allocate(self.threads * gauges.PART, dtype),
                 room=allocate((self.threads, aligned(max(gauges.ROOM, int(units.max())))), dtype),
                 limits=np.asarray(flat, np.float64),
-                strides=np.stack([by_row, by_entry], 1),
+                strides=strides,
+                starts=starts,
                 rows=np.zeros((-(-rows // int(job.frame[0]["block"])), layers), gauges.ROWS),
                 terms=np.zeros((layers, rows)),
                 squares=np.zeros((3, rows)),
                 alive=allocate((self.threads, aligned(int(units.sum()))), dtype),
                 pieces=np.zeros(len(job.pieces), gauges.PIECE_SUMS),
                 norms=np.zeros(len(job.blocks)),
-                drawn=allocate(layers * 2 * drawn, dtype).reshape(layers, 2, drawn),
                 factors=np.stack([at // units[:, None], at % units[:, None]], 1).astype(np.uint32),
-                bins=np.zeros(drawn, np.uint32),
-                tallies=np.zeros((gauges.TALLIES, gauges.BINS + 2), np.uint16),
             )
         )
 

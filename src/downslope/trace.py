@@ -44,6 +44,7 @@ counts as minus the learning rate times G, which theta then rounds.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -88,6 +89,9 @@ COLUMNS = {
     "curvature": ("step", "largest", "smallest", "trace", "stable_rate"),
 }  # fmt: skip
 """The columns of every frame."""
+
+COUNTED_AT_ONCE = 4096
+"""Records whose histograms are counted at once, so that it takes little memory."""
 
 AVERAGED = 10
 """Records over which the suggested batch is averaged: about the first ones, or 500 steps."""
@@ -274,7 +278,7 @@ def make_frames(
     frames = {
         "steps": by_step,
         "layers": {**keys, **flat},
-        "histograms": _histograms(step, arrays["counts"]),
+        "histograms": _histograms(step, arrays["bins"], recorder.starts),
         "dead_units": {
             name: [row[k] for row in dead_units] for k, name in enumerate(COLUMNS["dead_units"])
         },
@@ -392,8 +396,26 @@ def _average(values: Array) -> Array:
     return np.array([values[max(k + 1 - AVERAGED, 0) : k + 1].mean() for k in range(len(values))])
 
 
-def _histograms(step: Array, counts: Array) -> dict[str, Any]:
+def _count(bins: Array, starts: Array) -> Array:
+    """Count the entries of each histogram by their bins, (steps, layers, 2, BINS + 2).
+
+    bins (steps, entries): from 1 on, 0 where there was no entry; starts: see `gauges.drawing`.
+    """
+    width = gauges.BINS + 3
+    counts = np.empty((len(bins), len(starts) - 1, width), np.int32)
+    for begin in range(0, len(bins), COUNTED_AT_ONCE):
+        some = counts[begin : begin + COUNTED_AT_ONCE]
+        offsets = width * np.arange(len(some))[:, None]
+        for which, (first, last) in enumerate(itertools.pairwise(starts)):
+            places = bins[begin : begin + len(some), first:last] + offsets
+            counted = np.bincount(places.ravel(), minlength=width * len(some))
+            some[:, which] = counted.reshape(-1, width)
+    return counts[..., 1:].reshape(len(bins), len(starts) // 2, 2, width - 1)
+
+
+def _histograms(step: Array, bins: Array, starts: Array) -> dict[str, Any]:
     """Make a row of every bin that is not empty."""
+    counts = _count(bins, starts)
     at, layer, which, place = np.nonzero(counts)
     names = np.array(["z", "gradient"])
     edges = np.stack([gauges.bin_edges(name) for name in names])

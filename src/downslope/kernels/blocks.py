@@ -111,7 +111,7 @@ def one_block(job, chunk, k, b, x, rows, task, factor, scale, place, thread, thr
         block_gradient(job, block, out, x, rows, scratch, task & ADD)
     if (task & FINISH) != 0:
         if place >= 0 and not alone:
-            theta_gauges.note_gradient(job, b, at)
+            theta_gauges.note_gradient(job, chunk.record, place, b, at, thread)
         finish_gradient(job, chunk, b, out, scale, place >= 0)
     if moves:
         gradient = elements(out, block.stop - block.start)

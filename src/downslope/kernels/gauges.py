@@ -20,7 +20,6 @@ import numpy.typing as npt
 from downslope.catalogue import Choice
 from downslope.kernels.elementary import ordered
 from downslope.kernels.jit import Doubles, Floats, Integers, inner
-from downslope.kernels.views import piece
 
 NOT, KEPT = -2, -1
 
@@ -35,15 +34,8 @@ COUNTED = 256
 known to 3 % in a single step, far better over the steps that a picture shows. Of a wide layer's z
 it is a whole row, up to `WIDEST` units of it."""
 
-WIDEST = (1 << 16) - 1
-"""What a count can hold."""
-
-TALLIES = 4
-"""Tallies that are kept side by side, so that one entry need not wait for the count of the one
-before where both are of one bin."""
-
-WORTH_TALLIES = 32
-"""Entries from which that is worth adding the tallies up."""
+WIDEST = 4096
+"""A record holds a byte for each entry."""
 
 Z_EDGE = 8.0
 """z is counted from -Z_EDGE to Z_EDGE: beyond 8 every squashing activation is flat."""
@@ -102,16 +94,14 @@ class Gauges(NamedTuple):
     room: Floats  # (threads, ROOM or the widest layer)
     limits: Doubles  # (layers,): |phi'| below it is flat
     strides: Integers  # (layers, 2): every how manyth row of z, entry of dL/dW is counted
+    starts: Integers  # (2 * layers + 1,): where their bins begin in a record, see `drawing`
     rows: np.ndarray  # (blocks, layers) of ROWS
     terms: Doubles  # (layers, rows): of a row's squared gradient, the part of gamma, beta, slopes
     squares: Doubles  # (3, rows): sums of squares of each row's x, dL/du and dL/dy
     alive: Floats  # (threads, units of all layers): sum of |phi|
     pieces: np.ndarray  # (pieces,) of PIECE_SUMS
     norms: Doubles  # (blocks of theta,): sum of squares before clipping
-    drawn: Floats  # (layers, 2, COUNTED or the widest layer): entries of z and of dL/dW to count
     factors: npt.NDArray[np.uint32]  # (layers, 2, COUNTED): the x and dL/du of those of dL/dW
-    bins: npt.NDArray[np.uint32]  # (COUNTED or the widest layer,): of the entries being counted
-    tallies: npt.NDArray[np.uint16]  # (TALLIES, BINS + 2): zeros but while they are counted
 
 
 class Record(NamedTuple):
@@ -121,23 +111,23 @@ class Record(NamedTuple):
     rows: np.ndarray  # (records, layers) of ROWS
     moves: np.ndarray  # (records, layers) of MOVES
     norms: Doubles  # (records,): sum of squares of the gradient before clipping
-    counts: npt.NDArray[np.uint16]  # (records, layers, 2, BINS + 2)
+    bins: npt.NDArray[np.uint8]  # (records, entries): from 1 on, of each entry that is counted
     row_squares: Doubles  # (records, batch): squared norm of each row's share of the gradient
 
 
 def empty_record() -> Record:
     """Make the record of a chunk of which nothing is recorded."""
-    return new_record(0, 0, 0)
+    return new_record(0, 0, 0, 0)
 
 
-def new_record(count: int, layers: int, batch: int) -> Record:
+def new_record(count: int, layers: int, batch: int, entries: int) -> Record:
     """Make room for the records of `count` steps, with no places in it yet."""
     return Record(
         np.empty(0, np.int64),
         np.zeros((count, layers), ROWS),
         np.zeros((count, layers), MOVES),
         np.zeros(count),
-        np.zeros((count, layers, 2, BINS + 2), np.uint16),
+        np.zeros((count, entries), np.uint8),
         np.zeros((count, batch)),
     )
 
@@ -147,10 +137,23 @@ def empty_gauges(dtype: np.dtype) -> Gauges:
     floats, doubles = np.empty(0, dtype), np.empty((0, 0))
     return Gauges(
         floats, floats, floats, np.empty((0, 0), dtype), np.empty(0), np.empty((0, 0), np.int64),
-        np.empty((0, 0), ROWS), doubles, doubles, np.empty((0, 0), dtype), np.empty(0, PIECE_SUMS),
-        np.empty(0), np.empty((0, 0, 0), dtype), np.empty((0, 0, 0), np.uint32),
-        np.empty(0, np.uint32), np.empty((0, 0), np.uint16),
+        np.empty(0, np.int64), np.empty((0, 0), ROWS), doubles, doubles,
+        np.empty((0, 0), dtype), np.empty(0, PIECE_SUMS), np.empty(0),
+        np.empty((0, 0, 0), np.uint32),
     )  # fmt: skip
+
+
+def drawing(plan: np.ndarray, batch: int) -> tuple[Integers, Integers]:
+    """Say which entries of every layer's z and dL/dW are counted, in steps of so many rows.
+
+    Gives every how manyth row of z and entry of dL/dW it is (layers, 2), and where their bins begin
+    in a record (2 * layers + 1,): z's, then dL/dW's, layer by layer; last, how many there are.
+    """
+    units, weights = plan["units"], plan["inputs"] * plan["units"]
+    strides = np.stack([-(-batch // np.maximum(COUNTED // units, 1)), -(-weights // COUNTED)], 1)
+    sizes = np.stack([-(-batch // strides[:, 0]) * np.minimum(units, WIDEST),
+                      -(-weights // strides[:, 1])], 1)  # fmt: skip
+    return strides, np.concatenate([[0], np.cumsum(sizes)])
 
 
 _STEEPEST = {
@@ -199,46 +202,23 @@ def sum_of_squares(values):
 
 
 @inner
-def count_drawn(gauges, number, which, count, counts):
-    """Count the first `count` entries that were drawn by their bins; counts (BINS + 2,)."""
-    room = gauges.drawn.shape[2]
-    values = piece(gauges.drawn, (2 * number + which) * room, count)
-    bins, tallies = gauges.bins, gauges.tallies
-    if which == OF_Z:
-        find_bins_of_z(values, bins)
-    else:
-        find_bins_of_magnitudes(values, bins)
-    whole = count // TALLIES * TALLIES if count >= WORTH_TALLIES else 0
-    for i in range(whole, count):
-        counts[bins[i]] += 1
-    if whole == 0:
-        return
-    for i in range(0, whole, TALLIES):
-        for t in range(TALLIES):
-            tallies[t, bins[i + t]] += 1
-    for i in range(BINS + 2):
-        counts[i] += tallies[0, i] + tallies[1, i] + tallies[2, i] + tallies[3, i]
-        tallies[0, i] = tallies[1, i] = tallies[2, i] = tallies[3, i] = 0
-
-
-@inner
 def find_bins_of_z(values, bins):
-    """Find the bins of z, NaN in the last; values (size,)."""
+    """Find the bins of z, from 1 on, NaN in the last; values, bins (size,)."""
     edge = values.dtype.type(Z_EDGE)
     by = values.dtype.type(BINS / (2 * Z_EDGE))
-    first, last = values.dtype.type(0), values.dtype.type(BINS + 1)
+    first, last = values.dtype.type(1), values.dtype.type(BINS + 2)
     for i in range(values.shape[0]):
-        place = (values[i] + edge) * by + values.dtype.type(1)
+        place = (values[i] + edge) * by + values.dtype.type(2)
         place = place if place < last else last
         bins[i] = np.int32(place if place > first else first)
 
 
 @inner
 def find_bins_of_magnitudes(values, bins):
-    """Find the bins of |v|, powers of two, NaN in the last; values (size,)."""
+    """Find the bins of |v|, powers of two, from 1 on, NaN in the last; values, bins (size,)."""
     shift, bias = (23, 127) if values.itemsize == 4 else (52, 1023)
     for i in range(values.shape[0]):
         power = np.int32(ordered(abs(values[i])) >> shift)
-        place = np.int32(power - (bias + LOWEST_POWER - 1))
-        place = place if place > 0 else np.int32(0)
-        bins[i] = place if place < BINS + 1 else np.int32(BINS + 1)
+        place = np.int32(power - (bias + LOWEST_POWER - 2))
+        place = place if place > 1 else np.int32(1)
+        bins[i] = place if place < BINS + 2 else np.int32(BINS + 2)

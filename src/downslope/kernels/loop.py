@@ -233,7 +233,7 @@ def record_rows(job, chunk, place, row, rows, count, threads):
     """Put what was noted of a micro-batch into the step's record, when the threads have met."""
     row_gauges.merge_rows(job, chunk.record, place, row, rows)
     if row + rows >= count:
-        row_gauges.finish_rows(job, chunk.record, place, count, threads)
+        row_gauges.finish_rows(job, chunk.record, place, threads)
 
 
 @kernel

@@ -6,14 +6,14 @@ import numpy as np
 
 from downslope.kernels import dropout
 from downslope.kernels.activations import SOFTMAX, backpropagate, sigmoid_slope
-from downslope.kernels.gauges import OF_Z, WIDEST, count_drawn, sum_of_squares
+from downslope.kernels.gauges import OF_Z, WIDEST, find_bins_of_z, sum_of_squares
 from downslope.kernels.gradients import input_of
 from downslope.kernels.jit import inner
 from downslope.kernels.losses import loss_and_derivative
 from downslope.kernels.plan import PROJECTION_RESIDUAL
 from downslope.kernels.product import FEW_ROWS
 from downslope.kernels.tiles import lanes_of, magnitude_sums, row_squares
-from downslope.kernels.views import copy_elements, elements, piece, pointer
+from downslope.kernels.views import elements, piece, pointer
 
 
 @inner
@@ -248,24 +248,24 @@ def note_rows(job, record, place, x, row, b, first, last, thread):
         note_slopes(job, layer, number, b, first, last, thread)
         note_alive(job, layer, unit, first, last, thread)
         unit += units
-        draw_z(job, layer, number, row, first, last)
+        draw_z(job, layer, number, record.bins[place], row, first, last)
         note_row_squares(job, layer, number, b, squares, reads, first, last)
 
 
 @inner
-def draw_z(job, layer, number, row, first, last):
+def draw_z(job, layer, number, bins, row, first, last):
     """Draw every stride-th row of the batch's z, of which first:last are here; row: as above."""
-    stride, width = job.gauges.strides[number, 0], min(layer.units, WIDEST)
-    drawn = job.gauges.drawn
-    at = (2 * number + OF_Z) * drawn.shape[2]
-    if stride == 1:  # all rows, which lie one after another
-        copy_elements(job.workspace, layer.z + first * layer.units, drawn,
-                      at + (row + first) * layer.units,
-                      (last - first) * layer.units)  # fmt: skip
+    gauges, units = job.gauges, layer.units
+    stride, width = gauges.strides[number, OF_Z], min(units, WIDEST)
+    at = gauges.starts[2 * number + OF_Z]
+    if stride == 1 and width == units:  # all rows, which lie one after another
+        size = (last - first) * units
+        find_bins_of_z(piece(job.workspace, layer.z + first * units, size),
+                       piece(bins, at + (row + first) * units, size))  # fmt: skip
         return
     for r in range(first + (-(row + first)) % stride, last, stride):
-        copy_elements(job.workspace, layer.z + r * layer.units, drawn,
-                      at + (row + r) // stride * width, width)  # fmt: skip
+        find_bins_of_z(piece(job.workspace, layer.z + r * units, width),
+                       piece(bins, at + (row + r) // stride * width, width))  # fmt: skip
 
 
 @inner
@@ -302,11 +302,8 @@ def merge_rows(job, record, place, row, rows):
 
 
 @inner
-def finish_rows(job, record, place, count, threads):
-    """Say which units are dead and count z, when all rows of the batch are through.
-
-    count: how many they are.
-    """
+def finish_rows(job, record, place, threads):
+    """Say which units are dead, when all rows of the batch are through."""
     gauges, unit = job.gauges, 0
     for number in range(job.plan.shape[0]):
         units, dead = job.plan[number].units, 0.0
@@ -317,6 +314,3 @@ def finish_rows(job, record, place, count, threads):
             dead += 1.0 if given == 0 else 0.0
         record.rows[place, number].dead = dead
         unit += units
-        stride = gauges.strides[number, 0]
-        drawn = (count + stride - 1) // stride * min(units, WIDEST)
-        count_drawn(gauges, number, OF_Z, drawn, record.counts[place, number, OF_Z])

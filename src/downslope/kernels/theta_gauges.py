@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from downslope.kernels.gauges import OF_GRADIENT, PART, count_drawn
+from downslope.kernels.gauges import OF_GRADIENT, PART, find_bins_of_magnitudes
 from downslope.kernels.gradients import input_of, square_sum
 from downslope.kernels.jit import inner
 from downslope.kernels.plan import PROJECTION_RESIDUAL, WEIGHT
@@ -43,25 +43,21 @@ def compare_moves(before, theta, previous):
 
 
 @inner
-def drawn_gradients(layer, stride):
-    """Say how many entries of dL/dW are drawn."""
-    return (layer.inputs * layer.units + stride - 1) // stride
-
-
-@inner
-def draw_entries(gauges, number, stride, begin, values):
+def draw_entries(gauges, number, bins, begin, values, thread):
     """Draw every stride-th entry of a layer's dL/dW; values (size,) are those from `begin` on."""
+    stride = gauges.strides[number, OF_GRADIENT]
     before = (begin + stride - 1) // stride
     first = before * stride - begin
     count = max((values.shape[0] - first + stride - 1) // stride, 0)
-    at = (2 * number + OF_GRADIENT) * gauges.drawn.shape[2] + before
-    kept = piece(gauges.drawn, at, count)
+    drawn = piece(gauges.room, thread * gauges.room.shape[1], count)
     for i in range(count):
-        kept[i] = values[first + i * stride]
+        drawn[i] = values[first + i * stride]
+    start = gauges.starts[2 * number + OF_GRADIENT] + before
+    find_bins_of_magnitudes(drawn, piece(bins, start, count))
 
 
 @inner
-def note_gradient(job, b, at):
+def note_gradient(job, record, place, b, at, thread):
     """Note the gradient of block b of theta, without penalties; it begins at `at`."""
     gauges, block, whole = job.gauges, job.blocks[b], 0.0
     for p in range(block.first, block.last):
@@ -71,10 +67,8 @@ def note_gradient(job, b, at):
         gauges.pieces[p].gradient = total
         whole += total
         if part.kind == WEIGHT:
-            stride = gauges.strides[part.layer, 1]
-            draw_entries(
-                gauges, part.layer, stride, part.start - job.plan[part.layer].weight, values
-            )
+            begin = part.start - job.plan[part.layer].weight
+            draw_entries(gauges, part.layer, record.bins[place], begin, values, thread)
     gauges.norms[b] = whole
 
 
@@ -130,15 +124,16 @@ def compare_long(values, previous):
 
 
 @inner
-def draw_one_row(job, layer, number, x, d):
+def draw_one_row(job, layer, number, bins, x, d):
     """Draw entries of dL/dW = x^T d of a single row, which is not stored; x, d: pointers."""
-    gauges, room = job.gauges, job.gauges.drawn.shape[2]
+    gauges, place = job.gauges, 2 * number + OF_GRADIENT
     some, other = elements(x, layer.inputs), elements(d, layer.units)
-    count = drawn_gradients(layer, gauges.strides[number, 1])
-    kept = piece(gauges.drawn, (2 * number + OF_GRADIENT) * room, count)
+    count = gauges.starts[place + 1] - gauges.starts[place]
+    drawn = piece(gauges.room, 0, count)
     inputs, units = gauges.factors[number, 0], gauges.factors[number, 1]
     for n in range(count):
-        kept[n] = some[inputs[n]] * other[units[n]]
+        drawn[n] = some[inputs[n]] * other[units[n]]
+    find_bins_of_magnitudes(drawn, piece(bins, gauges.starts[place], count))
 
 
 @inner
@@ -162,7 +157,7 @@ def note_one_row(job, record, place, x, rate):
         own = input_of(job, number, x)
         d = piece(workspace, layer.dz, units)
         if place >= 0:
-            draw_one_row(job, layer, number, own, pointer(workspace, layer.dz))
+            draw_one_row(job, layer, number, record.bins[place], own, pointer(workspace, layer.dz))
         xx, xp, pp = compare_long(
             elements(own, inputs), piece(gauges.gradient, layer.weight, inputs)
         )
@@ -238,6 +233,3 @@ def merge_pieces(job, record, place, moves, alone):
             if part.kind == WEIGHT:
                 total.w += sums.w
                 total.move_w += sums.move
-    for number in range(job.plan.shape[0]):
-        drawn = drawn_gradients(job.plan[number], gauges.strides[number, 1])
-        count_drawn(gauges, number, OF_GRADIENT, drawn, record.counts[place, number, OF_GRADIENT])
