@@ -19,6 +19,7 @@ from downslope.kernels.losses import fused
 from downslope.kernels.plan import ALIGNMENT
 from downslope.kernels.product import PANEL_WIDTH, scratch_floats
 from downslope.kernels.tiles import TILE_ROWS
+from downslope.kernels.vectors import WIDE
 from downslope.recipe import Network
 
 CACHE_LINE = 64
@@ -47,8 +48,8 @@ MICRO_BATCH = 1024
 WORKSPACE_FLOATS = 1 << 22
 """Floats of a micro-batch's values: what full-batch descent needs above the data."""
 
-SHARED_WORK = 2_000_000
-"""Floating point operations of a step (some 10 microseconds) from which two threads pay."""
+SHARED_WORK = 2_000_000 if WIDE else 1_000_000
+"""Floating point operations of a step (some 10 to 20 microseconds) from which two threads pay."""
 
 _NAMES = {
     kinds.WEIGHT: "weight",

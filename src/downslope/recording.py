@@ -22,7 +22,7 @@ from downslope.kernels import gauges
 from downslope.kernels.gauges import KEPT, NOT, Record
 from downslope.kernels.loop import Job
 from downslope.kernels.plan import WEIGHT
-from downslope.layout import SHARED_WORK, Layout
+from downslope.layout import Layout
 from downslope.network import BuiltNetwork
 from downslope.stepper import Predictor
 
@@ -31,6 +31,9 @@ Array = npt.NDArray[Any]
 FIRST, EVERY, MOST = 10, 50, 200
 """Steps recorded at the start; the distance of the others, more where steps are short (see
 `_rarity`); how many of them at most."""
+
+SHORT_WORK = 2_000_000
+"""Floating point operations of a step up to which it counts as short."""
 
 CHOICES = ("default", "all", "none")
 
@@ -128,7 +131,7 @@ def _rarity(layout: Layout, batch: int) -> int:
     """
     if batch == 1:
         return 4
-    return 2 if 6 * layout.parameters * batch < SHARED_WORK else 1
+    return 2 if 6 * layout.parameters * batch < SHORT_WORK else 1
 
 
 def _numbers(name: str, steps: Any) -> tuple[int, ...]:

@@ -214,17 +214,20 @@ def exponentials(z, inside, units):
 
 
 @exact
-def wide_exponentials(z, y, begin, end, units):
-    """Write exp(z_j - max z) of a row wider than a vector; give max z and the sum in every lane."""
+def wide_exponentials(z, y, begin, end, units, room):
+    """Write exp(z_j - max z) of a row wider than a vector; give max z and the sum in every lane.
+
+    room: elements that may be read, and written over in y, in whole vectors.
+    """
     top = all_lanes(z, -math.inf)
     for j in range(begin, end, lanes_of(z)):
-        part = select(before(z, j, end), load(z, j, end), like(top, -math.inf))
+        part = select(before(z, j, end), load(z, j, room), like(top, -math.inf))
         top = select(part > top, part, top)
     top = row_maximum(top, units)
     total = all_lanes(z, 0.0)
     for j in range(begin, end, lanes_of(z)):
-        e = exp(load(z, j, end) - top)
-        store(e, y, j, end)
+        e = exp(load(z, j, room) - top)
+        store(e, y, j, room)
         total += select(before(z, j, end), e, like(top, 0.0))
     return top, row_sum(total, units)
 
@@ -239,7 +242,7 @@ def softmax(z, y, rows, units):
             _, e, total = exponentials(load(z, begin, end), before(z, begin, end), units)
             store(e / total, y, begin, end)
         else:
-            _, total = wide_exponentials(z, y, begin, end, units)
+            _, total = wide_exponentials(z, y, begin, end, units, end)
             for j in range(begin, end, lanes_of(y)):
                 store(load(y, j, end) / total, y, j, end)
         n += max(together, 1)

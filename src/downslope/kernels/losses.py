@@ -189,7 +189,8 @@ def loss_and_derivative(
         Written: scale weight_n dL_n/dy. Shares no memory with the others.
     rows, outputs : int
     room : int
-        Elements from d's first on that may be written over, in whole vectors; at least d's own.
+        Elements from d's first on that may be written over, and read of the others, in whole
+        vectors; at least d's own.
 
     Returns
     -------
@@ -227,8 +228,9 @@ def softmax_cross_entropy(z, y, target, weight, weighted, scale, d, rows, output
     while n < rows:
         total = multiply_add(like(total, w), double(t * (log(mass) - x)), total)
         begin, end = n * outputs, min(n + together, rows) * outputs
-        w, t = weight_of(weight, weighted, n), load(target, begin, end)
-        x, e, mass = exponentials(load(z, begin, end), before(z, begin, end), outputs)
+        w, inside = weight_of(weight, weighted, n), before(z, begin, end)
+        t = select(inside, load(target, begin, room), like(mass, 0.0))
+        x, e, mass = exponentials(load(z, begin, room), inside, outputs)
         probability = e * (like(mass, 1.0) / mass)
         store(probability, y, begin, room)
         store(like(t, scale * w) * (probability * row_sum(t, outputs) - t), d, begin, room)
@@ -242,15 +244,15 @@ def wide_softmax_cross_entropy(z, y, target, weight, weighted, scale, d, rows, o
     total, lanes = double(all_lanes(z, 0.0)), lanes_of(z)
     for n in range(rows):
         w, begin, end = weight_of(weight, weighted, n), n * outputs, (n + 1) * outputs
-        top, mass = wide_exponentials(z, y, begin, end, outputs)
+        top, mass = wide_exponentials(z, y, begin, end, outputs, room)
         shares = all_lanes(z, 0.0)
         for j in range(begin, end, lanes):
-            shares += load(target, j, end)
+            shares += select(before(z, j, end), load(target, j, room), like(top, 0.0))
         shares = row_sum(shares, outputs)
         logarithm, inverse, factor = log(mass), like(mass, 1.0) / mass, like(mass, scale * w)
         for j in range(begin, end, lanes):
-            t, probability = load(target, j, end), load(y, j, end) * inverse
-            term = t * (logarithm - (load(z, j, end) - top))
+            t, probability = load(target, j, room), load(y, j, room) * inverse
+            term = t * (logarithm - (load(z, j, room) - top))
             term = select(before(z, j, end), term, like(term, 0.0))
             total = multiply_add(like(total, w), double(term), total)
             store(probability, y, j, room)
