@@ -28,6 +28,11 @@ def test_calls_are_resolved_as_by_numba(operation: Any) -> None:
             first = remembering.resolve_function_type(function, (a, b), {})
             assert first == expected
             assert remembering.resolve_function_type(function, (a, b), {}) is first
+            own = remembering.resolve_value_type(operation)
+            known = own.get_call_type(remembering, (a, b), {})
+            assert known == expected
+            assert own.get_impl_key(known) == function.get_impl_key(expected)
+            assert own.get_call_type(remembering, (a, b), {}) is known
 
 
 def test_options_are_those_of_numba() -> None:

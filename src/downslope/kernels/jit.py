@@ -9,11 +9,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import llvmlite.binding
 import numba
 import numpy as np
 import numpy.typing as npt
-from numba.core import compiler, compiler_machinery, typed_passes, types, typing, untyped_passes
+from numba.core import (
+    cgutils,
+    compiler,
+    compiler_machinery,
+    typed_passes,
+    types,
+    typing,
+    untyped_passes,
+)
 from numba.core.codegen import JITCodeLibrary
+from numba.core.datamodel import register_default
+from numba.core.datamodel.models import OpaqueModel
 
 Floats = npt.NDArray[np.floating[Any]]
 """A float32 or float64 array; all floats of one kernel call are of one type."""
@@ -56,14 +67,20 @@ class _Inner(JITCodeLibrary):  # type: ignore[misc]
     level of calls anew: two thirds of the time of a first compile.
     """
 
-    def _optimize_functions(self, ll_module: Any) -> None:
-        """Leave the code as it is: all is optimized once it is together."""
+    _attributes: tuple[str, ...] = ()
+
+    def add_ir_module(self, ir_module: Any) -> None:
+        """Take code in as it is: all is optimized once it is together; then a function may go."""
+        defined = [function for function in ir_module.functions if function.blocks]
+        for function in defined:
+            function.attributes.update(self._attributes)
+        text = cgutils.normalize_ir_text(str(ir_module))
+        self._final_module.link_in(llvmlite.binding.parse_assembly(text))
+        for function in defined:
+            self._final_module.get_function(function.name).linkage = "linkonce_odr"
 
     def finalize(self) -> None:
-        """Link nothing, optimize nothing; once inlined everywhere, a function may go."""
-        for function in self._final_module.functions:
-            if not function.is_declaration:
-                function.linkage = "linkonce_odr"
+        """Link nothing, optimize nothing."""
         self._finalize_dynamic_globals()
         self._finalized = True
 
@@ -87,12 +104,7 @@ class _Inner(JITCodeLibrary):  # type: ignore[misc]
 class _Apart(_Inner):
     """The code of such a kernel, kept out of its callers' bodies."""
 
-    def add_llvm_module(self, ll_module: Any) -> None:
-        """Take the kernel's code in, marked as not to be inlined."""
-        for function in ll_module.functions:
-            if not function.is_declaration:
-                function.add_function_attribute("noinline")
-        super().add_llvm_module(ll_module)
+    _attributes = ("noinline",)
 
 
 class _Outer(JITCodeLibrary):  # type: ignore[misc]
@@ -153,6 +165,32 @@ class _Typing(typing.Context):  # type: ignore[misc]
             self._found[call] = super().resolve_function_type(function, arguments, named)
         return self._found[call]
 
+    def resolve_value_type(self, value: Any) -> Any:
+        """Give the type of a constant; of a function of Numba's, one that remembers too."""
+        found = super().resolve_value_type(value)
+        return _remembering(found) if type(found) is types.Function else found
+
+
+class _Function(types.Function):
+    """A function of Numba's that remembers its signatures: every operation asks for it twice."""
+
+    def __init__(self, function: types.Function) -> None:
+        super().__init__(function.templates)
+        self._found: dict[Any, Any] = {}
+
+    def get_call_type(self, context: Any, arguments: Any, named: Any) -> Any:
+        """Give the signature of a call."""
+        if named:
+            return super().get_call_type(context, arguments, named)
+        call = tuple(arguments)
+        if call not in self._found:
+            self._found[call] = super().get_call_type(context, arguments, named)
+        return self._found[call]
+
+
+register_default(_Function)(OpaqueModel)  # as Numba's own
+
+_remembering = functools.cache(_Function)
 
 _typing = functools.cache(_Typing)
 

@@ -125,7 +125,8 @@ def sigmoid_binary_cross_entropy(z, t, _):
     where z is large and right.
     """
     s = select(z > like(z, 0.0), like(z, 1.0), like(z, 0.0))
-    return log1p(exp(-magnitude(z))) + z * (s - t), sigmoid_sides(z)[0] - t
+    y, _ = sigmoid_sides(z)
+    return log1p(exp(-magnitude(z))) + z * (s - t), y - t
 
 
 @exact

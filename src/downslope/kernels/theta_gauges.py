@@ -118,8 +118,8 @@ def compare_long(values, previous):
     own = product = other = 0.0
     for begin in range(0, values.shape[0], PART):
         size = min(PART, values.shape[0] - begin)
-        found = compare(piece(values, begin, size), piece(previous, begin, size))
-        own, product, other = own + found[0], product + found[1], other + found[2]
+        vv, vp, pp = compare(piece(values, begin, size), piece(previous, begin, size))
+        own, product, other = own + vv, product + vp, other + pp
     return own, product, other
 
 
@@ -166,19 +166,15 @@ def note_one_row(job, record, place, x, rate):
         final, along, before = final + w_final, along + w_along, before + w_before
         if layer.residual == PROJECTION_RESIDUAL:
             dy = piece(workspace, layer.dy, units)
-            found = compare_long(dy, piece(gauges.gradient, layer.projection, units))
-            final, along, before = (
-                final + xx * found[0],
-                along + xp * found[1],
-                before + pp * found[2],
-            )
+            dd, dp, pd = compare_long(dy, piece(gauges.gradient, layer.projection, units))
+            final, along, before = final + xx * dd, along + xp * dp, before + pp * pd
         at = job.frame[0].sums + layer.sums
         for start in (layer.gamma, layer.beta, layer.slope):
             if start >= 0:
-                found = compare_long(
+                dd, dp, pd = compare_long(
                     piece(workspace, at, units), piece(gauges.gradient, start, units)
                 )
-                final, along, before = final + found[0], along + found[1], before + found[2]
+                final, along, before = final + dd, along + dp, before + pd
                 at += units
         if place >= 0:
             total = record.moves[place, number]
