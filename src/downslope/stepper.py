@@ -37,6 +37,10 @@ _LENT = {"theta", "statistics", "features", "centers", "factors", "squashes", "l
          "weights"}  # fmt: skip
 """Arrays of a job that belong to the network or the data."""
 
+PREDICTED_WORK = 20_000_000
+"""Floating point operations of a forward pass (some 100 microseconds or more) from which threads
+that are started for it pay."""
+
 
 @dataclass(frozen=True)
 class Targets:
@@ -268,7 +272,7 @@ class Stepper(_Engine):
 def predicting_threads(parameters: Parameters, rows: int, threads: int | None) -> int:
     """Say how many threads the outputs of so many rows are worth."""
     work = 2 * parameters.layout.parameters * rows
-    return check_threads(threads) if work >= 10 * SHARED_WORK else 1
+    return check_threads(threads) if work >= PREDICTED_WORK else 1
 
 
 class Predictor(_Engine):
