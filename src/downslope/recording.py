@@ -106,10 +106,12 @@ class Recording:
             return range(first + 1, last + 1)
         if self.steps != "default":
             return [step for step in self.steps if isinstance(step, int) and first < step <= last]
-        chosen, step = [], self.next_after(first)
-        while step <= last:
-            chosen.append(step)
-            step = self.next_after(step)
+        chosen = list(range(first + 1, min(FIRST, last) + 1))
+        end = max(first, FIRST)
+        while end < last:
+            spacing = distance(end + 1, self.every)
+            begin, end = self.next_after(end), min(last, MOST * spacing)
+            chosen += range(begin, end + 1, spacing)
         return chosen
 
     def next_after(self, step: int) -> int:
@@ -195,6 +197,7 @@ class Recorder:
         self._pending: list[tuple[Array, Array, Array, Array]] = []
         self._used = self._taken = self._next = 0
         self._record = self._unrecorded = gauges.empty_record()
+        self._at = np.empty(0, np.int64)
         self.dead_units: list[tuple[int, int, float]] = []
         self.curvature: list[dict[str, float]] = []
 
@@ -228,11 +231,13 @@ class Recorder:
         room = range(self._used, self._used + inside)
         if inside == steps:
             places = np.arange(room.start, room.stop)
+            self._at = places - room.start
         else:
             places = np.full(steps + 1, NOT, np.int64)
-            at = np.fromiter(chosen, np.int64, len(chosen)) - (first + 1)
+            at = np.array(chosen) - (first + 1)
             places[at - 1] = KEPT  # -1 is the place beyond the end, which is cut off
-            places[at[:inside]] = room
+            self._at = at[:inside]
+            places[self._at] = room
         return Record(places[:steps], *self._record[1:])
 
     def _make_room(self, count: int) -> None:
@@ -248,13 +253,15 @@ class Recorder:
             self._used = self._taken = 0
 
     def note(self, record: Record, first: int, done: int, losses: Array, rates: Array) -> None:
-        """Keep the records of a chunk of which `done` steps were done, `first` before it.
+        """Keep the records of the last chunk, of which `done` steps were done, `first` before it.
 
         A step that failed is kept as far as it came.
         """
         if record is self._unrecorded:
             return
-        at = np.flatnonzero(record.places[: done + 1] >= 0)
+        at = self._at
+        if done < len(record.places):
+            at = at[at <= done]
         if len(at):
             self._used += len(at)
             self._pending.append((first + 1 + at, losses[at], rates[at], at >= done))
