@@ -65,7 +65,7 @@ class Recording:
     ----------
     steps
         "default" (see above), "all", "none", or the numbers of the steps. "all" keeps up to 0.7 kB
-        a step and layer.
+        a step and layer, of one wider than 256 units a byte a unit more, up to 4.5 kB.
     curvature
         Steps before which the curvature of the loss is measured.
     every
@@ -197,7 +197,7 @@ class Recorder:
         self._pending: list[tuple[Array, Array, Array, Array]] = []
         self._used = self._taken = self._next = 0
         self._record = self._unrecorded = gauges.empty_record()
-        self._at = np.empty(0, np.int64)
+        self._at = np.empty(0, np.int64)  # where in the last chunk the recorded steps are
         self.dead_units: list[tuple[int, int, float]] = []
         self.curvature: list[dict[str, float]] = []
 

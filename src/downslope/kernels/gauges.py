@@ -35,7 +35,7 @@ known to 3 % in a single step, far better over the steps that a picture shows. O
 it is a whole row, up to `WIDEST` units of it."""
 
 WIDEST = 4096
-"""A record holds a byte for each entry."""
+"""Bytes of a record that one row of z may take: it holds one for each entry."""
 
 Z_EDGE = 8.0
 """z is counted from -Z_EDGE to Z_EDGE: beyond 8 every squashing activation is flat."""

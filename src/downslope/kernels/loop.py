@@ -212,11 +212,11 @@ def may_go_alone(job, chunk, count, place):
 
     Recorded steps are compared with the step before, which must have been one of those too.
     """
+    if count > 1:
+        return False
     for penalty in chunk.penalties:
         if penalty != 0:
             return False
-    if count > 1:
-        return False
     return place == gauges.NOT or (chunk.batch == 1 and job.frame[0].batchwise == 0)
 
 
