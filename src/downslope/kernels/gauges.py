@@ -217,8 +217,9 @@ def find_bins_of_z(values, bins):
 def find_bins_of_magnitudes(values, bins):
     """Find the bins of |v|, powers of two, from 1 on, NaN in the last; values, bins (size,)."""
     shift, bias = (23, 127) if values.itemsize == 4 else (52, 1023)
+    first = np.int32(bias + LOWEST_POWER - 1)
+    last = np.int32(first + BINS + 1)
     for i in range(values.shape[0]):
         power = np.int32(ordered(abs(values[i])) >> shift)
-        place = np.int32(power - (bias + LOWEST_POWER - 2))
-        place = place if place > 1 else np.int32(1)
-        bins[i] = place if place < BINS + 2 else np.int32(BINS + 2)
+        power = power if power > first else first
+        bins[i] = np.uint8((power if power < last else last) - (first - 1))

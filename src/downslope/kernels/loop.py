@@ -300,8 +300,9 @@ def steps(job, chunk, thread, threads):
                 wait(job.barrier, thread, threads)
                 if place >= 0 and thread == 0:
                     record_rows(job, chunk, place, row, rows, count, threads)
-                if place != gauges.NOT and alone and thread == 0:
-                    theta_gauges.note_one_row(job, chunk.record, place, x, known_rate(chunk, k))
+                if place != gauges.NOT and alone and thread == threads - 1:
+                    theta_gauges.note_one_row(job, chunk.record, place, x, known_rate(chunk, k),
+                                              thread)  # fmt: skip
                 for b in range((rows + frame.block - 1) // frame.block):
                     loss += job.sums[0, b]
                 if not math.isfinite(loss):

@@ -6,26 +6,64 @@ To the bits of `gradients.descend_by_one_row`. Theta is read and written once, w
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numba import types
+from numba.extending import intrinsic
 
 from downslope.kernels.adam import SUMS, noted_adam_of_one_row
 from downslope.kernels.gauges import PART
-from downslope.kernels.gradients import input_of, piece_gradient, square_sum
+from downslope.kernels.gradients import input_of, piece_gradient
 from downslope.kernels.jit import inner
 from downslope.kernels.plan import BIAS, PROJECTION, WEIGHT
 from downslope.kernels.rules import GD, NARROW, gd_of_one_row
-from downslope.kernels.vectors import VECTOR_BYTES
+from downslope.kernels.vectors import VECTOR_BYTES, Vectors
 from downslope.kernels.views import elements, piece, pointer
 
 
+@intrinsic
+def _noted_gd_of_one_row(typing, w, x, d, units, rate, sums):
+    """w = w - rate x d, to the bits of `gd_of_one_row`; add |w|^2 before to sums (lanes,).
+
+    All pointers but x and rate.
+    """
+    signature = types.void(w, x, d, types.intp, rate, sums)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        w, x, d, units, rate, sums = arguments
+        many = Vectors(context, builder, signature.args[0].dtype)
+        factor, back, totals = many.spread(x), many.spread(rate), many.totals(sums, 1)
+        back = builder.fneg(back)
+
+        def move(at: Any, mask: Any) -> None:
+            begin = builder.gep(w, [at])
+            before = many.load(begin, mask)
+            totals.add(0, before, before)
+            gradient = builder.fmul(factor, many.load(builder.gep(d, [at]), mask))
+            many.store(many.multiply_add(back, gradient, before), begin, mask)
+
+        many.each(units, move)
+        totals.store()
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
 @inner
-def noted_gd(theta, x, d, count, units, row):
-    """Move `count` rows of W by gradient descent; give |w|^2 before. theta, x, d: pointers."""
-    together, total = max(1, PART // units), 0.0
+def noted_gd(theta, x, d, count, units, row, sums):
+    """Move `count` rows of W by gradient descent; give |w|^2 before.
+
+    theta, x, d: pointers; sums (`SUMS` vectors,): zeros, one for every row in turn.
+    """
+    some, total = elements(x, count), 0.0
+    lanes, together = VECTOR_BYTES // some.itemsize, max(1, PART // units)
+    rate = some.dtype.type(row[0])
     for begin in range(0, count, together):
-        rows, part = min(together, count - begin), pointer(theta, begin * units)
-        total += square_sum(elements(part, rows * units))
-        gd_of_one_row(part, pointer(x, begin), d, rows, units, row)
+        for i in range(begin, min(begin + together, count)):
+            _noted_gd_of_one_row(pointer(theta, i * units), some[i], d, units, rate,
+                                 pointer(sums, i % SUMS * lanes))  # fmt: skip
+        total += take_sum(piece(sums, 0, SUMS * lanes))
     return total
 
 
@@ -77,7 +115,7 @@ def descend_and_note(job, block, out, x, scratch, rule, coefficients, decay, thr
         d, some = out, pointer(job.workspace, job.frame[0].one)
         if kind == BIAS:
             d = pointer(job.workspace, layer.dz)
-        elif kind in (WEIGHT, PROJECTION) and (units >= NARROW or rule == GD):
+        elif kind in (WEIGHT, PROJECTION) and units >= NARROW:
             d = pointer(job.workspace, layer.dz if kind == WEIGHT else layer.dy)
             some = pointer(own, part.first)
         else:  # one long row, and of x a 1
@@ -88,7 +126,7 @@ def descend_and_note(job, block, out, x, scratch, rule, coefficients, decay, thr
         if rule == GD:
             sums.move = sums.move_along = sums.move_before = 0.0
             if kind == WEIGHT:
-                sums.w = noted_gd(theta, some, d, count, units, coefficients)
+                sums.w = noted_gd(theta, some, d, count, units, coefficients, room)
             else:
                 gd_of_one_row(theta, some, d, count, units, coefficients)
         else:

@@ -6,6 +6,7 @@ import numpy as np
 
 from downslope.kernels import dropout
 from downslope.kernels.activations import SOFTMAX, backpropagate, sigmoid_slope
+from downslope.kernels.elementary import add
 from downslope.kernels.gauges import OF_Z, WIDEST, find_bins_of_z, sum_of_squares
 from downslope.kernels.gradients import input_of
 from downslope.kernels.jit import inner
@@ -304,13 +305,14 @@ def merge_rows(job, record, place, row, rows):
 @inner
 def finish_rows(job, record, place, threads):
     """Say which units are dead, when all rows of the batch are through."""
-    gauges, unit = job.gauges, 0
+    alive, width, unit = job.gauges.alive, job.gauges.alive.shape[1], np.int64(0)
+    for thread in range(1, threads):
+        add(piece(alive, 0, width), piece(alive, thread * width, width))
+    one, zero = alive.dtype.type(1), alive.dtype.type(0)
     for number in range(job.plan.shape[0]):
-        units, dead = job.plan[number].units, 0.0
-        for j in range(unit, unit + units):
-            given = gauges.alive[0, j]
-            for thread in range(1, threads):
-                given += gauges.alive[thread, j]
-            dead += 1.0 if given == 0 else 0.0
+        units, dead = job.plan[number].units, zero
+        given = piece(alive, unit, units)
+        for j in range(units):
+            dead += one if given[j] == zero else zero
         record.rows[place, number].dead = dead
         unit += units

@@ -8,6 +8,7 @@ from downslope.kernels.gauges import OF_GRADIENT, PART, find_bins_of_magnitudes
 from downslope.kernels.gradients import input_of, square_sum
 from downslope.kernels.jit import inner
 from downslope.kernels.plan import PROJECTION_RESIDUAL, WEIGHT
+from downslope.kernels.tiles import outer
 from downslope.kernels.views import copy_elements, elements, piece, pointer
 
 
@@ -49,10 +50,13 @@ def draw_entries(gauges, number, bins, begin, values, thread):
     before = (begin + stride - 1) // stride
     first = before * stride - begin
     count = max((values.shape[0] - first + stride - 1) // stride, 0)
+    start = gauges.starts[2 * number + OF_GRADIENT] + before
+    if stride == 1:  # all of them
+        find_bins_of_magnitudes(values, piece(bins, start, count))
+        return
     drawn = piece(gauges.room, thread * gauges.room.shape[1], count)
     for i in range(count):
         drawn[i] = values[first + i * stride]
-    start = gauges.starts[2 * number + OF_GRADIENT] + before
     find_bins_of_magnitudes(drawn, piece(bins, start, count))
 
 
@@ -124,20 +128,23 @@ def compare_long(values, previous):
 
 
 @inner
-def draw_one_row(job, layer, number, bins, x, d):
+def draw_one_row(job, layer, number, bins, x, d, thread):
     """Draw entries of dL/dW = x^T d of a single row, which is not stored; x, d: pointers."""
     gauges, place = job.gauges, 2 * number + OF_GRADIENT
-    some, other = elements(x, layer.inputs), elements(d, layer.units)
     count = gauges.starts[place + 1] - gauges.starts[place]
-    drawn = piece(gauges.room, 0, count)
-    inputs, units = gauges.factors[number, 0], gauges.factors[number, 1]
-    for n in range(count):
-        drawn[n] = some[inputs[n]] * other[units[n]]
+    drawn = piece(gauges.room, thread * gauges.room.shape[1], count)
+    if gauges.strides[number, OF_GRADIENT] == 1:
+        outer(x, d, pointer(drawn, np.int64(0)), layer.inputs, layer.units)
+    else:
+        some, other = elements(x, layer.inputs), elements(d, layer.units)
+        inputs, units = gauges.factors[number, 0], gauges.factors[number, 1]
+        for n in range(count):
+            drawn[n] = some[inputs[n]] * other[units[n]]
     find_bins_of_magnitudes(drawn, piece(bins, gauges.starts[place], count))
 
 
 @inner
-def note_one_row(job, record, place, x, rate):
+def note_one_row(job, record, place, x, rate, thread):
     """Note the gradient of a batch of one row beside that of the step before; keep it for the next.
 
     Of W it is x^T d, d = dL/du, so that |g|^2 = |x|^2 |d|^2 and g g' = (x x') (d d'), prime for the
@@ -157,7 +164,8 @@ def note_one_row(job, record, place, x, rate):
         own = input_of(job, number, x)
         d = piece(workspace, layer.dz, units)
         if place >= 0:
-            draw_one_row(job, layer, number, record.bins[place], own, pointer(workspace, layer.dz))
+            draw_one_row(job, layer, number, record.bins[place], own, pointer(workspace, layer.dz),
+                         thread)  # fmt: skip
         xx, xp, pp = compare_long(
             elements(own, inputs), piece(gauges.gradient, layer.weight, inputs)
         )
