@@ -311,7 +311,7 @@ class Course:
         norm = float(chunk.norms[0])
         if self.descent.clip_norm is not None and norm > self.descent.clip_norm:
             gradient *= theta.dtype.type(self.descent.clip_norm / norm)
-        recorded = len(chunk.record.places) > 0
+        recorded = len(chunk.record.at) > 0
         before, seen = (theta.copy(), gradient.copy()) if recorded else (theta, gradient)
         decay = 1 - rate * self._pace.weight_decay
         for part in self.network.layout.parts:

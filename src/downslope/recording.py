@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from downslope.errors import InvalidTypeError, InvalidValueError, nearest
 from downslope.kernels import gauges
-from downslope.kernels.gauges import KEPT, NOT, Record
+from downslope.kernels.gauges import KEPT, Record
 from downslope.kernels.loop import Job
 from downslope.kernels.plan import WEIGHT
 from downslope.layout import Layout
@@ -44,10 +44,10 @@ SORTED = 1 << 16
 """Rows whose norms are sorted for their quantiles, at most: the share of rows below each is then
 known to 0.2 %, and a step over a million rows takes a fifth less time."""
 
-LEAST, BYTES = 256, 1 << 21
-"""Records that are given room at once: at least so many, and 2 MiB of them; of the rows' squared
-norms, which are not kept, never more than 2 MiB. NumPy takes less time for each the more there are,
-and what is not written to takes no memory."""
+LEAST, BYTES, MOST_BYTES = 256, 1 << 21, 1 << 24
+"""Records that are given room at once: at least so many, and 2 MiB of them, then twice as many each
+time, up to 16 MiB; of the rows' squared norms, which are not kept, never more than 2 MiB. NumPy
+takes less time for each the more there are, and what is not written to takes no memory."""
 
 DEAD_ROWS = 10_000
 """Training rows that are looked at for dead units, at most."""
@@ -189,14 +189,14 @@ class Recorder:
         self.recording, self.layout = recording, layout
         self._rows, self._batch = rows, batch
         self.starts = gauges.drawing(layout.plan, batch)[1]
-        one = gauges.new_record(1, len(layout.plan), 1, int(self.starts[-1]))
-        room = max(LEAST, BYTES // sum(array.nbytes for array in one))
-        self._room = min(room, BYTES // (8 * batch))
+        self._record = self._unrecorded = gauges.empty_record()
+        one = sum(array.nbytes for array in self._new_record(1)[2:-1])
+        self._most = min(max(LEAST, MOST_BYTES // one), BYTES // (8 * batch))
+        self._room = min(max(LEAST, BYTES // one), self._most)
         self.steps_per_epoch = -(-rows // batch)
         self._kept: dict[str, list[Array]] = {}
         self._pending: list[tuple[Array, Array, Array, Array]] = []
         self._used = self._taken = self._next = 0
-        self._record = self._unrecorded = gauges.empty_record()
         self._at = np.empty(0, np.int64)  # where in the last chunk the recorded steps are
         self.dead_units: list[tuple[int, int, float]] = []
         self.curvature: list[dict[str, float]] = []
@@ -226,31 +226,26 @@ class Recorder:
         self._next = self.recording.next_after(first + steps)
         if not chosen:
             return self._unrecorded
-        inside = len(chosen) - (chosen[-1] > first + steps)
-        self._make_room(inside)
-        room = range(self._used, self._used + inside)
-        if inside == steps:
-            places = np.arange(room.start, room.stop)
-            self._at = places - room.start
-        else:
-            places = np.full(steps + 1, NOT, np.int64)
-            at = np.array(chosen) - (first + 1)
-            places[at - 1] = KEPT  # -1 is the place beyond the end, which is cut off
-            self._at = at[:inside]
-            places[self._at] = room
-        return Record(places[:steps], *self._record[1:])
+        at = np.arange(chosen.start, chosen.stop) if isinstance(chosen, range) else np.array(chosen)
+        at -= first + 1
+        self._at = at[at < steps]
+        self._make_room(len(self._at))
+        return self._record._replace(first=self._used, at=at)
 
     def _make_room(self, count: int) -> None:
         """See to it that there is room for so many records more."""
         if self._used + count > len(self._record.norms):
             self._flush()
-            capacity, squares = max(count, self._room), self._record.row_squares
-            self._record = gauges.new_record(
-                capacity, len(self.layout.plan), self._batch, int(self.starts[-1])
-            )
-            if len(squares) >= capacity:
-                self._record = self._record._replace(row_squares=squares)
+            self._record = self._new_record(max(count, self._room))
             self._used = self._taken = 0
+            self._room = min(2 * self._room, self._most)
+
+    def _new_record(self, count: int) -> Record:
+        """Make room for `count` records."""
+        squares = self._record.row_squares
+        if len(squares) < count:
+            squares = np.zeros((count, self._batch))
+        return gauges.new_record(count, len(self.layout.plan), int(self.starts[-1]), squares)
 
     def note(self, record: Record, first: int, done: int, losses: Array, rates: Array) -> None:
         """Keep the records of the last chunk, of which `done` steps were done, `first` before it.
@@ -259,9 +254,7 @@ class Recorder:
         """
         if record is self._unrecorded:
             return
-        at = self._at
-        if done < len(record.places):
-            at = at[at <= done]
+        at = self._at[self._at <= done]
         if len(at):
             self._used += len(at)
             self._pending.append((first + 1 + at, losses[at], rates[at], at >= done))
@@ -274,10 +267,12 @@ class Recorder:
             np.concatenate(each) for each in zip(*self._pending, strict=True)
         )
         self._pending.clear()
-        record = Record._make(array[self._taken : self._used] for array in self._record)
+        forward, moves, norms, bins, squares = (
+            array[self._taken : self._used] for array in self._record[2:]
+        )
         self._taken = self._used
         if failed.any():  # then there are no moves
-            plain(record.moves)[failed] = record.norms[failed] = np.nan
+            plain(moves)[failed] = norms[failed] = np.nan
         last_rows = self._rows - (self.steps_per_epoch - 1) * self._batch
         rows = np.where(step % self.steps_per_epoch == 0, last_rows, self._batch)
         arrays = {
@@ -285,11 +280,11 @@ class Recorder:
             "rows": rows,
             "loss": loss,
             "learning_rate": rate,
-            "norm": record.norms,
-            "row_norms": describe(record.row_squares, rows),
-            "forward": plain(record.rows),
-            "moves": plain(record.moves),
-            "bins": record.bins,
+            "norm": norms,
+            "row_norms": describe(squares, rows),
+            "forward": plain(forward),
+            "moves": plain(moves),
+            "bins": bins,
         }
         for name, array in arrays.items():
             self._kept.setdefault(name, []).append(array)
@@ -404,9 +399,9 @@ def _describe(norms: Array) -> Array:
 
 def note_move(record: Record, job: Job, layout: Layout, before: Array, gradient: Array) -> None:
     """Note a move of theta that was made outside of the compiled loop; all (parameters,)."""
-    place = int(record.places[0])
-    if place == NOT:
+    if not len(record.at):
         return
+    place = record.first if record.at[0] == 0 else KEPT
     move, room = job.theta - before, job.gauges
     vectors = {
         "final": (gradient, gradient), "along": (gradient, room.gradient),

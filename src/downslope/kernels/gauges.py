@@ -12,6 +12,7 @@ are kept because the next step is to be compared with them.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -85,6 +86,10 @@ MOVES = np.dtype([*PIECE_SUMS.descr, ("dw", np.float64), ("move_w", np.float64)]
 """The same of one layer, w being of W alone; and squares of W's gradient and of W's move."""
 
 
+PLAIN, BIN = np.dtype(np.float64), np.dtype(np.uint8)
+"""What is measured of a whole step, and of an entry that a histogram counts."""
+
+
 class Gauges(NamedTuple):
     """Room for measuring, one for a descent; empty where nothing is recorded."""
 
@@ -107,7 +112,8 @@ class Gauges(NamedTuple):
 class Record(NamedTuple):
     """What the steps of a chunk leave behind, zeros at first; empty where none is recorded."""
 
-    places: Integers  # (steps,): a row of what follows, or KEPT, or NOT
+    first: int  # the row of what follows that the first recorded step is to fill
+    at: Integers  # the recorded steps by their number in the chunk; the last may be one beyond it
     rows: np.ndarray  # (records, layers) of ROWS
     moves: np.ndarray  # (records, layers) of MOVES
     norms: Doubles  # (records,): sum of squares of the gradient before clipping
@@ -117,19 +123,23 @@ class Record(NamedTuple):
 
 def empty_record() -> Record:
     """Make the record of a chunk of which nothing is recorded."""
-    return new_record(0, 0, 0, 0)
+    return new_record(0, 0, 0, np.empty((0, 0)))
 
 
-def new_record(count: int, layers: int, batch: int, entries: int) -> Record:
-    """Make room for the records of `count` steps, with no places in it yet."""
-    return Record(
-        np.empty(0, np.int64),
-        np.zeros((count, layers), ROWS),
-        np.zeros((count, layers), MOVES),
-        np.zeros(count),
-        np.zeros((count, entries), np.uint8),
-        np.zeros((count, batch)),
-    )
+def new_record(count: int, layers: int, entries: int, row_squares: Doubles) -> Record:
+    """Make room for the records of `count` steps, none of which is said to be recorded yet.
+
+    It is one array cut in parts: NumPy asks for large pages where an array takes 4 MiB or more, and
+    to get one page after the other would take longer than to fill them.
+    """
+    shapes = [((layers,), ROWS), ((layers,), MOVES), ((), PLAIN), ((entries,), BIN)]
+    sizes = [count * math.prod(shape) * kind.itemsize for shape, kind in shapes]
+    room, end, parts = np.zeros(sum(sizes), np.uint8), 0, []
+    for (shape, kind), size in zip(shapes, sizes, strict=True):
+        parts.append(room[end : end + size].view(kind).reshape(count, *shape))
+        end += size
+    rows, moves, norms, bins = parts
+    return Record(0, np.empty(0, np.int64), rows, moves, norms, bins, row_squares)
 
 
 def empty_gauges(dtype: np.dtype) -> Gauges:
@@ -186,9 +196,14 @@ def bin_edges(quantity: str) -> Doubles:
 
 
 @inner
-def place_of(record, k):
-    """Where the record of the chunk's step k goes."""
-    return record.places[k] if k < record.places.shape[0] else np.int64(NOT)
+def place_of(record, recorded, k):
+    """Where the record of the chunk's step k goes; `recorded`: how many steps before have one."""
+    if recorded < record.at.shape[0]:
+        if record.at[recorded] == k:
+            return record.first + recorded
+        if record.at[recorded] == k + 1:
+            return np.int64(KEPT)
+    return np.int64(NOT)
 
 
 @inner

@@ -279,12 +279,13 @@ def steps(job, chunk, thread, threads):
     clip_norm, penalized = chunk.penalties[2], chunk.penalties[0] > 0 or chunk.penalties[1] > 0
     watched = clip_norm > 0 or chunk.norms.shape[0] > 0
     epoch = chunk.order.shape[0] // chunk.epochs
-    begin, end = chunk.first, epoch
+    begin, end, recorded = chunk.first, epoch, 0
     for k in range(chunk.steps):
         count = min(chunk.batch, end - begin)
         scale = row_scale(job, chunk, begin, count)
         at_once = count <= frame.rows and not watched and chunk.rule >= 0
-        loss, place = 0.0, gauges.place_of(chunk.record, k)
+        loss, place = 0.0, gauges.place_of(chunk.record, recorded, k)
+        recorded += 1 if place >= 0 else 0
         alone = at_once and may_go_alone(job, chunk, count, place)
         if place >= 0:
             row_gauges.begin_rows(job, thread)
