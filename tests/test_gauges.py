@@ -426,6 +426,21 @@ def test_recording_changes_no_bit_and_threads_no_figure(
         assert few.equals(every.filter(every["step"].is_in([2, 5])))
 
 
+def test_in_a_long_run_every_step_is_recorded_once_and_as_it_is_alone() -> None:
+    """Records get room several times over, and whole epochs go into one chunk."""
+    some = [1, 2, 2900, 5959, 9001, 16_550]
+    found = []
+    for record in ("all", some):
+        running = course(NETWORKS["plain"], descent(batch=1, steps=16_550), record=record)
+        running.run()
+        found.append(running.recorder.arrays())
+    every, few = found
+    assert every["step"].tolist() == list(range(1, 16_551))
+    assert few["step"].tolist() == some
+    for name, values in few.items():
+        np.testing.assert_array_equal(every[name][np.array(some) - 1], values, err_msg=name)
+
+
 @pytest.mark.parametrize("activation", ["relu", "prelu"])
 def test_the_bits_do_not_hang_on_where_arrays_lie_in_memory(activation: str) -> None:
     network = Network([40, 17], activation, "he_normal", normalize="layer", dropout=0.2)

@@ -264,3 +264,15 @@ def test_of_many_rows_some_are_sorted_for_the_quantiles() -> None:
     for row, quantiles in zip(norms, described[:, 2:], strict=True):
         below = np.searchsorted(np.sort(row), quantiles) / count
         np.testing.assert_allclose(below, recording.QUANTILES, atol=0.01)
+
+
+@pytest.mark.parametrize("batch", [1, 20])
+def test_a_step_is_described_as_it_is_alone_however_many_there_are(batch: int) -> None:
+    count = 2 * min(recording.TOGETHER, recording.NORMS // batch) + 3
+    squares = np.random.default_rng(0).exponential(size=(count, batch))
+    squares[7] = np.nan
+    rows = np.where(np.arange(count) % 5 == 4, max(batch - 3, 1), batch)
+    described = recording.describe(squares, rows)
+    for k in (0, 4, 7, count // 2, count - 2, count - 1):
+        alone = recording.describe(squares[k : k + 1], rows[k : k + 1])
+        np.testing.assert_array_equal(described[k], alone[0])

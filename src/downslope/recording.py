@@ -49,6 +49,10 @@ LEAST, BYTES, MOST_BYTES = 256, 1 << 21, 1 << 24
 time, up to 16 MiB; of the rows' squared norms, which are not kept, never more than 2 MiB. NumPy
 takes less time for each the more there are, and what is not written to takes no memory."""
 
+TOGETHER, NORMS = 1 << 12, 1 << 16
+"""Steps whose rows' norms are described together, at most, and norms: the arrays on the way then
+take 512 KiB each, which is not given back to the system each time and asked for again."""
+
 DEAD_ROWS = 10_000
 """Training rows that are looked at for dead units, at most."""
 
@@ -368,6 +372,14 @@ def describe(squares: Array, rows: Array) -> Array:
     a row's own gradient is as many times that as there are rows; rows (records,): how many. The
     quantiles of more than `SORTED` rows are those of so many, drawn among them.
     """
+    together = max(1, min(TOGETHER, NORMS // squares.shape[1]))
+    cuts = range(together, len(squares), together)
+    parts = zip(np.split(squares, cuts), np.split(rows, cuts), strict=True)
+    return np.concatenate([_describe_some(*part) for part in parts])
+
+
+def _describe_some(squares: Array, rows: Array) -> Array:
+    """Do the same for steps few enough to be described together."""
     described = np.empty((len(squares), 2 + len(QUANTILES)))
     for count in np.unique(rows):
         which = rows == count
