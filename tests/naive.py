@@ -389,6 +389,7 @@ def step_naively(
         "cross_entropy": -target / y,
         "binary_cross_entropy": (y - target) / (y * (1 - y)),
         "squared_error": y - target,
+        "absolute_error": np.sign(y - target),
     }[name] * weights[:, None]
     for layer in reversed(layers):
         dy = layer.backward(dy)

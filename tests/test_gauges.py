@@ -190,6 +190,51 @@ def test_single_precision_gives_them_to_its_rounding(name: str) -> None:
         check(trace, expected, 2, number + 1, 1e-4)
 
 
+EXTREME = {
+    "small": (Network([40, 30], "tanh", "normal(std=1e-11)", loss="absolute_error"), 1e10, 1e3),
+    "large": (Network([40, 30], "identity", "normal(std=4e11)", loss="absolute_error"), 1e-14, 1e9),
+}
+"""Gradients whose squares are beyond float32, though they are not; learning rates by which theta
+moves by some hundredths, as -rate times the gradient and by Adam."""
+
+
+@pytest.mark.parametrize("rule", ["gd", "adam", "momentum"])
+@pytest.mark.parametrize("batch", [1, 120])
+@pytest.mark.parametrize("name", EXTREME)
+def test_squares_beyond_single_precision_count(name: str, batch: int, rule: str) -> None:
+    network, rate, adam_rate = EXTREME[name]
+    rate = adam_rate if rule == "adam" else rate
+    settings = descent(dtype="float32", rule=rule, learning_rate=rate, batch=batch)
+    running = course(network, settings, "regression", "all")
+    running.run()
+    trace = Trace.of(running.recorder)
+    trail = thetas(network, settings, "regression")
+    gradients, moves = [], []
+    for step in range(2):
+        layers = layers_of(running, trail[step], step, "regression")[1]
+        parts = [each.sum(0).ravel() for layer in layers for each in layer.shares.values()]
+        gradients.append(np.concatenate(parts))
+        moves.append(trail[step + 1].astype(np.float64) - trail[step])
+        for number, layer in enumerate(layers):
+            wanted = {
+                "z_std": layer.z - layer.z.mean(), "dy_rms": layer.dy, "dz_rms": layer.dz,
+                "x_rms": layer.x, "dw_rms": layer.shares["weight"].sum(0),
+            }  # fmt: skip
+            for quantity, values in wanted.items():
+                found = trace.select(layer=number + 1, step=step + 1, quantity=quantity)[quantity]
+                rms = float(np.sqrt(np.mean(values**2)))
+                assert found[0] == pytest.approx(rms, rel=1e-4, abs=0), (quantity, step, number)
+        norm = trace.steps["gradient_norm"][step]
+        assert norm == pytest.approx(float(np.linalg.norm(gradients[step])), rel=1e-4, abs=0)
+    for quantity, (first, second) in {"gradient": gradients, "update": moves}.items():
+        for number in range(3):
+            parts = [each for each in running.network.layout.parts if each.layer == number]
+            span = slice(parts[0].start, parts[-1].stop)
+            found = trace.select(layer=number + 1, step=2, quantity=f"{quantity}_cosine")
+            wanted = pytest.approx(cosine(first[span], second[span]), abs=1e-4)
+            assert found[f"{quantity}_cosine"][0] == wanted, (quantity, number)
+
+
 @pytest.mark.parametrize("task", ["regression", "binary"])
 def test_other_tasks(task: str) -> None:
     check_run(NETWORKS["plain"], descent(), task)
@@ -224,7 +269,8 @@ def test_a_batch_of_one_row_has_no_noise_to_tell() -> None:
     running.run()
     trace = Trace.of(running.recorder)
     assert trace.steps["noise_scale"].null_count() == STEPS
-    assert trace.steps["sample_norm_std"].to_list() == [0.0] * STEPS
+    assert trace.steps["sample_norm_std"].null_count() == STEPS
+    assert trace.layers["sample_norm_std"].null_count() == len(trace.layers)
     np.testing.assert_allclose(trace.steps["sample_norm_mean"], trace.steps["gradient_norm"])
     np.testing.assert_allclose(trace.steps["sample_norm_q05"], trace.steps["gradient_norm"])
 

@@ -20,7 +20,7 @@ RECORD = "record."
 """What the names of a checkpoint's records begin with."""
 
 FILE = "checkpoint.safetensors"
-FORMAT = "downslope checkpoint 2"
+FORMAT = "downslope checkpoint 3"
 
 
 @dataclass(frozen=True)

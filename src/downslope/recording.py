@@ -395,7 +395,7 @@ def _describe(norms: Array) -> Array:
     found = np.empty((len(norms), 2 + len(QUANTILES)))
     with np.errstate(invalid="ignore"):  # of a step that left the finite numbers
         if norms.shape[1] == 1:
-            found[:], found[:, 1:2] = norms, 0 * norms
+            found[:], found[:, 1] = norms, np.nan
             return found
         found[:, 0] = norms.mean(1)
         apart = norms - found[:, :1]

@@ -319,9 +319,18 @@ def _moves(arrays: Mapping[str, Array]) -> dict[str, Array]:
     return {name: arrays["moves"][..., k] for k, name in enumerate(MOVES.names or ())}
 
 
+def _forward(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    return {name: arrays["forward"][..., k] for k, name in enumerate(ROWS.names or ())}
+
+
+def _row_squares(sums: Mapping[str, Array], rows: Array) -> Array:
+    """Give the sum of the squared norms of the rows' shares in the gradient, (steps, layers)."""
+    return np.asarray(sums["row_spread"] + rows * sums["row_mean"] ** 2)
+
+
 def _layers(arrays: Mapping[str, Array], recorder: Recorder) -> dict[str, Array]:
     """Make the quantities of every step and layer, (steps, layers) each."""
-    sums = {name: arrays["forward"][..., k] for k, name in enumerate(ROWS.names or ())}
+    sums = _forward(arrays)
     moves, plan = _moves(arrays), recorder.layout.plan
     rows = np.asarray(arrays["rows"], np.float64)[:, None]
     inputs, units = rows * plan["inputs"], rows * plan["units"]
@@ -345,13 +354,13 @@ def _layers(arrays: Mapping[str, Array], recorder: Recorder) -> dict[str, Array]
     found["shrink_slope"] = np.log(found["dz_rms"] / found["dy_rms"])
     shrink = np.log(found["dy_rms"][:, :-1] / found["dz_rms"][:, 1:])
     found["shrink_weights"] = np.concatenate([np.full((len(rows), 1), np.nan), shrink], 1)
-    squares = rows * sums["row_square"]
+    squares = rows * _row_squares(sums, rows)
     noise, signal = _noise(rows, squares, moves["gradient"])
     scale = _noise_scale(noise, signal)
     return {
         **found,
-        "sample_norm_mean": sums["row_norm"],
-        "sample_norm_std": np.sqrt(np.maximum(squares - sums["row_norm"] ** 2, 0)),
+        "sample_norm_mean": rows * sums["row_mean"],
+        "sample_norm_std": np.where(rows > 1, np.sqrt(rows * sums["row_spread"]), np.nan),
         "signal_to_noise": np.sqrt(rows / scale),
         "noise_scale": scale,
         "w_norm": np.sqrt(moves["w"]),
@@ -372,7 +381,7 @@ def _steps(arrays: Mapping[str, Array], recorder: Recorder) -> dict[str, Array]:
     """Make the quantities of every step, (steps,) each."""
     moves = {name: values.sum(1) for name, values in _moves(arrays).items()}
     step, rows = arrays["step"], np.asarray(arrays["rows"], np.float64)
-    squares = arrays["forward"][..., (ROWS.names or ()).index("row_square")].sum(1)
+    squares = _row_squares(_forward(arrays), rows[:, None]).sum(1)
     noise, signal = _noise(rows, rows * squares, moves["gradient"])
     scale = _noise_scale(noise, signal)
     return {

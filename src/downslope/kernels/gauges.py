@@ -63,7 +63,7 @@ ROWS = np.dtype(
             "y_mean", "y_spread",
             "flat",  # entries with |phi'| below FLAT of its most
             "slope", "dy", "dz", "x",  # sums of squares
-            "row_square", "row_norm",  # of the rows' gradients: sum of squares of norms, of norms
+            "row_mean", "row_spread",  # of the norms of the rows' gradients
             "dead",  # units that gave 0 for every row
         )
     ]
@@ -208,10 +208,10 @@ def place_of(record, recorded, k):
 
 @inner
 def sum_of_squares(values):
-    """Sum of squares of values (size,)."""
+    """Sum of squares of values (size,), each of them in float64."""
     total = 0.0
     for i in range(values.shape[0]):
-        value = float(values[i])
+        value = np.float64(values[i])
         total += value * value
     return total
 

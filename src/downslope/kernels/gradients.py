@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from downslope.kernels.elementary import add, copy
+from downslope.kernels.elementary import add, copy, is_sound
 from downslope.kernels.jit import inner
+from downslope.kernels.lanes import like
 from downslope.kernels.plan import BIAS, GAMMA, PROJECTION, SLOPE, WEIGHT
 from downslope.kernels.product import copy_panels, gradient_by_panels, row_sum, weight_gradient
 from downslope.kernels.rules import update_block, update_by_one_row
@@ -150,20 +151,23 @@ def clip_values(gradient, limit):
 
 
 @inner
-def short_square_sum(values):
-    """Sum of squares in the number type itself."""
-    total = values.dtype.type(0)
+def short_square_sum(values, zero):
+    """Sum of squares in zero's number type."""
+    total = zero
     for k in range(values.shape[0]):
-        total += values[k] * values[k]
-    return total
+        value = like(zero, values[k])
+        total += value * value
+    return np.float64(total)
 
 
 @inner
 def square_sum(values):
-    """Sum of squares, in float64 from runs short enough for the number type."""
+    """Sum of squares, in float64 from runs short enough for the number type, if it holds them."""
     size, total = values.shape[0], 0.0
     for begin in range(0, size, 4096):
-        total += short_square_sum(piece(values, begin, min(4096, size - begin)))
+        some = piece(values, begin, min(4096, size - begin))
+        part = short_square_sum(some, values.dtype.type(0))
+        total += part if is_sound(values, part) else short_square_sum(some, 0.0)
     return total
 
 

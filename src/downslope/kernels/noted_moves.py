@@ -12,7 +12,7 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from downslope.kernels.adam import SUMS, noted_adam_of_one_row
+from downslope.kernels.adam import ENLARGED, SUMS, noted_adam_of_one_row
 from downslope.kernels.gauges import PART
 from downslope.kernels.gradients import input_of, piece_gradient
 from downslope.kernels.jit import inner
@@ -89,7 +89,8 @@ def noted_adam(theta, x, d, state, start, moves, count, units, row, decay, sums)
         own += take_sum(piece(sums, lanes, lanes))
         product += take_sum(piece(sums, 2 * lanes, lanes))
         other += take_sum(piece(sums, 3 * lanes, lanes))
-    return w, own, product, other
+    back = ENLARGED**-2
+    return w, own * back, product * back, other * back
 
 
 @inner

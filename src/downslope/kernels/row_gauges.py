@@ -28,10 +28,10 @@ def begin_rows(job, thread):
 @inner
 def spread(values):
     """Mean, and sum of squares about it, of values (size,)."""
-    size, pivot = values.shape[0], float(values[0])
+    size, pivot = values.shape[0], np.float64(values[0])
     total = squares = 0.0
     for i in range(size):
-        apart = float(values[i]) - pivot
+        apart = np.float64(values[i]) - pivot
         total += apart
         squares += apart * apart
     mean = total / size
@@ -53,7 +53,7 @@ def slope_term(z, d):
     """|(d_j min(z_j, 0))_j|^2: a row's gradient of PReLU's slopes; z, d (units,)."""
     total = 0.0
     for j in range(z.shape[0]):
-        part = float(d[j]) * min(float(z[j]), 0.0)
+        part = np.float64(d[j]) * min(np.float64(z[j]), 0.0)
         total += part * part
     return total
 
@@ -90,9 +90,9 @@ def note_dz(job, layer, number, b, first, last):
         v = piece(job.workspace, layer.affine + r * units, units)
         beta = gamma = 0.0
         for j in range(units):
-            d = float(dz[j])
+            d = np.float64(dz[j])
             beta += d * d
-            gamma += d * d * float(v[j]) * float(v[j])
+            gamma += d * d * np.float64(v[j]) * np.float64(v[j])
         gauges.terms[number, r] += gamma + beta
         total += beta
     gauges.rows[b, number].dz = total
@@ -213,14 +213,13 @@ def note_row_squares(job, layer, number, b, squares, x, first, last):
             terms[r] += own[r] * dy[r]
     for r in range(rows):
         squares[r] = terms[r] + (squares[r] if number > 0 else 0.0)
-    x_total = d_total = total = norms = 0.0
+    x_total = d_total = 0.0
     for r in range(rows):
         x_total += own[r]
         d_total += d[r]
-        total += terms[r]
-        norms += np.sqrt(terms[r])
+        terms[r] = np.sqrt(terms[r])
     sums = gauges.rows[b, number]
-    sums.x, sums.row_square, sums.row_norm = x_total, total, norms
+    sums.x, (sums.row_mean, sums.row_spread) = x_total, spread(terms)
     if layer.gamma < 0:
         sums.dz = d_total
 
@@ -297,8 +296,9 @@ def merge_rows(job, record, place, row, rows):
             total.dy += sums.dy
             total.dz += sums.dz
             total.x += sums.x
-            total.row_square += sums.row_square
-            total.row_norm += sums.row_norm
+            total.row_mean, total.row_spread = merged(
+                total.row_mean, total.row_spread, seen, sums.row_mean, sums.row_spread, n
+            )
             seen += n
 
 

@@ -4,43 +4,63 @@ from __future__ import annotations
 
 import numpy as np
 
+from downslope.kernels.elementary import is_sound
 from downslope.kernels.gauges import OF_GRADIENT, PART, find_bins_of_magnitudes
 from downslope.kernels.gradients import input_of, square_sum
 from downslope.kernels.jit import inner
+from downslope.kernels.lanes import like
 from downslope.kernels.plan import PROJECTION_RESIDUAL, WEIGHT
 from downslope.kernels.tiles import outer
 from downslope.kernels.views import copy_elements, elements, piece, pointer
 
 
 @inner
-def compare(values, previous):
-    """|v|^2, v p and |p|^2; then p becomes v. values, previous (size,), at most PART."""
-    own = product = other = values.dtype.type(0)
-    # Apart from the writes, as in `normalize_rows_backward`: else bits would hang on addresses.
+def products(values, previous, zero):
+    """|v|^2, v p and |p|^2, of zero's number type on the way; values, previous (size,)."""
+    own = product = other = zero
     for i in range(values.shape[0]):
-        v, p = values[i], previous[i]
+        v, p = like(zero, values[i]), like(zero, previous[i])
         own += v * v
         product += v * p
         other += p * p
+    return np.float64(own), np.float64(product), np.float64(other)
+
+
+@inner
+def compare(values, previous):
+    """|v|^2, v p and |p|^2; then p becomes v. values, previous (size,), at most PART."""
+    own, product, other = products(values, previous, values.dtype.type(0))
+    if not (is_sound(values, own) and is_sound(values, other)):
+        own, product, other = products(values, previous, 0.0)
+    # Apart from the reads, as in `normalize_rows_backward`: else bits would hang on addresses.
     for i in range(values.shape[0]):
         previous[i] = values[i]
-    return float(own), float(product), float(other)
+    return own, product, other
+
+
+@inner
+def products_of_moves(before, theta, previous, zero):
+    """|before|^2, and `products` of theta - before with the move before; all (size,)."""
+    w = own = product = other = zero
+    for i in range(theta.shape[0]):
+        start, p = like(zero, before[i]), like(zero, previous[i])
+        move = like(zero, theta[i] - before[i])
+        w += start * start
+        own += move * move
+        product += move * p
+        other += p * p
+    return np.float64(w), np.float64(own), np.float64(product), np.float64(other)
 
 
 @inner
 def compare_moves(before, theta, previous):
     """|before|^2, and as `compare` of theta - before with the move before; all (size,)."""
-    w = own = product = other = theta.dtype.type(0)
-    for i in range(theta.shape[0]):
-        start, p = before[i], previous[i]
-        move = theta[i] - start
-        w += start * start
-        own += move * move
-        product += move * p
-        other += p * p
+    w, own, product, other = products_of_moves(before, theta, previous, theta.dtype.type(0))
+    if not (is_sound(theta, w) and is_sound(theta, own) and is_sound(theta, other)):
+        w, own, product, other = products_of_moves(before, theta, previous, 0.0)
     for i in range(theta.shape[0]):
         previous[i] = theta[i] - before[i]
-    return float(w), float(own), float(product), float(other)
+    return w, own, product, other
 
 
 @inner
