@@ -230,9 +230,10 @@ def test_squares_beyond_single_precision_count(name: str, batch: int, rule: str)
         for number in range(3):
             parts = [each for each in running.network.layout.parts if each.layer == number]
             span = slice(parts[0].start, parts[-1].stop)
-            found = trace.select(layer=number + 1, step=2, quantity=f"{quantity}_cosine")
-            wanted = pytest.approx(cosine(first[span], second[span]), abs=1e-4)
-            assert found[f"{quantity}_cosine"][0] == wanted, (quantity, number)
+            name = f"{quantity}_cosine"
+            found = trace.select(layer=number + 1, step=2, quantity=name)[name]
+            expected = pytest.approx(cosine(first[span], second[span]), abs=1e-4)
+            assert found[0] == expected, (quantity, number)
 
 
 @pytest.mark.parametrize("task", ["regression", "binary"])

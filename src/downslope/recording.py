@@ -69,7 +69,8 @@ class Recording:
     ----------
     steps
         "default" (see above), "all", "none", or the numbers of the steps. "all" keeps up to 0.7 kB
-        a step and layer, of one wider than 256 units a byte a unit more, up to 4.5 kB.
+        a step and layer, of one wider than 256 units a byte a unit more, up to 4.5 kB; to make the
+        trace's data frames, its file and the page takes up to 8 kB a step and layer for a while.
     curvature
         Steps before which the curvature of the loss is measured.
     every

@@ -175,20 +175,19 @@ def _distribution(account: Account, quantity: str, heading: str, sentence: str) 
     frame = None if account.trace is None else account.trace.histograms
     if frame is None or not len(frame := frame.filter(frame["quantity"] == quantity)):
         return Section(heading, None, NOT_RECORDED)
-    low, high = (frame[name].to_numpy().astype(float) for name in ("low", "high"))
+    low = frame["low"]
+    inside = (low > 0 if quantity == "gradient" else low.is_finite()) & frame["high"].is_finite()
+    if not len(frame := frame.filter(inside)):
+        return Section(heading, None, "No value of it was a number within the histogram's range.")
+    steps, layers = (np.array(frame[name].unique().sort()) for name in ("step", "layer"))
+    chosen = steps[evenly(len(steps), 12)]
+    frame = frame.filter(frame["step"].is_in(chosen.tolist()))
+    bins = Bins(*(frame[name].to_numpy() for name in ("step", "layer", "low", "high", "count")))
     across: dict[str, Any] = {"title": {"text": "z"}}
     if quantity == "gradient":
-        with np.errstate(divide="ignore"):
-            low, high = np.log10(low), np.log10(high)
+        bins = bins._replace(low=np.log10(bins.low), high=np.log10(bins.high))
         across = {"title": {"text": "|dL/dw|"}}
-    counts = frame["count"].to_numpy().astype(float)
-    good = np.isfinite(low) & np.isfinite(high) & (counts > 0)
-    if not good.any():
-        return Section(heading, None, "No value of it was a number within the histogram's range.")
-    bins = Bins(*(each[good] for each in (frame["step"].to_numpy(), frame["layer"].to_numpy(),
-                                          low, high, counts)))  # fmt: skip
-    edges, steps, layers = _edges(bins), np.unique(bins.step), np.unique(bins.layer)
-    chosen = steps[evenly(len(steps), 12)]
+    edges = _edges(bins)
     heats = [
         {
             "type": "heatmap", "x": (edges[1:] + edges[:-1]) / 2, "y": layers,

@@ -265,8 +265,6 @@ def make_frames(
     curvature: Sequence[Mapping[str, float]],
 ) -> dict[str, pl.DataFrame]:
     """Make the data frames of what was recorded."""
-    import polars as pl
-
     layers = len(recorder.layout.plan)
     step = np.asarray(arrays["step"], np.int64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -275,27 +273,31 @@ def make_frames(
     number = np.tile(np.arange(1, layers + 1), len(step))
     keys = {"step": np.repeat(step, layers), "layer": number}
     flat = {name: values.reshape(-1) for name, values in by_layer.items()}
-    frames = {
-        "steps": by_step,
-        "layers": {**keys, **flat},
+    dead = {name: [row[k] for row in dead_units] for k, name in enumerate(COLUMNS["dead_units"])}
+    bends = {name: [each[name] for each in curvature] for name in COLUMNS["curvature"]}
+    return {
+        "steps": _frame("steps", by_step),
+        "layers": _frame("layers", {**keys, **flat}),
         "histograms": _histograms(step, arrays["bins"], recorder.starts),
-        "dead_units": {
-            name: [row[k] for row in dead_units] for k, name in enumerate(COLUMNS["dead_units"])
-        },
-        "curvature": {name: [each[name] for each in curvature] for name in COLUMNS["curvature"]},
+        "dead_units": _frame("dead_units", dead),
+        "curvature": _frame("curvature", bends),
     }
-    whole = {"step", "epoch", "layer", "rows", "count"}
-    made = {}
-    for name, columns in frames.items():
-        schema: dict[str, Any] = {
-            column: pl.Int64 if column in whole else pl.Float64 for column in COLUMNS[name]
-        }
-        if name == "histograms":
-            schema["quantity"] = pl.String
-        made[name] = pl.DataFrame(
-            {column: columns.get(column, []) for column in schema}, schema, nan_to_null=True
-        )
-    return made
+
+
+_WHOLE = {"step", "epoch", "layer", "rows", "count"}
+
+
+def _frame(name: str, columns: Mapping[str, Any]) -> pl.DataFrame:
+    """Make the frame of that name."""
+    import polars as pl
+
+    schema: dict[str, Any] = {
+        column: pl.Int64 if column in _WHOLE else pl.Float64 for column in COLUMNS[name]
+    }
+    if name == "histograms":
+        schema["quantity"] = pl.String
+    found = {column: columns.get(column, []) for column in schema}
+    return pl.DataFrame(found, schema, nan_to_null=True)
 
 
 def _ratio(one: Array, other: Array) -> Array:
@@ -405,6 +407,28 @@ def _average(values: Array) -> Array:
     return np.array([values[max(k + 1 - AVERAGED, 0) : k + 1].mean() for k in range(len(values))])
 
 
+def _histograms(step: Array, bins: Array, starts: Array) -> pl.DataFrame:
+    """Make a row of every bin that is not empty; for some steps at a time, to take less memory."""
+    import polars as pl
+
+    names = np.array(["z", "gradient"])
+    edges = np.stack([gauges.bin_edges(name) for name in names])
+    parts = []
+    for begin in range(0, max(len(step), 1), COUNTED_AT_ONCE):
+        counts = _count(bins[begin : begin + COUNTED_AT_ONCE], starts)
+        at, layer, which, place = np.nonzero(counts)
+        found = {
+            "step": step[begin + at],
+            "layer": layer + 1,
+            "quantity": names[which],
+            "low": edges[which, place],
+            "high": edges[which, place + 1],
+            "count": counts[at, layer, which, place],
+        }
+        parts.append(_frame("histograms", found))
+    return pl.concat(parts)
+
+
 def _count(bins: Array, starts: Array) -> Array:
     """Count the entries of each histogram by their bins, (steps, layers, 2, BINS + 2).
 
@@ -412,27 +436,8 @@ def _count(bins: Array, starts: Array) -> Array:
     """
     width = gauges.BINS + 3
     counts = np.empty((len(bins), len(starts) - 1, width), np.int32)
-    for begin in range(0, len(bins), COUNTED_AT_ONCE):
-        some = counts[begin : begin + COUNTED_AT_ONCE]
-        offsets = width * np.arange(len(some))[:, None]
-        for which, (first, last) in enumerate(itertools.pairwise(starts)):
-            places = bins[begin : begin + len(some), first:last] + offsets
-            counted = np.bincount(places.ravel(), minlength=width * len(some))
-            some[:, which] = counted.reshape(-1, width)
+    offsets = width * np.arange(len(bins))[:, None]
+    for which, (first, last) in enumerate(itertools.pairwise(starts)):
+        counted = np.bincount((bins[:, first:last] + offsets).ravel(), minlength=width * len(bins))
+        counts[:, which] = counted.reshape(-1, width)
     return counts[..., 1:].reshape(len(bins), len(starts) // 2, 2, width - 1)
-
-
-def _histograms(step: Array, bins: Array, starts: Array) -> dict[str, Any]:
-    """Make a row of every bin that is not empty."""
-    counts = _count(bins, starts)
-    at, layer, which, place = np.nonzero(counts)
-    names = np.array(["z", "gradient"])
-    edges = np.stack([gauges.bin_edges(name) for name in names])
-    return {
-        "step": step[at],
-        "layer": layer + 1,
-        "quantity": names[which],
-        "low": edges[which, place],
-        "high": edges[which, place + 1],
-        "count": counts[at, layer, which, place],
-    }
