@@ -191,7 +191,7 @@ def test_data_frames_name_their_target() -> None:
 @pytest.mark.parametrize(
     ("changes", "error", "says"),
     [
-        ({"seeds": 0}, InvalidValueError, "seeds must be at least 1; got 0"),
+        ({"seeds": 0}, InvalidValueError, "seeds must lie in 1 to 10000; got 0"),
         ({"seeds": 2.5}, InvalidTypeError, "seeds takes a whole number; got 2.5"),
         ({"seeds": True}, InvalidTypeError, "seeds takes a whole number; got True"),
         ({"metric": "scor"}, InvalidValueError, "unknown metric 'scor': did you mean 'score'"),

@@ -191,6 +191,8 @@ def test_bad_input() -> None:
         measure(built, rows, most=1)
     with pytest.raises(InvalidTypeError, match=r"vectors takes a whole number; got 2\.5"):
         measure(built, rows, vectors=2.5)  # type: ignore[arg-type]
+    with pytest.raises(InvalidValueError, match="curvature: seed must be at least 0; got -1"):
+        measure(built, rows, seed=-1)
     built.theta[0] = np.nan
     with pytest.raises(InvalidValueError, match="the gradient must be finite; its norm is nan"):
         measure(built, RowSet(features, target))

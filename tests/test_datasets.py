@@ -104,6 +104,8 @@ def test_what_cannot_be_loaded() -> None:
         datasets.load("moons", rows=20.5)  # type: ignore[arg-type]
     with pytest.raises(InvalidTypeError, match="noise takes a number; got '1'"):
         datasets.load("moons", noise="1")  # type: ignore[arg-type]
+    with pytest.raises(InvalidValueError, match="seed must be at least 0; got -1"):
+        datasets.load("moons", seed=-1)
 
 
 def test_numbers_alone_import_no_heavy_library() -> None:

@@ -180,6 +180,8 @@ def test_bad_input() -> None:
             plane(case.built, rows, points=bad)
     with pytest.raises(InvalidTypeError, match=r"points takes a whole number; got 5\.5"):
         line(case.built, other.built, rows, points=5.5)  # type: ignore[arg-type]
+    with pytest.raises(InvalidValueError, match="a landscape: seed must be at least 0; got -1"):
+        plane(case.built, rows, seed=-1)
     for reach in (0.0, -1.0, np.inf, np.nan):
         with pytest.raises(InvalidValueError, match="reach must go from a finite number"):
             plane(case.built, rows, reach=reach)

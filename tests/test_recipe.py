@@ -187,6 +187,8 @@ VALUES: list[tuple[type[Any], dict[str, Any], str]] = [
     (Descent, {"gradient_tolerance": -1}, "gradient_tolerance must lie in"),
     (Descent, {"target_loss": math.nan}, "target_loss must lie in"),
     (Descent, {"seed": -1}, "seed must be at least 0"),
+    (Descent, {"seed": 10**23}, f"seed must be at most {2**63 - 1}; got {10**23}"),
+    (Descent, {"epochs": 2**63}, "epochs must be at most"),
     (Descent, {"dtype": "float16"}, "unknown dtype 'float16'.*'float32'"),
     (Descent, {"epochs": None}, "set epochs, steps or seconds"),
     (Descent, {"target_score": 0.9, "validation": 0}, "set validation above 0"),

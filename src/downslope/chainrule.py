@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from downslope.counts import whole_number
 from downslope.errors import InvalidTypeError, InvalidValueError
 from downslope.hessian import Hessian, dense_target
 from downslope.network import BuiltNetwork
@@ -336,23 +337,14 @@ def _pass(
 def _layer(network: BuiltNetwork, layer: object) -> int:
     """Check the number of a layer, from 1; give it from 0."""
     layers = len(network.layout.plan)
-    if isinstance(layer, bool) or not isinstance(layer, (int, np.integer)):
-        raise InvalidTypeError(f"explain: layer takes a whole number from 1; got {layer!r}")
-    if not 1 <= layer <= layers:
-        raise InvalidValueError(
-            f"explain: layer must lie in 1 to {layers}, the output layer; got {layer}"
-        )
-    return int(layer) - 1
+    takes, why = "a whole number from 1", ", the output layer"
+    return whole_number("explain: layer", layer, 1, layers, takes=takes, why=why) - 1
 
 
 def _number(name: str, value: object, count: int, what: str) -> None:
     """Check the number of a unit, from 0."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise InvalidTypeError(f"explain: {name} takes a whole number from 0; got {value!r}")
-    if not 0 <= value < count:
-        raise InvalidValueError(
-            f"explain: {name} must lie in 0 to {count - 1}, as {what} {count} units; got {value}"
-        )
+    takes, why = "a whole number from 0", f", as {what} {count} units"
+    whole_number(f"explain: {name}", value, 0, count - 1, takes=takes, why=why)
 
 
 def _rows(rows: Sequence[int] | Array | None, count: int) -> Array:

@@ -16,8 +16,9 @@ import numpy as np
 
 from downslope import table as tables
 from downslope.comparison import OTHER_LOSS, Comparison, default_target
+from downslope.counts import whole_number
 from downslope.descent import descend
-from downslope.errors import InvalidTypeError, InvalidValueError, NonFiniteError, nearest
+from downslope.errors import InvalidValueError, NonFiniteError, nearest
 from downslope.halving import Rung, bracket, choose_bracket, most_halvings, read_budget
 from downslope.interrupt import interruptible
 from downslope.outcome import METRICS, Ledger, Outcome
@@ -26,6 +27,10 @@ from downslope.trials import Sweep, Trial
 from downslope.vary import Variant, combine
 
 RUNS_FILE: Final = "runs.jsonl"
+
+MOST_SEEDS: Final = 10_000
+"""Runs of each variant, at most: all of them stand in a list before the first begins, and the mean
+of so many is known to a hundredth of their spread."""
 
 NOISE_ROWS: Final = 64
 """Rows of the batches in which the gradient's noise is measured, at least: its variance is then
@@ -122,7 +127,7 @@ def compare(
     6
     """
     variants = combine(recipe, vary)
-    seeds = _check_seeds(seeds)
+    seeds = whole_number("compare: seeds", seeds, 1, MOST_SEEDS)
     metric = _check_metric(metric, variants)
     read = _read(source, target)
     seconds = None if budget is None else read_budget(budget)
@@ -141,14 +146,6 @@ def compare(
         if ledger is not None:
             ledger.close()
     return rounds.result()
-
-
-def _check_seeds(seeds: object) -> int:
-    if isinstance(seeds, bool) or not isinstance(seeds, int):
-        raise InvalidTypeError(f"compare: seeds takes a whole number; got {seeds!r}")
-    if seeds < 1:
-        raise InvalidValueError(f"compare: seeds must be at least 1; got {seeds}")
-    return seeds
 
 
 def _check_metric(metric: str, variants: Sequence[Variant]) -> str:

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import eigh_tridiagonal
 
-from downslope.errors import InvalidTypeError, InvalidValueError
+from downslope.counts import whole_number
+from downslope.errors import InvalidValueError
 from downslope.hessian import KEPT_FLOATS, Hessian, floats_a_row
 from downslope.network import BuiltNetwork
 from downslope.surface import RowSet, Surface
@@ -176,10 +177,8 @@ def measure(
     (5.828427, 0.171573, 6.0, 'not converged')
     """
     for name, count in (("most", most), ("vectors", vectors)):
-        if isinstance(count, bool) or not isinstance(count, (int, np.integer)):
-            raise InvalidTypeError(f"curvature: {name} takes a whole number; got {count!r}")
-        if count < 2:
-            raise InvalidValueError(f"curvature: {name} must be at least 2; got {count}")
+        whole_number(f"curvature: {name}", count, 2)
+    whole_number("curvature: seed", seed)
     some = rows.draw(_most_rows(network, most), seed).gather()
     hessian = Hessian(network, some.features, some.target, some.weights, some.penalties)
     norm = float(np.linalg.norm(hessian.gradient))

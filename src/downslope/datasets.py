@@ -15,6 +15,7 @@ from typing import Final
 
 import numpy as np
 
+from downslope.counts import whole_number
 from downslope.errors import InvalidTypeError, InvalidValueError, nearest
 from downslope.table import Array, Table
 
@@ -63,9 +64,9 @@ def load(name: str, rows: int | None = None, noise: float | None = None, seed: i
     ------
     InvalidValueError
         For an unknown name, for rows or noise of a real data set, fewer than 10 rows, or negative
-        noise.
+        noise or seed.
     InvalidTypeError
-        If `rows` is no whole number, or `noise` no number.
+        If `rows` or `seed` is no whole number, or `noise` no number.
 
     Examples
     --------
@@ -87,7 +88,7 @@ def load(name: str, rows: int | None = None, noise: float | None = None, seed: i
     else:
         rows = _check_rows(dataset.rows if rows is None else rows)
         noise = _check_noise(dataset.noise if noise is None else noise)
-        generator = np.random.default_rng(seed)
+        generator = np.random.default_rng(whole_number("seed", seed))
         features, target = dataset.draw(rows, noise, generator)
         order = generator.permutation(rows)
         features, target = features[order], target[order]
@@ -110,11 +111,7 @@ def names() -> dict[str, str]:
 
 
 def _check_rows(rows: object) -> int:
-    if isinstance(rows, bool) or not isinstance(rows, int | np.integer):
-        raise InvalidTypeError(f"rows takes a whole number; got {rows!r}")
-    if rows < 10:
-        raise InvalidValueError(f"rows must be at least 10; got {rows}")
-    return int(rows)
+    return whole_number("rows", rows, 10)
 
 
 def _check_noise(noise: object) -> float:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from numbers import Real
 from typing import Final
 
 from downslope.errors import InvalidTypeError, InvalidValueError
@@ -103,7 +104,7 @@ def read_budget(budget: object) -> float:
         except ValueError:
             number = math.nan
         seconds = number * {"m": 60, "h": 3600}.get((found[2] or "s")[0] if found else "s", 1)
-    elif isinstance(budget, bool) or not isinstance(budget, (int, float)):
+    elif isinstance(budget, bool) or not isinstance(budget, Real):
         raise InvalidTypeError(f"budget takes a time, as 20s or 5min; got {budget!r}")
     else:
         seconds = float(budget)

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from downslope.errors import InvalidTypeError, InvalidValueError
+from downslope.counts import whole_number
+from downslope.errors import InvalidValueError
 from downslope.kernels import plan as kinds
 from downslope.network import BuiltNetwork
 from downslope.surface import RowSet, Surface
@@ -131,7 +132,7 @@ def line(
     >>> line(one, two, rows, points=3, reach=(0, 1)).losses
     array([0.25 , 0.125, 1.25 ])
     """
-    _check_points(points)
+    _check_points(points, seed)
     differs = _difference(first, second)
     if differs:
         raise InvalidValueError(f"a line takes two networks of the same layers; {differs}")
@@ -191,7 +192,7 @@ def plane(
     >>> plane(built, rows, points=5).losses.shape
     (5, 5)
     """
-    _check_points(points)
+    _check_points(points, seed)
     low, high = _check_reach((-reach, reach))
     generator = np.random.default_rng([seed, 7])
     directions = np.array([filter_normalized(network, generator) for _ in range(2)])
@@ -233,7 +234,7 @@ def path_plane(
         For too few points or thetas, thetas of another length, that are not finite, or that lie on
         one line.
     """
-    _check_points(points)
+    _check_points(points, seed)
     origin = _finite_theta(network)
     path, directions, explained = principal_plane(origin, thetas)
     low, high = path.min(axis=0, initial=0.0), path.max(axis=0, initial=0.0)
@@ -341,11 +342,9 @@ def _finite_theta(network: BuiltNetwork) -> Doubles:
     return theta
 
 
-def _check_points(points: object) -> None:
-    if isinstance(points, bool) or not isinstance(points, (int, np.integer)):
-        raise InvalidTypeError(f"a landscape: points takes a whole number; got {points!r}")
-    if points < 3:
-        raise InvalidValueError(f"a landscape: points must be at least 3; got {points}")
+def _check_points(points: object, seed: object) -> None:
+    whole_number("a landscape: points", points, 3)
+    whole_number("a landscape: seed", seed)
 
 
 def _check_reach(reach: tuple[float, float]) -> tuple[float, float]:

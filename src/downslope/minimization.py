@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from downslope.catalogue import RULES, choose
+from downslope.counts import whole_number
 from downslope.errors import InvalidTypeError, InvalidValueError, nearest
 from downslope.function_run import LBFGS, PLAIN, FunctionRun, ended_run
 from downslope.functions import Bounds, Function, finite_everywhere, refuse_wrong_gradient, resolve
@@ -172,6 +173,8 @@ def random_starts(
         If hardly any place of the domain will do.
     """
     low, high = np.array(domain or function.domain or [(-5.0, 5.0)] * len(function.variables)).T
+    whole_number("random_starts: count", count, 1)
+    whole_number("random_starts: seed", seed)
     generator = np.random.default_rng([seed, 3])
     found = np.empty((0, len(low)))
     for _ in range(100):
@@ -258,7 +261,7 @@ def _check_starts(function: Function, points: Doubles) -> None:
 def _with_noise(function: Function, noise: float | None) -> Function:
     if noise is None:
         return function
-    if isinstance(noise, bool) or not isinstance(noise, (int, float)):
+    if isinstance(noise, bool) or not isinstance(noise, (int, float, np.integer, np.floating)):
         raise InvalidTypeError(f"minimize: noise takes a number; got {noise!r}")
     if not (math.isfinite(noise) and noise >= 0):
         raise InvalidValueError(f"minimize: noise must be finite and at least 0; got {noise!r}")

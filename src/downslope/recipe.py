@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from downslope.catalogue import RULES, Choice, choose
+from downslope.counts import whole_number
 from downslope.errors import InvalidTypeError, InvalidValueError, MissingFileError, nearest
 from downslope.scaling import SCALINGS
 from downslope.task import TASKS
@@ -54,11 +55,7 @@ def _number(
 
 def _count(owner: str, name: str, value: object, low: int) -> int:
     """Check one whole number."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise InvalidTypeError(f"{owner}: {name} takes a whole number; got {value!r}")
-    if value < low:
-        raise InvalidValueError(f"{owner}: {name} must be at least {low}; got {value}")
-    return int(value)
+    return whole_number(f"{owner}: {name}", value, low)
 
 
 def _one_of(owner: str, name: str, value: object, known: Sequence[str]) -> None:
