@@ -82,12 +82,17 @@ def test_it_begins_at_the_last_kept_theta(monkeypatch: pytest.MonkeyPatch) -> No
     assert begun[0] == 0
 
 
-@pytest.mark.parametrize("steps", [(0, 3), (5, 4), (1, 34)])
+@pytest.mark.parametrize("steps", [(0, 3), (5, 4), (1, 33), (1, 34)])
 def test_steps_that_there_are_not(steps: tuple[int, int]) -> None:
     with pytest.raises(InvalidValueError, match="replay: steps must lie in 1 to 32"):
         run("none").replay(*steps)
     with pytest.raises(InvalidTypeError, match="first_step takes the number of a step; got '1'"):
         run("none").replay("1", 2)  # type: ignore[arg-type]
+
+
+def test_a_step_may_be_a_number_of_numpy() -> None:
+    steps: tuple[Any, Any] = (np.int64(1), np.int32(2))
+    assert run("none").replay(*steps).steps["step"].to_list() == [1, 2]
 
 
 def failing(record: Any = "default", **changes: Any) -> NonFiniteError:
@@ -117,6 +122,8 @@ def test_a_failed_run_has_its_trace_up_to_the_failure(record: str) -> None:
     again = error.run.replay(max(last - 3, 1), last).steps
     assert again["step"].to_list()[-1] == last
     assert again["gradient_norm"].is_finite().to_list()[0]
+    with pytest.raises(InvalidValueError, match=f"must lie in 1 to {last}, .* got 1 to {last + 1}"):
+        error.run.replay(1, last + 1)
 
 
 def test_a_run_explains_a_weight_over_the_rows_it_was_trained_on() -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 
+from downslope.counts import LARGEST, whole_number
 from downslope.course import Course
 from downslope.data import Data
-from downslope.errors import InvalidTypeError, InvalidValueError, NonFiniteError
+from downslope.errors import InvalidValueError, NonFiniteError
 from downslope.history import History
 from downslope.network import BuiltNetwork
 from downslope.recipe import Recipe
@@ -22,6 +23,7 @@ def replay(
     history: History,
     kept: State,
     steps: tuple[int, int],
+    failed: bool = False,
 ) -> Trace:
     """Run some steps of a run again and record them all.
 
@@ -35,8 +37,9 @@ def replay(
     kept
         The last state that the run kept.
     steps
-        The first and the last, from 1. Of a run that left the finite numbers, the step in which it
-        did so may be the last.
+        The first and the last, from 1.
+    failed
+        Whether the run left the finite numbers: the step in which it did so may then be the last.
 
     Returns
     -------
@@ -47,13 +50,14 @@ def replay(
     InvalidValueError, InvalidTypeError
         For steps that the run has not done.
     """
-    first, last = steps
-    for name, step in (("first_step", first), ("last_step", last)):
-        if isinstance(step, bool) or not isinstance(step, int):
-            raise InvalidTypeError(f"replay: {name} takes the number of a step; got {step!r}")
-    if not 1 <= first <= last <= history.steps + 1:
+    first, last = (
+        whole_number(f"replay: {name}", step, -LARGEST, takes="the number of a step")
+        for name, step in zip(("first_step", "last_step"), steps, strict=True)
+    )
+    done = history.steps + failed
+    if not 1 <= first <= last <= done:
         raise InvalidValueError(
-            f"replay: steps must lie in 1 to {history.steps}, the first not beyond the last; got "
+            f"replay: steps must lie in 1 to {done}, the first not beyond the last; got "
             f"{first} to {last}"
         )
     descent = recipe.descent

@@ -94,6 +94,11 @@ class Run:
         return self.history.steps
 
     @property
+    def failed(self) -> bool:
+        """Say whether it ended because something was not finite."""
+        return self.reason.startswith("not finite")
+
+    @property
     def seconds(self) -> float:
         """Seconds spent in steps and in scoring held-out rows."""
         return self.history.seconds
@@ -128,8 +133,10 @@ class Run:
 
     def replay(self, first_step: int, last_step: int) -> Trace:
         """Run a stretch again, the same bits, and record every step of it (see `replay.replay`)."""
-        steps = (first_step, last_step)
-        return replay(self.recipe, self.network, self.data, self.history, self.kept, steps)
+        return replay(
+            self.recipe, self.network, self.data, self.history, self.kept,
+            (first_step, last_step), self.failed,
+        )  # fmt: skip
 
     def explain(
         self, layer: int, unit_in: int, unit_out: int, rows: Sequence[int] | None = None
