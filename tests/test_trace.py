@@ -181,8 +181,9 @@ def test_steps_of_ones_own_choice(chosen: Any) -> None:
         ("al", InvalidValueError, "did you mean 'all'"),
         ([0], InvalidValueError, "record: steps count from 1; got 0"),
         ([1.5], InvalidTypeError, "record takes whole numbers of steps; got 1.5"),
-        (7, InvalidTypeError, "record takes step numbers, as"),
-        (None, InvalidTypeError, "got None"),
+        (7, InvalidTypeError, "record takes 'default', 'all', 'none', or the numbers of the steps"),
+        (None, InvalidTypeError, "as .1, 2, 100.; got None"),
+        (True, InvalidTypeError, "'none', or the numbers of the steps, .* got True"),
     ],
 )
 def test_what_cannot_be_recorded(record: Any, error: type[Exception], says: str) -> None:
@@ -190,6 +191,21 @@ def test_what_cannot_be_recorded(record: Any, error: type[Exception], says: str)
         run(Network([]), record)
     with pytest.raises(InvalidValueError, match="curvature: steps count from 1; got -1"):
         Recording(curvature=[-1])
+    with pytest.raises(InvalidTypeError, match=r"curvature takes step numbers, as .* got 3"):
+        Recording(curvature=3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("every", "error", "says"),
+    [
+        (0, InvalidValueError, "Recording: every must be at least 1; got 0"),
+        (-5, InvalidValueError, "Recording: every must be at least 1; got -5"),
+        (2.5, InvalidTypeError, "Recording: every takes a whole number; got 2.5"),
+    ],
+)
+def test_no_distance_of_steps(every: Any, error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        Recording(every=every)
 
 
 def test_curvature_at_chosen_steps() -> None:
@@ -217,6 +233,7 @@ def test_selecting() -> None:
         "dead",
     ]
     assert len(trace.select(layer=[1, 3], step=5)) == 2
+    assert len(trace.select(layer=np.int64(2), step=np.array([4, 5]))) == 2
     assert trace.select(quantity="loss").columns == ["step", "loss"]
     assert trace.select(layer=1, quantity="signal_to_noise").width == 3
     assert len(trace.select()) == len(trace.layers)
@@ -276,3 +293,24 @@ def test_a_step_is_described_as_it_is_alone_however_many_there_are(batch: int) -
     for k in (0, 4, 7, count // 2, count - 2, count - 1):
         alone = recording.describe(squares[k : k + 1], rows[k : k + 1])
         np.testing.assert_array_equal(described[k], alone[0])
+
+
+@pytest.mark.parametrize(
+    ("selection", "error", "says"),
+    [
+        ({"layer": "1"}, InvalidTypeError, "trace: layer takes whole numbers from 1, .* got '1'"),
+        ({"layer": ["1", "2"]}, InvalidTypeError, "trace: layer .* got '1'"),
+        ({"layer": True}, InvalidTypeError, "trace: layer .* got True"),
+        ({"step": 2.5}, InvalidTypeError, "trace: step .* got 2.5"),
+        ({"step": -1}, InvalidValueError, "trace: step must be at least 1; got -1"),
+        ({"quantity": 3}, InvalidTypeError, "trace: quantity takes names of columns.* got 3"),
+        ({"quantity": [3]}, InvalidTypeError, r"trace: quantity .* got \[3\]"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_selected(
+    selection: dict[str, Any], error: type[Exception], says: str
+) -> None:
+    trace = run(Network([3]), "all").trace
+    with pytest.raises(error, match=says):
+        trace.select(**selection)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from downslope.counts import LARGEST, whole_number
 from downslope.errors import InvalidTypeError, InvalidValueError, nearest
 from downslope.kernels import gauges
 from downslope.kernels.gauges import KEPT, Record
@@ -102,8 +103,9 @@ class Recording:
                     f"{nearest(self.steps, CHOICES)}"
                 )
         else:
-            object.__setattr__(self, "steps", _numbers("record", self.steps))
+            object.__setattr__(self, "steps", _numbers("record", self.steps, CHOICES))
         object.__setattr__(self, "curvature", _numbers("curvature", self.curvature))
+        whole_number("Recording: every", self.every, 1)
 
     def chosen(self, first: int, last: int) -> Sequence[int]:
         """Give the numbers of the recorded steps after `first` steps, up to number `last`."""
@@ -141,14 +143,15 @@ def _rarity(layout: Layout, batch: int) -> int:
     return 2 if 6 * layout.parameters * batch < SHORT_WORK else 1
 
 
-def _numbers(name: str, steps: Any) -> tuple[int, ...]:
+def _numbers(name: str, steps: Any, choices: Sequence[str] = ()) -> tuple[int, ...]:
     """Check step numbers; give them in order, each once."""
     if not isinstance(steps, (Sequence, range, np.ndarray)) or isinstance(steps, str):
-        raise InvalidTypeError(f"{name} takes step numbers, as [1, 2, 100]; got {steps!r}")
+        named = ", ".join(repr(choice) for choice in choices)
+        first = f"{named}, or the numbers of the steps" if choices else "step numbers"
+        raise InvalidTypeError(f"{name} takes {first}, as [1, 2, 100]; got {steps!r}")
     for step in steps:
-        if isinstance(step, bool) or not isinstance(step, (int, np.integer)):
-            raise InvalidTypeError(f"{name} takes whole numbers of steps; got {step!r}")
-        if step < 1:
+        number = whole_number(name, step, -LARGEST, takes="whole numbers of steps")
+        if number < 1:
             raise InvalidValueError(f"{name}: steps count from 1; got {step}")
     return tuple(sorted({int(step) for step in steps}))
 

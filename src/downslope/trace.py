@@ -45,7 +45,7 @@ counts as minus the learning rate times G, which theta then rounds.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,7 +54,14 @@ import numpy as np
 import numpy.typing as npt
 
 from downslope import storage
-from downslope.errors import InvalidValueError, MissingFileError, ModelFileError, nearest
+from downslope.counts import whole_number
+from downslope.errors import (
+    InvalidTypeError,
+    InvalidValueError,
+    MissingFileError,
+    ModelFileError,
+    nearest,
+)
 from downslope.kernels import gauges
 from downslope.kernels.gauges import MOVES, ROWS
 from downslope.recording import QUANTILES, Recorder
@@ -182,12 +189,12 @@ class Trace:
 
         Raises
         ------
-        InvalidValueError
-            For a quantity that there is not.
+        InvalidValueError, InvalidTypeError
+            For a quantity that there is not, and what is no number from 1.
         """
         import polars as pl
 
-        names = [quantity] if isinstance(quantity, str) else list(quantity or ())
+        names = _names(quantity)
         whole = layer is None and bool(names) and set(names) <= set(COLUMNS["steps"])
         frame = self.steps if whole else self.layers
         for name in names:
@@ -196,8 +203,7 @@ class Trace:
                 raise InvalidValueError(f"trace: no quantity {name!r}: {nearest(name, known)}")
         for column, wanted in (("layer", layer), ("step", step)):
             if wanted is not None:
-                numbers = [wanted] if isinstance(wanted, (int, np.integer)) else list(wanted)
-                frame = frame.filter(pl.col(column).is_in(numbers))
+                frame = frame.filter(pl.col(column).is_in(_numbers(column, wanted)))
         keys = ["step"] if whole else ["step", "layer"]
         return (
             frame.select([*keys, *(each for each in names if each not in keys)]) if names else frame
@@ -298,6 +304,26 @@ def _frame(name: str, columns: Mapping[str, Any]) -> pl.DataFrame:
         schema["quantity"] = pl.String
     found = {column: columns.get(column, []) for column in schema}
     return pl.DataFrame(found, schema, nan_to_null=True)
+
+
+def _numbers(column: str, wanted: Any) -> list[int]:
+    """Check one number or several of layers or steps."""
+    several = isinstance(wanted, Iterable) and not isinstance(wanted, (str, bytes))
+    takes = "whole numbers from 1, one, several or a range"
+    return [
+        whole_number(f"trace: {column}", each, 1, takes=takes)
+        for each in (wanted if several else [wanted])
+    ]
+
+
+def _names(quantity: Any) -> list[str]:
+    """Check one name or several of columns."""
+    names = [quantity] if isinstance(quantity, str) else () if quantity is None else quantity
+    if not isinstance(names, Iterable) or not all(isinstance(each, str) for each in names):
+        raise InvalidTypeError(
+            f"trace: quantity takes names of columns, one or several; got {quantity!r}"
+        )
+    return list(names)
 
 
 def _ratio(one: Array, other: Array) -> Array:
