@@ -118,6 +118,8 @@ def test_lists_the_data_sets(capsys: pytest.CaptureFixture[str]) -> None:
         ("fit iris --loss hubr", "huber"),
         ("fit iris --layers 8,0", "at least 1"),
         ("fit iris --layers 8,x", "'x'"),
+        ("fit iris --seed 99999999999999999999999", "Descent: seed must be at most"),
+        ("fit iris --threads 0", "threads must be at least 1; got 0"),
         ("fit iris --resume", "--checkpoint"),
         ("fit iris --target kind", "leave --target out"),
         ("fit flowers.csv", "--target"),
@@ -206,7 +208,8 @@ def test_compare_leaves_a_page_tables_and_a_recipe_that_fit_takes(
     [
         ("compare iris", "compare needs --vary FIELD=VALUES"),
         ("compare iris --vary bacth=1,2", "no field 'bacth': did you mean 'batch'"),
-        ("compare iris --vary batch=1,2 --seeds 0", "seeds must be at least 1; got 0"),
+        ("compare iris --vary batch=1,2 --seeds 0", "seeds must lie in 1 to 10000; got 0"),
+        ("compare iris --vary batch=1,2 --seeds 99999999999999999999999", "1 to 10000; got 9999"),
         (
             "compare iris,iris --vary batch=1,2",
             "data sets with commas between them, each of a name",

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 
 from downslope.catalogue import choose
+from downslope.descent import descend as descend_on
+from downslope.errors import InvalidTypeError, InvalidValueError
 from downslope.kernels import rules, threads
 from downslope.kernels.loop import Chunk, descend
 from downslope.network import BuiltNetwork
-from downslope.recipe import Network
+from downslope.recipe import Descent, Network, Recipe
 from downslope.stepper import Stepper, Targets
 from downslope.workers import FastestCount
 
@@ -168,3 +170,23 @@ def test_a_call_of_many_units_is_measured_by_the_unit() -> None:
 def test_one_thread_alone_needs_no_trial() -> None:
     assert FastestCount(1).to_try is None
     assert set(chosen(FastestCount(1), 100, lambda count: 1e-5)) == {1}
+
+
+@pytest.mark.parametrize(
+    ("count", "error", "says"),
+    [
+        (0, InvalidValueError, "threads must be at least 1; got 0"),
+        (-3, InvalidValueError, "threads must be at least 1; got -3"),
+        ("a", InvalidTypeError, "threads takes a whole number or None; got 'a'"),
+        (2.5, InvalidTypeError, "threads takes a whole number or None; got 2.5"),
+    ],
+)
+def test_a_number_of_threads_is_checked_however_small_the_work(
+    count: Any, error: type[Exception], says: str
+) -> None:
+    features = np.ones((4, 2), np.float32)
+    recipe = Recipe(Network([2]), Descent(epochs=1, validation=0.0))
+    with pytest.raises(error, match=says):
+        descend_on(recipe, features, np.arange(4.0), threads=count)
+    with pytest.raises(error, match=says):
+        BuiltNetwork(Network([2]), 2, 1, "regression").output(features, threads=count)

@@ -193,7 +193,8 @@ class Stepper(_Engine):
         rows, block = batching(layout, batch)
         # Adam's pass over theta is worth some 30 operations a parameter.
         work = (6 * batch + 30) * layout.parameters
-        workers = Workers(check_threads(threads) if work >= SHARED_WORK else 1)
+        count = check_threads(threads)
+        workers = Workers(count if work >= SHARED_WORK else 1)
         weighted = targets.weights.size > 0
         shared = work >= SHARED_WORK
         space = plan_workspace(parameters, rows, block, workers.count, weighted, shared)
@@ -272,7 +273,8 @@ class Stepper(_Engine):
 def predicting_threads(parameters: Parameters, rows: int, threads: int | None) -> int:
     """Say how many threads the outputs of so many rows are worth."""
     work = 2 * parameters.layout.parameters * rows
-    return check_threads(threads) if work >= PREDICTED_WORK else 1
+    count = check_threads(threads)
+    return count if work >= PREDICTED_WORK else 1
 
 
 class Predictor(_Engine):

@@ -12,7 +12,7 @@ from typing import Any
 # The BLAS that kernels call is SciPy's, not NumPy's: it must be loaded before it can be limited.
 import scipy.linalg.cython_blas  # noqa: F401
 
-from downslope.errors import InvalidTypeError, InvalidValueError
+from downslope.counts import whole_number
 from downslope.kernels.threads import AWAY, RUNNING, state_word
 
 
@@ -32,11 +32,7 @@ def check_threads(threads: object) -> int:
     """Check a number of threads; None takes what is available."""
     if threads is None:
         return available_threads()
-    if isinstance(threads, bool) or not isinstance(threads, int):
-        raise InvalidTypeError(f"threads takes a whole number or None; got {threads!r}")
-    if threads < 1:
-        raise InvalidValueError(f"threads must be at least 1; got {threads}")
-    return threads
+    return whole_number("threads", threads, 1, takes="a whole number or None")
 
 
 class Workers:
