@@ -341,7 +341,7 @@ def test_a_recipe_and_back() -> None:
     ("settings", "says"),
     [
         ({"activation": "rlu"}, "The 'activation' parameter of MLPClassifier must be a str among"),
-        ({"solver": "lion(beta9=1)"}, "The 'solver' parameter of MLPClassifier must be"),
+        ({"solver": "lion(beta9=1)"}, "MLPClassifier: solver: rule 'lion' has no option 'beta9'"),
         ({"learning_rate": "fast"}, "The 'learning_rate' parameter of MLPClassifier must be"),
         ({"alpha": -1}, "The 'alpha' parameter of MLPClassifier must be a float in the range"),
         ({"dropout": 1.0}, "The 'dropout' parameter of MLPClassifier must be"),

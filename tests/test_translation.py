@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 
 from downslope import MLPClassifier, MLPRegressor
-from downslope.catalogue import choose
+from downslope.catalogue import RULES, choose
+from downslope.errors import InvalidValueError
 from downslope.translation import Named, as_run, descent_of, network_of, rule_of
 
 
@@ -73,7 +75,31 @@ def test_a_name_with_options_satisfies_a_constraint() -> None:
     named = Named("rule", ["sgd"], ["adam", "lion"])
     assert all(map(named.is_satisfied_by, ("sgd", "adam", "lion(beta1=0.5)")))
     assert not any(map(named.is_satisfied_by, ("gd", "lion(beta=1)", 3, None, ["adam"])))
-    assert "'lion'" in str(named)
+    assert str(named) == "a str among {'sgd', 'adam', 'lion'}, with its options or without"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "says"),
+    [
+        ({"solver": "lion(beta9=0.95)"},
+         r"^MLPClassifier: solver: rule 'lion' has no option 'beta9': .*'beta1', 'beta2'$"),
+        ({"solver": "Adam(beta3=1)"}, "solver: rule 'adam' has no option 'beta3': did you mean"),
+        ({"solver": "adam(beta1=x)"}, "solver: rule 'adam': option 'beta1' takes a finite number"),
+        ({"solver": "adam("}, "solver: unknown rule 'adam[(]': "),
+        ({"activation": "elu(beta=1)"}, "activation: activation 'elu' has no option 'beta'"),
+        ({"learning_rate": "cosine(last=1)"}, "schedule 'cosine' has no option 'last'"),
+    ],
+)  # fmt: skip
+def test_options_that_a_name_does_not_have(parameters: dict[str, Any], says: str) -> None:
+    with pytest.raises(InvalidValueError, match=says):
+        MLPClassifier(**parameters).fit([[0.0], [1.0]], [0, 1])
+
+
+def test_a_name_that_there_is_not_is_refused_in_scikit_learns_words() -> None:
+    listed = ", ".join(repr(name) for name in ("lbfgs", "sgd", *RULES))
+    says = f"'solver' parameter of MLPClassifier must be a str among {{{listed}}}, with its options"
+    with pytest.raises(ValueError, match=re.escape(says)):
+        MLPClassifier(solver="lino").fit([[0.0], [1.0]], [0, 1])
 
 
 def test_every_parameter_has_a_constraint() -> None:

@@ -176,6 +176,15 @@ class Perceptron(BaseEstimator, ABC):  # type: ignore[misc]
         """Give the parameters by name, with what only the one or the other class has."""
         return {name: getattr(self, name) for name in self._parameter_constraints}
 
+    def _validate_params(self) -> None:
+        """Check the parameters; of a name that there is, its options are what is wrong."""
+        for name, constraints in self._parameter_constraints.items():
+            for constraint in constraints:
+                if isinstance(constraint, Named):
+                    owner = f"{type(self).__name__}: {name}"
+                    constraint.refuse_options(owner, getattr(self, name))
+        super()._validate_params()
+
     def _threads(self) -> int | None:
         """Give the threads that `n_jobs` means; None: all."""
         if self.n_jobs is None or self.n_jobs == -1:

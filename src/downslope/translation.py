@@ -38,9 +38,14 @@ class Named(StrOptions):  # type: ignore[misc]
     def __init__(
         self, kind: str, others: Iterable[str] = (), known: Iterable[str] | None = None
     ) -> None:
-        names = set(TABLES[kind] if known is None else known)
-        super().__init__(names | set(others))
-        self._kind, self._names = kind, names
+        self._kind, self._names = kind, tuple(TABLES[kind] if known is None else known)
+        self._all = (*others, *self._names)
+        super().__init__(set(self._all))
+
+    def __str__(self) -> str:
+        """Name them in the catalogue's order, as the error for any other name shows them."""
+        named = ", ".join(repr(name) for name in self._all)
+        return f"a str among {{{named}}}, with its options or without"
 
     def is_satisfied_by(self, value: object) -> bool:
         """Say whether it is such a name."""
@@ -50,6 +55,16 @@ class Named(StrOptions):  # type: ignore[misc]
             return choose(self._kind, value).name in self._names
         except DownslopeError:
             return False
+
+    def refuse_options(self, owner: str, value: object) -> None:
+        """Raise InvalidValueError for options that a name of the table does not have."""
+        name = str(value).partition("(")[0].strip().lower().replace("-", "_")
+        if not isinstance(value, str) or name not in self._names or self.is_satisfied_by(value):
+            return
+        try:
+            choose(self._kind, value)
+        except DownslopeError as error:
+            raise InvalidValueError(f"{owner}: {error}") from None
 
 
 def _each(value: Any, names: Mapping[str, str]) -> Any:
