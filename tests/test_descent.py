@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from downslope import Descent, Network, Recipe, descend
+from downslope import Descent, Network, Recipe, datasets, descend
 from downslope.errors import InvalidValueError
 
 COUNTS = Recipe(
@@ -27,3 +27,12 @@ def test_counts_are_predicted_and_scored_as_counts() -> None:
 def test_a_negative_count_is_refused() -> None:
     with pytest.raises(InvalidValueError, match=r"at least 0; the target .* lowest value -1:"):
         descend(COUNTS.edit(validation=0.0), np.ones((4, 1)), np.array([0.5, 2.5, 3.0, -1.0]))
+
+
+def test_a_run_may_be_bounded_by_time_alone() -> None:
+    timed = Recipe(Network([3]), Descent(epochs=None, seconds=0.05))
+    run = descend(timed, datasets.load("iris"))
+    assert run.reason.startswith("seconds")
+    assert set(run.history.learning_rates) == {timed.descent.rate}
+    with pytest.raises(InvalidValueError, match="set one of them, or take the schedule 'constant'"):
+        descend(timed.edit(schedule="cosine"), datasets.load("iris"))

@@ -328,6 +328,7 @@ def test_a_recipe_and_back() -> None:
     again = MLPClassifier.from_recipe(found).fit(IRIS, SPECIES)
     np.testing.assert_array_equal(again.network_.theta, fitted.network_.theta)
     assert MLPRegressor.from_recipe(recipe.edit(loss="huber"), max_iter=2).max_iter == 2
+    assert MLPClassifier.from_recipe(recipe.edit(schedule="auto")).learning_rate == "cosine"
     for change, says in (
         ({"seconds": 3.0}, "seconds"), ({"epochs": None, "steps": 5}, "steps"),
         ({"rule": lambda *_: None}, "rule"), ({"loss": "squared_error"}, "loss"),

@@ -60,7 +60,7 @@ def descents(draw: st.DrawFn) -> Descent:
         batch=draw(counts | st.just("full")),
         rule=draw(st.sampled_from([*rules, "adam(0.9, 0.95)"])),
         learning_rate=draw(st.none() | positive),
-        schedule=draw(st.sampled_from([*SCHEDULES, "step(every=3)"])),
+        schedule=draw(st.sampled_from(["auto", *SCHEDULES, "step(every=3)"])),
         warmup=draw(st.integers(0, 1000)),
         clip_norm=draw(st.none() | positive),
         clip_value=draw(st.none() | positive),
@@ -257,3 +257,14 @@ def test_the_learning_rate_is_the_rules_usual_one() -> None:
         assert descent.rate == entry.learning_rate
     assert Descent(rule="gd", learning_rate=0.0).rate == 0.0
     assert Descent(rule=lambda *_: None).rate == 0.01
+
+
+def test_the_schedule_goes_by_what_bounds_the_run() -> None:
+    assert Descent().chosen_schedule == "cosine"
+    assert Descent(epochs=None, steps=9).chosen_schedule == "cosine"
+    timed = Recipe().edit(epochs=None, seconds=1.0)
+    assert timed.descent.chosen_schedule == "constant"
+    assert timed.edit(epochs=3).descent.chosen_schedule == "cosine"
+    assert timed.edit(schedule="one_cycle").descent.chosen_schedule == "one_cycle"
+    own = Descent(schedule=lambda step: 0.1)
+    assert own.chosen_schedule is own.schedule

@@ -216,7 +216,8 @@ def _descent(rule: str | Rule, settings: dict[str, Any]) -> Descent:
     descent = dataclasses.replace(PLAIN, rule="gd" if rule == LBFGS else rule, **settings)
     if descent.steps is None:
         raise InvalidValueError("minimize: steps takes a whole number; got None")
-    if not callable(descent.schedule) and choose("schedule", descent.schedule).name == "plateau":
+    schedule = descent.chosen_schedule
+    if not callable(schedule) and choose("schedule", schedule).name == "plateau":
         raise InvalidValueError(
             "minimize: schedule 'plateau' looks at losses by epoch, and a function has no epochs; "
             "take 'cosine' or 'exponential'"

@@ -34,8 +34,9 @@ class Pace:
 
     def __init__(self, descent: Descent, rule: Choice | None, span: Span) -> None:
         self._rule, self._span, self._warmup = rule, span, descent.warmup
+        schedule = descent.chosen_schedule
         self._schedule: Choice | Any = (
-            descent.schedule if callable(descent.schedule) else choose("schedule", descent.schedule)
+            schedule if callable(schedule) else choose("schedule", schedule)
         )
         named = rule is not None and rule.name == "adamw"
         self.weight_decay = (

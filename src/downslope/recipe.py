@@ -202,7 +202,8 @@ class Descent:
     learning_rate
         None takes the rule's usual one.
     schedule, warmup
-        Learning rate by step (see `catalogue.SCHEDULES`), or a function of the step; before it,
+        Learning rate by step (see `catalogue.SCHEDULES`), or a function of the step; "auto" is
+        cosine, and constant where neither epochs nor steps say how long the run is. Before it,
         `warmup` steps that rise to it in a straight line.
     clip_norm, clip_value
         Bound on the norm of the whole gradient; on each of its entries (first). None: no bound.
@@ -235,7 +236,7 @@ class Descent:
     batch: int | Literal["full"] = 32
     rule: str | Rule = "adamw(weight_decay=0.1)"
     learning_rate: float | None = None
-    schedule: str | Schedule = "cosine"
+    schedule: str | Schedule = "auto"
     warmup: int = 0
     clip_norm: float | None = None
     clip_value: float | None = None
@@ -260,7 +261,7 @@ class Descent:
             _count("Descent", 'batch ("full" for all rows)', self.batch, 1)
         if not callable(self.rule):
             choose("rule", self.rule)
-        if not callable(self.schedule):
+        if not callable(self.schedule) and self.schedule != "auto":
             choose("schedule", self.schedule)
         infinity = math.inf
         for name in ("learning_rate", "clip_norm", "clip_value", "seconds"):
@@ -322,6 +323,13 @@ class Descent:
         if callable(self.rule):
             return 0.01
         return RULES[choose("rule", self.rule).name].learning_rate
+
+    @property
+    def chosen_schedule(self) -> str | Schedule:
+        """The schedule; where it is "auto", the one that this is for a run of such bounds."""
+        if self.schedule != "auto":
+            return self.schedule
+        return "constant" if self.epochs is None and self.steps is None else "cosine"
 
 
 @dataclass(frozen=True)

@@ -255,5 +255,5 @@ def check(choice: Choice, total_steps: int | None) -> None:
     if choice.name in ("cosine", "one_cycle") and total_steps is None:
         raise InvalidValueError(
             f"schedule {choice.name!r} spans the whole run and must know its length; got neither "
-            f"epochs nor steps: set one of them"
+            f"epochs nor steps: set one of them, or take the schedule 'constant'"
         )

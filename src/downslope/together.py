@@ -225,7 +225,7 @@ class Together:
         if table is None or step >= first + AHEAD or by_step is None:
             first = step - step % AHEAD
             numbers = np.arange(first, min(first + AHEAD, self._limit + 1))
-            schedule: Any = self.descent.schedule
+            schedule: Any = self.descent.chosen_schedule
             if not callable(schedule):
                 schedule = choose("schedule", schedule)
             total = self.descent.steps

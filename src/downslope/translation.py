@@ -190,7 +190,7 @@ def parameters_of(recipe: Recipe, classifies: bool) -> dict[str, Any]:
         "l1": descent.l1,
         "weight_decay": descent.weight_decay,
         "batch_size": descent.batch,
-        "learning_rate": descent.schedule,
+        "learning_rate": descent.chosen_schedule,
         "learning_rate_init": descent.rate,
         "warmup": descent.warmup,
         "clip_norm": descent.clip_norm,

@@ -47,7 +47,8 @@ class Settings:
     learning_rate
         By default the rule's usual one.
     schedule
-        Of the learning rate: see `downslope schedules`.
+        Of the learning rate: see `downslope schedules`; auto is cosine, and constant where only
+        time bounds the run.
     warmup
         Steps of linear rise before the schedule.
     clip_norm
@@ -65,7 +66,7 @@ class Settings:
     steps
         Bound on steps.
     seconds
-        Bound on time.
+        Bound on time, in seconds; the only one with --epochs none.
     validation
         Share of rows held out.
     patience
