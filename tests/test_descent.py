@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -36,3 +39,21 @@ def test_a_run_may_be_bounded_by_time_alone() -> None:
     assert set(run.history.learning_rates) == {timed.descent.rate}
     with pytest.raises(InvalidValueError, match="set one of them, or take the schedule 'constant'"):
         descend(timed.edit(schedule="cosine"), datasets.load("iris"))
+
+
+def own_rule(theta: Any, gradient: Any, state: dict[str, Any], rate: float, step: int) -> None:
+    theta -= rate * gradient
+
+
+@pytest.mark.parametrize(
+    ("name", "function"), [("rule", own_rule), ("schedule", lambda step: 0.1 / (step + 1))]
+)
+def test_a_function_of_ones_own_cannot_go_into_a_checkpoint(
+    name: str, function: Any, tmp_path: Path
+) -> None:
+    recipe = Recipe(Network([3]), Descent(epochs=1, **{name: function}))
+    says = f"this one's {name} is a function of your own, which no file can hold; leave checkpoint"
+    with pytest.raises(InvalidValueError, match=says):
+        descend(recipe, datasets.load("iris"), checkpoint=tmp_path / "state")
+    assert not (tmp_path / "state").exists()
+    assert descend(recipe, datasets.load("iris")).history.epochs == 1

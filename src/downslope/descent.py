@@ -109,6 +109,8 @@ def descend(
     array([0, 1, 1, 0])
     """
     recording = as_recording(record)
+    if checkpoint is not None:
+        _check_checkpoint(recipe)
     read = source if isinstance(source, tables.Table) else tables.read(source, target)
     if read.target is None:
         raise InvalidValueError("descend needs a target: the values, or the name of a column")
@@ -170,6 +172,17 @@ def _for_counts(preparation: Preparation, target: Array) -> Preparation:
         )
     outputs = len(preparation.target_mean)
     return replace(preparation, target_mean=np.zeros(outputs), target_scale=np.ones(outputs))
+
+
+def _check_checkpoint(recipe: Recipe) -> None:
+    """Refuse to keep a run on disk whose recipe no file can hold."""
+    for name in ("rule", "schedule"):
+        if callable(getattr(recipe.descent, name)):
+            raise InvalidValueError(
+                f"descend: a checkpoint holds the recipe, and this one's {name} is a function of "
+                f"your own, which no file can hold; leave checkpoint out, or take a {name} by its "
+                f"name (see catalogue.{name.upper()}S)"
+            )
 
 
 def identify(recipe: Recipe, data: Data) -> dict[str, Any]:

@@ -372,11 +372,12 @@ class Recipe:
         InvalidValueError
             If the rule or the schedule is a function, which no file can hold.
         """
-        for name in ("rule", "schedule"):
+        for name, example in (("rule", "adam"), ("schedule", "constant")):
             if callable(getattr(self.descent, name)):
                 raise InvalidValueError(
-                    f"Recipe: {name} is a function of your own, which a file cannot hold; "
-                    f"give it again in Python when you load the recipe"
+                    f"Recipe: {name} is a function of your own, which a file cannot hold; write "
+                    f"the recipe with a name, as edit({name}={example!r}), and give the function "
+                    f"in Python"
                 )
         return {
             part: {
