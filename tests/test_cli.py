@@ -121,6 +121,7 @@ def test_lists_the_data_sets(capsys: pytest.CaptureFixture[str]) -> None:
         ("fit iris --seed 99999999999999999999999", "Descent: seed must be at most"),
         ("fit iris --threads 0", "threads must be at least 1; got 0"),
         ("fit iris --resume", "--checkpoint"),
+        ("fit diabetes --loss cross_entropy", "is for classes, and the task is 'regression'"),
         ("fit iris --epochs none --seconds 1 --schedule cosine", "take the schedule 'constant'"),
         ("fit iris --target kind", "leave --target out"),
         ("fit flowers.csv", "--target"),

@@ -57,3 +57,12 @@ def test_a_function_of_ones_own_cannot_go_into_a_checkpoint(
         descend(recipe, datasets.load("iris"), checkpoint=tmp_path / "state")
     assert not (tmp_path / "state").exists()
     assert descend(recipe, datasets.load("iris")).history.epochs == 1
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy"])
+def test_a_loss_for_classes_is_refused_for_numbers(loss: str) -> None:
+    recipe = Recipe(Network([3], loss=loss), Descent(epochs=1))
+    with pytest.raises(InvalidValueError, match=f"'{loss}' is for classes, .* 'squared_error'"):
+        descend(recipe, datasets.load("diabetes"))
+    with pytest.raises(InvalidValueError, match="is for classes"):
+        descend(recipe.edit(task="regression", validation=0.0), np.ones((4, 1)), [0, 1, 0, 1])

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from downslope import storage
 from downslope.catalogue import Choice, choose
+from downslope.counts import whole_number
 from downslope.errors import InvalidTypeError, InvalidValueError, ModelFileError
 from downslope.initialize import weights as initial_weights
 from downslope.kernels import plan as kinds
@@ -100,6 +101,12 @@ class BuiltNetwork:
             raise InvalidValueError(
                 "Network: label_smoothing is for classes; a regression's target is taken as it is"
             )
+        if task == "regression" and self.loss.name.endswith("cross_entropy"):
+            raise InvalidValueError(
+                f"Network: the loss {self.loss.name!r} is for classes, and the task is "
+                f"'regression'; take one for numbers, as 'squared_error', or a task of classes"
+            )
+        whole_number("BuiltNetwork: seed", seed)
         outputs = count_outputs(network, task, columns)
         layout = lay_out(network, inputs, outputs, self.output_activation)
         self.parameters = Parameters(
