@@ -66,3 +66,10 @@ def test_a_loss_for_classes_is_refused_for_numbers(loss: str) -> None:
         descend(recipe, datasets.load("diabetes"))
     with pytest.raises(InvalidValueError, match="is for classes"):
         descend(recipe.edit(task="regression", validation=0.0), np.ones((4, 1)), [0, 1, 0, 1])
+
+
+def test_a_run_shows_itself_in_one_line() -> None:
+    run = descend(Recipe(Network([3]), Descent(epochs=2)), datasets.load("iris"))
+    says = f"Run('iris', 4-3-3, 2 epochs, {run.steps} steps; {run.reason})"
+    assert repr(run) == str(run) == says
+    assert "\n" not in says

@@ -78,6 +78,14 @@ class Run:
     trace: Trace
     kept: State
 
+    def __repr__(self) -> str:
+        widths = (self.network.inputs, *self.network.layout.plan["units"])
+        layers = "-".join(str(width) for width in widths)
+        return (
+            f"Run({self.table.name!r}, {layers}, {self.history.epochs} epochs, {self.steps} steps; "
+            f"{self.reason})"
+        )
+
     @property
     def network(self) -> BuiltNetwork:
         """The trained network; the best by validation where rows were held out."""
