@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import polars as pl
 import pytest
 
-from downslope import Descent, Network, Recipe, datasets, descend
+from downslope import Descent, Network, Recipe, chainrule, datasets, descend
 from downslope.commands.explain import explain
 from downslope.errors import InvalidValueError
 
@@ -46,3 +47,31 @@ def test_a_layer(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_is_no_weight(model: Path, weight: str, says: str) -> None:
     with pytest.raises(InvalidValueError, match=says):
         explain(model, "iris", layer=2, weight=weight)
+
+
+@pytest.mark.parametrize(("columns", "digits"), [(200, 4), (100, 4), (80, 3), (75, 2), (20, 2)])
+def test_no_number_is_cut_however_narrow_the_screen(
+    model: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    columns: int,
+    digits: int,
+) -> None:
+    numbers = ("w", "gradient", "dy_rms", "slope_rms", "x_rms")
+    values = (-1.28516e-05, -5.51629e-06, 3.14159e-05, 2.71828e-05, 1.41421e-05)
+    row = {"unit_in": 255, "unit_out": 127, "share": 0.125, "agreement": 0.5, "factor": "agreement"}
+    frame = pl.DataFrame([row | dict(zip(numbers, values, strict=True))])
+    monkeypatch.setattr(chainrule, "explain_layer", lambda *_: frame)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    explain(model, "iris", layer=2)
+    lines = capsys.readouterr().out.splitlines()
+    found = next(line.split() for line in lines if line.startswith("255,127"))
+    written = [f"{value:.{digits - 1}e}" for value in values]
+    assert found == ["255,127", *written[:2], "12.5%", *written[2:], "50%", "agreement"]
+
+
+@pytest.mark.parametrize("show", [0, -3])
+@pytest.mark.parametrize("weight", [None, "5,3"])
+def test_a_number_of_rows_to_show_that_is_none(model: Path, show: int, weight: str | None) -> None:
+    with pytest.raises(InvalidValueError, match=f"--show must be at least 1; got {show}"):
+        explain(model, "iris", layer=2, weight=weight, show=show)

@@ -134,16 +134,16 @@ class ChainRule:
         return "\n".join([head, self.formula, *lines, mean])
 
 
-def shown(value: float, factor: bool = False) -> str:
+def shown(value: float, factor: bool = False, digits: int = 4) -> str:
     """Write a number with four digits, readably; a negative factor in parentheses.
 
-    >>> shown(-0.0123456), shown(-2.0, factor=True), shown(4.2e-9)
-    ('-0.01235', '(-2)', '4.2e-09')
+    >>> shown(-0.0123456), shown(-2.0, factor=True), shown(4.2e-9), shown(0.0123456, digits=2)
+    ('-0.01235', '(-2)', '4.2e-09', '0.012')
     """
-    text = f"{value:.3e}" if 0 < abs(value) < SMALLEST else f"{value:.4g}"
+    text = f"{value:.{digits - 1}e}" if 0 < abs(value) < SMALLEST else f"{value:.{digits}g}"
     if "e" in text:
-        digits, _, power = text.partition("e")
-        text = f"{digits.rstrip('0').rstrip('.') if '.' in digits else digits}e{power}"
+        first, _, power = text.partition("e")
+        text = f"{first.rstrip('0').rstrip('.') if '.' in first else first}e{power}"
     return f"({text})" if factor and value < 0 else text
 
 

@@ -8,7 +8,11 @@ from typing import Any
 import numpy as np
 
 from downslope.commands.source import load
+from downslope.counts import whole_number
 from downslope.errors import InvalidValueError
+
+WIDEST = 10_000
+"""Columns of a screen on which no number would be too wide."""
 
 
 def explain(
@@ -44,6 +48,7 @@ def explain(
     from downslope import chainrule, datasets
     from downslope.model import Model
 
+    show = whole_number("--show", show, 1)
     loaded = Model.load(model)
     if target is None and (Path(source).exists() or source not in datasets.names()):
         target = ",".join(loaded.preparation.target_names) or None
@@ -103,26 +108,43 @@ def _print_weight(one: Any, unit_in: str, show: int) -> None:
 
 
 def _print_layer(frame: Any, layer: int, rows: int, show: int) -> None:
-    """Print the weights that the loss pushes hardest."""
+    """Print the weights that the loss pushes hardest, with as many digits as there is room for.
+
+    No number is ever cut: where even two digits are too wide, the lines are longer than the screen.
+    """
     from rich.console import Console
+
+    console = Console(highlight=False)
+    most = frame.head(show)
+    for gap, digits in ((2, 4), (1, 4), (1, 3), (1, 2)):
+        table = _layer_table(most, digits, gap)
+        width = console.measure(table, options=console.options.update(max_width=WIDEST)).maximum
+        if width <= console.width:
+            break
+    console.print(f"Layer {layer}: the weights that the loss pushes hardest, over {rows:,} rows")
+    Console(highlight=False, width=max(width, console.width)).print(table)
+    console.print(
+        "dL/dw is the mean over the rows of dL/dy · dy/dz · dz/dw; agree: its size over the mean "
+        "size; because: what stands out most beside the rest of the layer"
+    )
+
+
+def _layer_table(frame: Any, digits: int, gap: int) -> Any:
+    """Give some weights as a table: its numbers with so many digits, so much between columns."""
     from rich.table import Table
 
     from downslope.chainrule import shown
 
-    table = Table(
-        title=f"Layer {layer}: the weights that the loss pushes hardest, over {rows:,} rows",
-        caption="dL/dw is the mean over the rows of dL/dy · dy/dz · dz/dw; agreement: its size "
-        "over the mean size; because: what stands out most beside the rest of the layer",
-        title_justify="left", caption_justify="left", box=None, pad_edge=False, padding=(0, 1),
-    )  # fmt: skip
-    heads = ("weight", "w", "dL/dw", "share", "dL/dy", "dy/dz", "dz/dw", "agreement", "because")
+    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0))
+    heads = ("weight", "w", "dL/dw", "share", "dL/dy", "dy/dz", "dz/dw", "agree", "because")
     for head in heads:
         side = "left" if head in ("weight", "because") else "right"
         table.add_column(head, justify=side, no_wrap=True)  # type: ignore[arg-type]
-    for row in frame.head(show).iter_rows(named=True):
+    for row in frame.iter_rows(named=True):
+        numbers = (row[name] for name in ("w", "gradient", "dy_rms", "slope_rms", "x_rms"))
+        w, gradient, *factors = (shown(number, digits=digits) for number in numbers)
         table.add_row(
-            f"{row['unit_in']},{row['unit_out']}", shown(row["w"]), shown(row["gradient"]),
-            f"{row['share']:.1%}", shown(row["dy_rms"]), shown(row["slope_rms"]),
-            shown(row["x_rms"]), f"{row['agreement']:.0%}", row["factor"],
+            f"{row['unit_in']},{row['unit_out']}", w, gradient, f"{row['share']:.1%}", *factors,
+            f"{row['agreement']:.0%}", row["factor"],
         )  # fmt: skip
-    Console(highlight=False).print(table)
+    return table
