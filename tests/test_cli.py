@@ -142,6 +142,57 @@ def test_bad_input_is_refused_in_one_line(
     assert "Traceback" not in shown
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "fit digits --out file/x",
+        "fit digits --out=",
+        "fit digits --out folder/page --epochs 1",
+        "fit digits --checkpoint file",
+        "fit digits --checkpoint file/x",
+        "predict iris.downslope iris --out file/x.csv",
+        "predict iris.downslope iris --out folder",
+        "report iris.downslope --out folder",
+        "report iris.downslope --out file/x.html",
+        "descend x**2 --start 1 --out file/x.html",
+        "compare digits --vary batch=8,32 --out file/x",
+        "compare digits --vary batch=8,32 --out folder",
+    ],
+)
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(
+    here: Path, capsys: pytest.CaptureFixture[str], arguments: str
+) -> None:
+    (here / "file").write_text("text")
+    (here / "folder").mkdir()
+    (here / "folder" / "page.html").mkdir()
+    (here / "folder" / "index.html").mkdir()
+    before = sorted(here.rglob("*"))
+    with pytest.raises(SystemExit):
+        cli.main(arguments.split())
+    shown = capsys.readouterr()
+    assert shown.err.startswith("downslope: cannot write '")
+    assert shown.err.count("\n") == 1
+    assert not shown.out
+    assert sorted(here.rglob("*")) == before
+
+
+def test_a_new_model_takes_nothing_over_from_the_one_before(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("fit", "iris", "--epochs", "2", "--layers", "8", "--out", "again")
+    assert {path.suffix for path in here.iterdir()} == {".downslope", ".json", ".html", ".parquet"}
+    run(*"fit iris --epochs 1 --layers 5 --out again --record none --no-page".split())
+    assert {path.name for path in here.iterdir()} == {"again.downslope", "again.json"}
+    run("report", "again.downslope")
+    assert "No step was recorded" in (here / "again.html").read_text(encoding="utf-8")
+
+
+def test_a_file_that_was_no_models_stays(here: Path) -> None:
+    (here / "mine.html").write_text("mine")
+    run("fit", "iris", "--epochs", "1", "--out", "mine", "--no-page")
+    assert (here / "mine.html").read_text() == "mine"
+
+
 def test_non_finite_run_keeps_its_model_and_fails(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,6 +16,7 @@ from downslope.history import History
 from downslope.model import Model
 from downslope.recipe import Recipe
 from downslope.snapshots import Snapshots
+from downslope.storage import writing
 from downslope.table import Table
 from downslope.trace import Trace
 
@@ -26,6 +27,35 @@ TRACE = ".trace.parquet"
 
 PAIRS = 1000
 """Pairs of target and prediction that are kept of a regression: a cloud shows no more."""
+
+
+def files_beside(model: str | Path) -> dict[str, Path]:
+    """Give the files that belong to a model's, by what they are.
+
+    >>> {kind: path.name for kind, path in files_beside("iris.downslope").items()}
+    {'summary': 'iris.json', 'trace': 'iris.trace.parquet', 'page': 'iris.html'}
+    """
+    endings = {"summary": ".json", "trace": TRACE, "page": ".html"}
+    return {kind: Path(model).with_suffix(ending) for kind, ending in endings.items()}
+
+
+def replace_model(model: Model, path: Path) -> Path:
+    """Write a model; of the one it takes the place of, remove all that lies beside it.
+
+    What another network's run has left would be taken for this one's.
+
+    Raises
+    ------
+    UnwritableError
+        If it cannot be written, or what is beside it cannot be removed.
+    """
+    replaces = path.is_file()
+    model.save(path)
+    for old in files_beside(path).values() if replaces else ():
+        if old.is_file():
+            with writing(old):
+                old.unlink()
+    return path
 
 
 @dataclass(frozen=True)
@@ -181,9 +211,9 @@ class Account:
         """
         path = Path(path)
         model = Model.load(path)
-        reason, beside = str(model.summary.get("reason", "")), path.with_suffix(".json")
-        recorded = path.with_suffix(TRACE)
-        trace = Trace.load(recorded) if recorded.is_file() else None
+        reason, files = str(model.summary.get("reason", "")), files_beside(path)
+        trace = Trace.load(files["trace"]) if files["trace"].is_file() else None
+        beside = files["summary"]
         if not beside.is_file():
             return cls(path.stem, {}, model, History(), reason, {}, trace)
         try:

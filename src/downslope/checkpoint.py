@@ -33,10 +33,18 @@ class Checkpoint:
         Where; made if it is not there.
     identity
         What must be the same for a run to go on: recipe and data.
+
+    Raises
+    ------
+    UnwritableError
+        If it cannot be written there.
     """
 
     directory: Path
     identity: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        storage.check_writable(self.path)
 
     @property
     def path(self) -> Path:

@@ -27,18 +27,30 @@ from downslope.verdict import (
 )
 
 
+def files_in(directory: str | Path) -> dict[str, Path]:
+    """Give the files of a comparison in a directory, by what they are."""
+    names = {
+        "page": "index.html", "winner": "winner.toml", "table": "table.csv", "runs": "runs.csv",
+    }  # fmt: skip
+    return {kind: Path(directory) / name for kind, name in names.items()}
+
+
 def save(comparison: Comparison, directory: str | Path) -> dict[str, Path]:
-    """Write a comparison's files into a directory; give them by what they are."""
-    directory = Path(directory)
+    """Write a comparison's files into a directory; give them by what they are.
+
+    Raises
+    ------
+    UnwritableError
+        If one cannot be written.
+    """
     texts = {
-        "page": ("index.html", as_html(comparison)),
-        "winner": ("winner.toml", comparison.to_toml()),
-        "table": ("table.csv", comparison.table.write_csv()),
-        "runs": ("runs.csv", comparison.frame.write_csv()),
+        "page": as_html(comparison),
+        "winner": comparison.to_toml(),
+        "table": comparison.table.write_csv(),
+        "runs": comparison.frame.write_csv(),
     }
-    files = {}
-    for kind, (name, text) in texts.items():
-        files[kind] = directory / name
+    files = files_in(directory)
+    for kind, text in texts.items():
         write_atomically(files[kind], text.encode())
     return files
 

@@ -114,6 +114,8 @@ def compare(
         one seed, or a budget in which not one run of every variant ends.
     TableError, MissingFileError
         For data that cannot be trained on.
+    UnwritableError
+        If `out` is no place for files.
 
     Examples
     --------

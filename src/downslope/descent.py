@@ -94,6 +94,8 @@ def descend(
     NonFiniteError
         If the loss, the gradient or theta becomes NaN or infinite; its `run` holds the network
         before that.
+    UnwritableError
+        If `checkpoint` is no place for files.
 
     Examples
     --------

@@ -35,6 +35,10 @@ class MissingFileError(DownslopeError, FileNotFoundError):
     """A file that is not there."""
 
 
+class UnwritableError(DownslopeError, OSError):
+    """A place where a file cannot be written."""
+
+
 class MissingPackageError(DownslopeError, ImportError):
     """A package that only one feature needs, and that is not installed."""
 

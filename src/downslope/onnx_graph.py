@@ -13,6 +13,7 @@ from downslope.catalogue import Choice
 from downslope.errors import InvalidTypeError, InvalidValueError, MissingPackageError
 from downslope.kernels.normalize import EPSILON
 from downslope.network import BuiltNetwork
+from downslope.storage import write_atomically
 
 Array = npt.NDArray[Any]
 
@@ -62,6 +63,8 @@ def to_onnx(fitted: Any, path: str | Path | None = None) -> Any:
         For anything else.
     InvalidValueError
         For classes that are neither whole numbers nor texts.
+    UnwritableError
+        If the file cannot be written.
 
     Examples
     --------
@@ -98,7 +101,7 @@ def to_onnx(fitted: Any, path: str | Path | None = None) -> Any:
     )  # fmt: skip
     onnx.checker.check_model(model, full_check=True)
     if path is not None:
-        onnx.save(model, str(path))
+        write_atomically(path, model.SerializeToString())
     return model
 
 

@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from downslope.errors import ModelFileError
+from downslope.storage import writing
 
 FORMAT: Final = "downslope runs 1"
 
@@ -186,15 +187,18 @@ class Ledger:
     ------
     ModelFileError
         If the file is something else.
+    UnwritableError
+        If it cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
         self._found: dict[str, Outcome] = {}
-        self._lock = threading.Lock()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        whole = self._read(path) if path.exists() else 0
-        self._file = path.open("ab")
-        self._file.truncate(whole)
+        self._lock, self._path = threading.Lock(), path
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            whole = self._read(path) if path.exists() else 0
+            self._file = path.open("ab")
+            self._file.truncate(whole)
         if whole == 0:
             self._append({"format": FORMAT})
 
@@ -225,7 +229,7 @@ class Ledger:
         self._append({"id": identity, "outcome": dataclasses.asdict(outcome)})
 
     def _append(self, line: Any) -> None:
-        with self._lock:
+        with self._lock, writing(self._path):
             self._file.write(_line(line))
             self._file.flush()
 

@@ -7,6 +7,7 @@ their axes, legends and color scales, and no others.
 from __future__ import annotations
 
 import html
+import io
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 
 from downslope import look
 from downslope.errors import InvalidValueError
+from downslope.storage import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,6 +51,8 @@ def save(figure: Mapping[str, Any], path: str | Path) -> Path:
     ------
     InvalidValueError
         For another ending than .png, .svg or .pdf, or a kind of series that is not ours.
+    UnwritableError
+        If the file cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() not in FORMATS:
@@ -56,9 +60,10 @@ def save(figure: Mapping[str, Any], path: str | Path) -> Path:
             f"a picture is written as {', '.join(FORMATS)}; got {path.name!r}: name one of these "
             "endings, or .html for the figure that can be zoomed"
         )
-    drawn = draw(figure)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    drawn.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
+    drawn, buffer, ending = draw(figure), io.BytesIO(), path.suffix.lower()
+    metadata = {"Date": None} if ending == ".svg" else None
+    drawn.savefig(buffer, format=ending[1:], dpi=150, metadata=metadata)
+    write_atomically(path, buffer.getvalue())
     return path
 
 

@@ -1,4 +1,4 @@
-"""Files of our own: arrays as safetensors with a JSON description, written atomically."""
+"""Files that are written: whether a place takes them, atomically; arrays as safetensors."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from downslope.errors import MissingFileError, ModelFileError
+from downslope.errors import MissingFileError, ModelFileError, UnwritableError
 from downslope.scaling import Features
 from downslope.table import blocks
 
@@ -35,12 +35,123 @@ def digest(arrays: Mapping[str, Features], text: str = "") -> str:
     return total.hexdigest()
 
 
+@contextlib.contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Name the file in what the system says against writing it.
+
+    Raises
+    ------
+    UnwritableError
+        For any `OSError` within.
+
+    Examples
+    --------
+    >>> with writing("full/model"):
+    ...     raise OSError(28, "No space left on device")
+    Traceback (most recent call last):
+    downslope.errors.UnwritableError: cannot write 'full/model': No space left on device; ...
+    """
+    try:
+        yield
+    except UnwritableError:
+        raise
+    except OSError as error:
+        raise _unwritable(path, error.strerror or str(error)) from error
+
+
+def _unwritable(path: str | Path, reason: str) -> UnwritableError:
+    return UnwritableError(f"cannot write {str(path)!r}: {reason}; name another place for it")
+
+
+def check_writable(*paths: str | Path) -> None:
+    """Find out whether files can be written, before the work whose results they are to hold.
+
+    A temporary file is made, and removed, in the folder that each would be written to, or in the
+    nearest one above it that is there: permissions alone do not tell of file systems that take no
+    files. Nothing is left behind, so folders that are missing are made only in writing.
+
+    Raises
+    ------
+    UnwritableError
+        If one names no file, is a folder, or lies where no file can be made.
+    """
+    for path in map(Path, paths):
+        with writing(path):
+            _refuse_no_file(path)
+            if path.exists() and not path.is_file():
+                continue  # a device or a pipe takes what is written to it
+            handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=_folder_for(path))
+            os.close(handle)
+            os.unlink(temporary)
+
+
+def _folder_for(path: Path) -> Path:
+    """Give the folder a path lies in, or the nearest one above it that is there."""
+    folder = path.parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        raise _unwritable(path, f"{str(folder)!r} is a file and no folder")
+    return folder
+
+
+def with_ending(path: str | Path, ending: str) -> Path:
+    """Give a path with an ending added to its name.
+
+    Raises
+    ------
+    UnwritableError
+        If it has no name.
+
+    Examples
+    --------
+    >>> with_ending("runs/first.try", ".json").as_posix()
+    'runs/first.try.json'
+    """
+    path = Path(path)
+    _refuse_no_name(path)
+    return path.with_name(path.name + ending)
+
+
+def _refuse_no_name(path: Path) -> None:
+    if path.name in ("", ".."):
+        raise UnwritableError(
+            f"cannot write {str(path)!r}: where to write takes a file's name at its end"
+        )
+
+
+def _refuse_no_file(path: Path) -> None:
+    """Raise UnwritableError for a path that names no file, or a folder."""
+    _refuse_no_name(path)
+    if path.is_dir():
+        raise UnwritableError(
+            f"cannot write {str(path)!r}: it is a folder; name a file, such as one in it"
+        )
+
+
 def write_atomically(path: str | Path, content: bytes) -> None:
     """Write a file whole or not at all: a temporary file beside it, fsync, rename.
 
-    A process killed at any moment leaves the old file or the new one.
+    A process killed at any moment leaves the old file or the new one. A device or a pipe is
+    written to as it is.
+
+    Raises
+    ------
+    UnwritableError
+        If it cannot be written.
     """
     path = Path(path)
+    with writing(path):
+        _refuse_no_file(path)
+        if path.exists() and not path.is_file():
+            path.write_bytes(content)
+        else:
+            _replace(path, content)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Put a new file in the place of the old one."""
+    _folder_for(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:

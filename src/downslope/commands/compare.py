@@ -60,9 +60,13 @@ def compare(
     if not vary:
         raise InvalidValueError("compare needs --vary FIELD=VALUES, as --vary batch=1,32,full")
     varied = read_vary(vary)
-    read = {name: load(path, target) for name, path in _names(source).items()}
-    directory = Path("-".join(read) + "-compare") if out is None else out
-    from downslope.comparison_page import save
+    paths = _names(source)
+    directory = Path("-".join(paths) + "-compare") if out is None else out
+    from downslope.comparison_page import files_in, save
+    from downslope.storage import check_writable
+
+    check_writable(*files_in(directory).values())
+    read = {name: load(path, target) for name, path in paths.items()}
     from downslope.comparison_terminal import ProgressBar, print_comparison
     from downslope.contest import compare as run
     from downslope.terminal import announce_compilation

@@ -97,6 +97,10 @@ def descend(
     from downslope.functions import resolve
     from downslope.minimization import check_rule, random_starts
 
+    if out is not None:
+        from downslope.storage import check_writable
+
+        check_writable(out)
     rules, rates = _several(rule), _rates(learning_rate)
     for each in rules:
         check_rule(each)

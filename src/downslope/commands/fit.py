@@ -61,10 +61,12 @@ def fit(
     if landscape and not page:
         raise InvalidValueError("--landscape draws on the page: leave --no-page out")
     chosen = settings.edit(Recipe() if recipe is None else Recipe.read(recipe))
-    read = load(source, target)
     out = Path(Path(source).stem) if out is None else out
+    left_out = {"trace"} if record == "none" else set()
+    files = _check_files(out, left_out if page else left_out | {"page"}, checkpoint)
+    read = load(source, target)
     from downslope import report
-    from downslope.account import TRACE
+    from downslope.account import replace_model
     from downslope.descent import descend
     from downslope.task import infer_task
     from downslope.terminal import (
@@ -87,15 +89,15 @@ def fit(
             raise
         failure, run = error, error.run
     lines.close()
-    files = {"model": run.save(out.with_name(out.name + ".downslope"))}
+    replace_model(run.model, files["model"])
     account = run.account(out.name)
     account = replace(account, predictions=account.predicted())
-    files["summary"] = _write_summary(account, out.with_name(out.name + ".json"))
-    if record != "none":
-        files["trace"] = run.trace.save(out.with_name(out.name + TRACE))
+    _write_summary(account, files["summary"])
+    if "trace" in files:
+        run.trace.save(files["trace"])
     more = run.surroundings() if landscape and failure is None else []
-    if page:
-        files["page"] = report.write(out.with_name(out.name + ".html"), [account], more)
+    if "page" in files:
+        report.write(files["page"], [account], more)
     print_summary(run, f"{source}: {len(read):,} rows, {len(read.feature_names)} columns", files)
     print_layers(account)
     if more:
@@ -104,9 +106,21 @@ def fit(
         raise failure
 
 
-def _write_summary(account: Any, path: Path) -> Path:
+def _check_files(out: Path, left_out: set[str], checkpoint: Path | None) -> dict[str, Path]:
+    """Give the files that are to be written, once it is sure that they can be."""
+    from downslope.account import files_beside
+    from downslope.checkpoint import FILE
+    from downslope.storage import check_writable, with_ending
+
+    model = with_ending(out, ".downslope")
+    files = {"model": model} | files_beside(model)
+    files = {kind: path for kind, path in files.items() if kind not in left_out}
+    check_writable(*files.values(), *([] if checkpoint is None else [checkpoint / FILE]))
+    return files
+
+
+def _write_summary(account: Any, path: Path) -> None:
     """Write what is known of the run, but for its trace, as JSON."""
     from downslope.storage import write_atomically
 
     write_atomically(path, json.dumps(account.summary(), indent=1).encode())
-    return path

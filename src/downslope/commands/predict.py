@@ -23,9 +23,11 @@ def predict(model: Path, source: str, *, out: Path | None = None, proba: bool = 
     """
     import polars as pl
 
-    from downslope import datasets, table
+    from downslope import datasets, storage, table
     from downslope.model import Model
 
+    if out is not None:
+        storage.check_writable(out)
     loaded = Model.load(model)
     builtin = not Path(source).exists() and source in datasets.names()
     read = datasets.load(source) if builtin else table.read(source)
@@ -41,5 +43,5 @@ def predict(model: Path, source: str, *, out: Path | None = None, proba: bool = 
     if out is None:
         sys.stdout.write(frame.write_csv())
     else:
-        frame.write_csv(out)
+        storage.write_atomically(out, frame.write_csv().encode())
         print(f"{len(frame):,} predictions: {out}")

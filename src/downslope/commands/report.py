@@ -33,11 +33,12 @@ def report(
         raise InvalidValueError("report takes the .downslope file of a model, or several")
     if target is not None and landscape is None:
         raise InvalidValueError("--target names a column of the table that --landscape takes")
-    from downslope import report
+    from downslope import report, storage
     from downslope.account import Account
 
     if out is None:
         out = models[0].with_suffix(".html") if len(models) == 1 else Path("runs.html")
+    storage.check_writable(out)
     accounts = [Account.read(model) for model in models]
     more = [] if landscape is None else _landscape(accounts, landscape, target)
     print(report.write(out, accounts, more))

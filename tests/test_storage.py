@@ -1,0 +1,122 @@
+"""Where files can be written is known before the work; what cannot be is an error of ours."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from downslope import Descent, Network, Recipe, datasets, descend
+from downslope.errors import DownslopeError, UnwritableError
+from downslope.onnx_graph import to_onnx
+from downslope.run import Run
+from downslope.storage import check_writable, write_atomically, writing
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("text")
+    (tmp_path / "folder").mkdir()
+    return tmp_path
+
+
+UNWRITABLE = [
+    ("file/x", "cannot write 'file/x': 'file' is a file and no folder; name another place"),
+    ("file/deep/x", "cannot write 'file/deep/x': 'file' is a file and no folder"),
+    ("folder", "cannot write 'folder': it is a folder; name a file"),
+    ("", "cannot write '.': where to write takes a file's name at its end"),
+    ("folder/..", "cannot write 'folder/..': where to write takes a file's name"),
+    ("x" * 300, "cannot write 'xxx.*: File name too long; name another place"),
+]
+
+
+@pytest.mark.parametrize(("path", "says"), UNWRITABLE)
+def test_what_cannot_be_written_is_refused_before_and_in_writing(
+    here: Path, path: str, says: str
+) -> None:
+    for attempt in (check_writable, lambda path: write_atomically(path, b"new")):
+        before = sorted(here.rglob("*"))
+        with pytest.raises(UnwritableError, match=says):
+            attempt(path)
+        assert sorted(here.rglob("*")) == before
+    with pytest.raises(OSError, match=says):
+        check_writable("fine", path)
+
+
+def test_what_can_be_written_is_left_as_it_is_until_then(here: Path) -> None:
+    check_writable("new", "file", "folder/new", "some/new/folder/new")
+    assert {path.name for path in here.rglob("*")} == {"file", "folder"}
+    assert (here / "file").read_text() == "text"
+    write_atomically("some/new/folder/new", b"new")
+    assert (here / "some/new/folder/new").read_bytes() == b"new"
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission_is_refused(here: Path) -> None:
+    (here / "folder").chmod(0o500)
+    for attempt in (check_writable, lambda path: write_atomically(path, b"new")):
+        with pytest.raises(UnwritableError, match="cannot write 'folder/x': Permission denied"):
+            attempt("folder/x")
+    (here / "folder").chmod(0)
+    with pytest.raises(UnwritableError, match="cannot write 'folder/deep/x': Permission denied"):
+        check_writable("folder/deep/x")
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a file system that takes no files")
+def test_permissions_alone_do_not_tell(here: Path) -> None:
+    with pytest.raises(UnwritableError, match="cannot write '/proc/x/y'"):
+        check_writable("/proc/x/y")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX devices")
+def test_a_device_stays_one() -> None:
+    check_writable("/dev/null")
+    write_atomically("/dev/null", b"nothing")
+    assert not Path("/dev/null").is_file()
+
+
+def test_a_full_disk_is_named_and_leaves_the_old_file(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UnwritableError, match="cannot write 'file': No space left on device"):
+        write_atomically("file", b"new")
+    assert (here / "file").read_text() == "text"
+    assert {path.name for path in here.iterdir()} == {"file", "folder"}
+
+
+def test_other_errors_pass_as_they_are() -> None:
+    with pytest.raises(KeyError), writing("file"):
+        raise KeyError("other")
+
+
+@pytest.fixture(scope="module")
+def short() -> Run:
+    iris = datasets.load("iris")
+    return descend(Recipe(Network([3]), Descent(epochs=2)), iris)
+
+
+@pytest.mark.parametrize("place", ["file/x", "folder"])
+@pytest.mark.parametrize("what", ["run", "network", "trace", "html", "png", "onnx", "checkpoint"])
+def test_all_that_the_library_writes_says_so(here: Path, short: Run, what: str, place: str) -> None:
+    writers = {
+        "run": short.save,
+        "network": short.network.save,
+        "trace": short.trace.save,
+        "html": lambda path: short.plot.loss(f"{path}.html"),
+        "png": lambda path: short.plot.loss(f"{path}.png"),
+        "onnx": lambda path: to_onnx(short.network, path),
+        "checkpoint": lambda path: descend(short.recipe, short.table, checkpoint=path),
+    }
+    if what == "onnx":
+        pytest.importorskip("onnx")
+    for blocked in ("folder.html", "folder.png", "folder/checkpoint.safetensors"):
+        (here / blocked).mkdir()
+    with pytest.raises(DownslopeError, match="cannot write"):
+        writers[what](place)
