@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import polars as pl
 import pytest
 
 from downslope import catalogue, cli
+from downslope.account import Account
 from downslope.model import Model
 
 
@@ -185,6 +187,26 @@ def test_a_new_model_takes_nothing_over_from_the_one_before(
     assert {path.name for path in here.iterdir()} == {"again.downslope", "again.json"}
     run("report", "again.downslope")
     assert "No step was recorded" in (here / "again.html").read_text(encoding="utf-8")
+
+
+def strict(name: str) -> float:
+    raise AssertionError(f"{name} is no JSON")
+
+
+def test_a_summary_is_json_and_is_read_back(here: Path) -> None:
+    run(*"fit iris --epochs 2 --out plain".split())
+    text = (here / "plain.json").read_text()
+    assert json.loads(text, parse_constant=strict)["history"]["gradient_norm"] is None
+    assert math.isnan(Account.read(here / "plain.downslope").history.gradient_norm)
+
+
+def test_the_summary_of_a_failed_run_is_json_too(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused(capsys, *"fit iris --rule gd --learning-rate 1e30 --epochs 9 --out failed".split())
+    summary = json.loads((here / "failed.json").read_text(), parse_constant=strict)
+    assert summary["stopped"].startswith("not finite")
+    run("report", "failed.downslope")
 
 
 def test_a_file_that_was_no_models_stays(here: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
 import pytest
 
 from downslope.history import LAST_STEPS, History, Stagnation
+from downslope.storage import to_json
 
 
 def test_the_spread_is_the_noise_about_a_mean_that_moves() -> None:
@@ -41,3 +43,16 @@ def test_epochs_without_improvement_are_counted_on() -> None:
             assert counted.epochs(losses[:epoch]) == expected[-1]
     assert max(expected) > 5
     assert Stagnation(0.05).epochs([]) == 0
+
+
+def test_an_epoch_without_a_number_is_not_the_best() -> None:
+    assert History(validation_losses=[math.nan, 2.0, 1.0, math.inf]).best_epoch == 3
+
+
+def test_a_history_comes_back_from_json() -> None:
+    history = History(losses=[2.0, math.nan, 1.0], steps=6, seconds=0.5)
+    again = History.from_dict(json.loads(to_json(history.to_dict())))
+    assert str(again) == str(history)
+    assert History.from_dict({"losses": [1.0], "unknown": 3}) == History.from_dict(
+        {"losses": [1.0]}
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from downslope.errors import ModelFileError
-from downslope.history import History
+from downslope.history import History, with_nan
 from downslope.model import Model
 from downslope.recipe import Recipe
 from downslope.snapshots import Snapshots
@@ -183,7 +183,10 @@ class Account:
         return Predictions.of(self.model, self.table, self.training, self.held_out)
 
     def summary(self) -> dict[str, Any]:
-        """Give what a summary file holds, as plain data; `read` makes an account of it again."""
+        """Give what a summary file holds, as plain data; `read` makes an account of it again.
+
+        As JSON by `storage.to_json`, with null where a number is not finite.
+        """
         network, predictions = self.model.network, self.predicted()
         return {
             "data": dict(self.data),
@@ -218,16 +221,14 @@ class Account:
             return cls(path.stem, {}, model, History(), reason, {}, trace)
         try:
             plain = json.loads(beside.read_text(encoding="utf-8"))
-            known = {each.name for each in fields(History)}
-            kept = {key: value for key, value in plain["history"].items() if key in known}
             predictions = plain.get("predictions")
             return cls(
                 path.stem,
                 plain["data"],
                 model,
-                History(**kept),
+                History.from_dict(plain["history"]),
                 str(plain["stopped"]),
-                plain["scores"],
+                with_nan(plain["scores"]),
                 trace,
                 predictions=None if predictions is None else Predictions.from_dict(predictions),
             )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from typing import Any
 
@@ -67,7 +67,8 @@ class History:
         """Epoch, from 1, of the lowest watched loss; 0 before the first."""
         if not self.watched:
             return 0
-        return 1 + min(range(len(self.watched)), key=self.watched.__getitem__)
+        losses = [math.inf if math.isnan(loss) else loss for loss in self.watched]
+        return 1 + min(range(len(losses)), key=losses.__getitem__)
 
     @property
     def spread(self) -> float:
@@ -100,6 +101,29 @@ class History:
     def to_dict(self) -> dict[str, Any]:
         """Give the history as plain data."""
         return dict(vars(self))
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> History:
+        """Read what `to_dict` gave, also where null stands for NaN, as in JSON.
+
+        >>> History.from_dict({"losses": [0.5, None], "steps": 4}).losses
+        [0.5, nan]
+        """
+        known = {each.name for each in fields(cls)}
+        return cls(**{name: with_nan(each) for name, each in plain.items() if name in known})
+
+
+def with_nan(plain: Any) -> Any:
+    """Put NaN for None in plain data: what JSON has no number for.
+
+    >>> with_nan({"score": None, "trivial": 0.25})
+    {'score': nan, 'trivial': 0.25}
+    """
+    if isinstance(plain, Mapping):
+        return {name: with_nan(each) for name, each in plain.items()}
+    if isinstance(plain, list):
+        return [with_nan(each) for each in plain]
+    return math.nan if plain is None else plain
 
 
 class Stagnation:

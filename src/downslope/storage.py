@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -171,6 +172,23 @@ def _replace(path: Path, content: bytes) -> None:
             os.fsync(directory)
         finally:
             os.close(directory)
+
+
+def to_json(plain: Any, indent: int | None = None) -> str:
+    """Give plain data as JSON that anything can read: null stands for what is not finite.
+
+    >>> to_json({"norm": math.nan, "losses": [0.5, math.inf]})
+    '{"norm": null, "losses": [0.5, null]}'
+    """
+    return json.dumps(_finite(plain), indent=indent, allow_nan=False)
+
+
+def _finite(plain: Any) -> Any:
+    if isinstance(plain, Mapping):
+        return {name: _finite(each) for name, each in plain.items()}
+    if isinstance(plain, list | tuple):
+        return [_finite(each) for each in plain]
+    return None if isinstance(plain, float) and not math.isfinite(plain) else plain
 
 
 def pack_arrays(arrays: Mapping[str, npt.NDArray[Any]], description: Mapping[str, Any]) -> bytes:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from downslope.commands.settings import UNCHANGED, Settings
 from downslope.commands.source import load
@@ -68,6 +67,7 @@ def fit(
     from downslope import report
     from downslope.account import replace_model
     from downslope.descent import descend
+    from downslope.storage import to_json, write_atomically
     from downslope.task import infer_task
     from downslope.terminal import (
         EpochLines,
@@ -92,7 +92,7 @@ def fit(
     replace_model(run.model, files["model"])
     account = run.account(out.name)
     account = replace(account, predictions=account.predicted())
-    _write_summary(account, files["summary"])
+    write_atomically(files["summary"], to_json(account.summary(), indent=1).encode())
     if "trace" in files:
         run.trace.save(files["trace"])
     more = run.surroundings() if landscape and failure is None else []
@@ -117,10 +117,3 @@ def _check_files(out: Path, left_out: set[str], checkpoint: Path | None) -> dict
     files = {kind: path for kind, path in files.items() if kind not in left_out}
     check_writable(*files.values(), *([] if checkpoint is None else [checkpoint / FILE]))
     return files
-
-
-def _write_summary(account: Any, path: Path) -> None:
-    """Write what is known of the run, but for its trace, as JSON."""
-    from downslope.storage import write_atomically
-
-    write_atomically(path, json.dumps(account.summary(), indent=1).encode())
