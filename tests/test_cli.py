@@ -127,6 +127,15 @@ def test_lists_the_data_sets(capsys: pytest.CaptureFixture[str]) -> None:
         ("fit iris --epochs none --seconds 1 --schedule cosine", "take the schedule 'constant'"),
         ("fit iris --target kind", "leave --target out"),
         ("fit flowers.csv", "--target"),
+        ("fit nothing.csv", "there is no file 'nothing.csv'"),
+        ("fit empty.csv", "'empty.csv' is empty"),
+        ("fit one.csv --target t", "target 't' holds only 'x'"),
+        ("fit flowers.csv --target kind --task regression", "target 'kind' cannot be for"),
+        ("fit flowers.csv --target kind --validation 0.001", "give another share (--validation)"),
+        ("fit flowers.csv --target kind --validation 1", "validation"),
+        ("fit lone.csv --target t", "set validation to 0 (--validation 0)"),
+        ("compare one.csv --target t --vary batch=1,2", "target 't' holds only 'x'"),
+        ("fit iris --loss xx", "unknown loss 'xx': known are '"),
         ("fit flowers.csv --target knd", "kind"),
         ("fit flowers.csv --target kind --task regression", "text"),
         ("fit iris --rule rprop --batch 8", "full"),
@@ -139,8 +148,12 @@ def test_bad_input_is_refused_in_one_line(
     here: Path, capsys: pytest.CaptureFixture[str], arguments: str, said: str
 ) -> None:
     write_flowers(here / "flowers.csv")
+    (here / "empty.csv").touch()
+    (here / "one.csv").write_text("a,t\n" + "1,x\n" * 9)
+    (here / "lone.csv").write_text("a,t\n" + "1,x\n" * 9 + "2,y\n")
     shown = refused(capsys, *arguments.split())
     assert said in shown
+    assert shown.count("\n") == 1
     assert "Traceback" not in shown
 
 
@@ -213,6 +226,22 @@ def test_a_file_that_was_no_models_stays(here: Path) -> None:
     (here / "mine.html").write_text("mine")
     run("fit", "iris", "--epochs", "1", "--out", "mine", "--no-page")
     assert (here / "mine.html").read_text() == "mine"
+
+
+def test_predict_takes_rows_and_the_columns_of_training(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_flowers(here / "flowers.csv")
+    run(*"fit flowers.csv --target kind --epochs 1".split())
+    (here / "header.csv").write_text("size,color,age\n")
+    shown = refused(capsys, "predict", "flowers.downslope", "header.csv")
+    assert "header.csv has 3 columns but no rows: there are no rows to predict" in shown
+    (here / "other.csv").write_text("size,colour,kind\n1,red,large\n")
+    shown = refused(capsys, "predict", "flowers.downslope", "other.csv")
+    assert "['color', 'age'] were trained on and are missing here: add them" in shown
+    assert "rename what holds them: 'colour' may be 'color'\n" in shown
+    empty = pl.read_csv(here / "header.csv")
+    assert Model.load(here / "flowers.downslope").predict(empty).tolist() == []
 
 
 def test_non_finite_run_keeps_its_model_and_fails(

@@ -271,7 +271,7 @@ def test_random_starts_lie_in_the_domain_where_the_function_is_defined() -> None
 @pytest.mark.parametrize(
     ("arguments", "settings", "error", "said"),
     [
-        (("x**2", 1, "grad"), {}, InvalidValueError, "unknown rule 'grad'.*Known: .*'lbfgs'"),
+        (("x**2", 1, "grad"), {}, InvalidValueError, "unknown rule 'grad'.*[Kk]nown are .*'lbfgs'"),
         (("x**2", 1, "adam(beta3=1)"), {}, InvalidValueError, "no option 'beta3'"),
         (("x**2", 1, "adam(beta1=1)"), {}, InvalidValueError, "beta1 must lie"),
         (("x**2", (1, 2)), {}, InvalidValueError, "has 1 variable"),

@@ -224,8 +224,13 @@ def test_columns_are_found_by_name(mixed: tuple[Table, Preparation]) -> None:
     np.testing.assert_array_equal(preparation.transform(shuffled), inputs)
     np.testing.assert_array_equal(preparation.transform(frame.drop("y")), inputs)
     renamed = frame.rename({"color": "colour"}).drop("size")
-    with pytest.raises(TableError, match=r"\['size', 'color'\] .* missing here .*mean 'colour'"):
+    with pytest.raises(TableError, match=r"\['size', 'color'\] .* missing here: .* 'colour' may"):
         preparation.transform(renamed)
+    with pytest.raises(TableError, match=r"missing here: add them, empty where nothing is known$"):
+        preparation.transform(frame.drop("color").rename({"y": "colours"}).select("size", "grade"))
+    apart = frame.drop("count").with_columns(frame["y"].alias("counted")).drop("y")
+    with pytest.raises(TableError, match=r"rename what holds them: 'counted' may be 'count'$"):
+        preparation.transform(apart)
 
 
 def test_new_rows_hold_what_was_never_seen(mixed: tuple[Table, Preparation]) -> None:

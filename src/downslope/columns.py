@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from downslope.errors import ModelFileError, TableError, nearest
+from downslope.errors import ModelFileError, TableError
 from downslope.table import (
     Array,
     check_finite,
@@ -117,10 +119,31 @@ def as_kind(column: pl.Series, kind: str) -> pl.Series:
     return converted.cast(pl.Float64)
 
 
+def _refuse_missing(columns: Sequence[str], names: Sequence[str], targets: Sequence[str]) -> None:
+    """Raise `TableError` for columns that were trained on and are missing now.
+
+    A column that was not trained on, and is not the target, may be one of them under another name.
+    """
+    missing = [each for each in names if each not in columns]
+    if not missing:
+        return
+    others = [each for each in columns if each not in {*names, *targets}]
+    close = {each: get_close_matches(each, others, n=1, cutoff=0.5) for each in missing}
+    hints = [f"{found[0]!r} may be {each!r}" for each, found in close.items() if found]
+    raise TableError(
+        f"columns {missing} were trained on and are missing here: add them, empty where nothing is "
+        f"known{', or rename what holds them: ' if hints else ''}{', '.join(hints[:3])}"
+    )
+
+
 def matrix_of(
-    features: pl.DataFrame | Array, names: tuple[str, ...], kinds: tuple[str, ...], vectorizer: Any
-) -> Array:
-    """Give all columns as one matrix, (rows, columns), NaN for missing values, none infinite."""
+    features: pl.DataFrame | Array, names: tuple[str, ...], kinds: tuple[str, ...], vectorizer: Any,
+    targets: tuple[str, ...] = (),
+) -> Array:  # fmt: skip
+    """Give all columns as one matrix, (rows, columns), NaN for missing values, none infinite.
+
+    targets: the columns of the target, which a table to predict for may have or not.
+    """
     if isinstance(features, np.ndarray):
         if features.shape[1] != len(names):
             raise TableError(
@@ -133,10 +156,7 @@ def matrix_of(
         import polars as pl
 
         features = pl.DataFrame(features, schema=list(names))
-    missing = [each for each in names if each not in features.columns]
-    if missing:
-        hints = "; ".join(f"{each!r}: {nearest(each, features.columns)}" for each in missing[:3])
-        raise TableError(f"columns {missing} were trained on and are missing here ({hints})")
+    _refuse_missing(features.columns, names, targets)
     pairs = list(zip(names, kinds, strict=True))
     numbers = [name for name, kind in pairs if kind == "number"]
     others = [as_kind(features[name], kind) for name, kind in pairs if kind != "number"]

@@ -116,7 +116,7 @@ def descend(
     read = source if isinstance(source, tables.Table) else tables.read(source, target)
     if read.target is None:
         raise InvalidValueError("descend needs a target: the values, or the name of a column")
-    task = infer_task(read.target, recipe.network.task)
+    task = infer_task(read.target, recipe.network.task, read.target_title)
     data, preparation, network = prepare(recipe, read, task, weights)
     identity = None if checkpoint is None else identify(recipe, data)
     kept = None if checkpoint is None else Checkpoint(Path(checkpoint), identity or {})

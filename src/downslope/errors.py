@@ -58,11 +58,17 @@ class NonFiniteError(DownslopeError, ArithmeticError):
 def nearest(name: object, known: Iterable[str]) -> str:
     """Say which of the known names come nearest to the one given, then all of them.
 
+    It goes on after a colon.
+
     >>> nearest("rlu", ["relu", "elu", "tanh"])
-    "did you mean 'relu' or 'elu'? Known: 'relu', 'elu', 'tanh'"
+    "did you mean 'relu' or 'elu'? Known are 'relu', 'elu', 'tanh'"
+    >>> nearest("xx", ["relu", "elu", "tanh"])
+    "known are 'relu', 'elu', 'tanh'"
     """
     names = list(known)
     close = get_close_matches(str(name), names, n=3, cutoff=0.5)
     listed = ", ".join(repr(each) for each in names[:40]) + (", ..." if len(names) > 40 else "")
-    question = f"did you mean {' or '.join(repr(each) for each in close)}? " if close else ""
-    return f"{question}Known: {listed}"
+    told = f"known {'is' if len(names) == 1 else 'are'} {listed or 'none'}"
+    if not close:
+        return told
+    return f"did you mean {' or '.join(repr(each) for each in close)}? K{told[1:]}"

@@ -43,8 +43,16 @@ def refuse_twice(names: Sequence[str], where: str) -> None:
         raise TableError(f"{where}: every column takes a name of its own; twice there: {twice}")
 
 
-def read_file(path: Path, target: Any) -> tuple[Any, Any]:
-    """Read a file: a data frame, or the arrays of an .npz with its target."""
+def check_file(path: Path) -> str:
+    """Look at a file before it is read; give its format.
+
+    Raises
+    ------
+    MissingFileError
+        If there is no such file.
+    TableError
+        If it is a folder, has no ending that is known, or is empty.
+    """
     if not path.exists():
         raise MissingFileError(f"there is no file {str(path)!r}; check its name and folder")
     kind = FORMATS.get(path.suffix.lower())
@@ -57,6 +65,12 @@ def read_file(path: Path, target: Any) -> tuple[Any, Any]:
         )
     if not path.stat().st_size:
         raise TableError(f"{str(path)!r} is empty: it has no columns and no rows")
+    return kind
+
+
+def read_file(path: Path, target: Any) -> tuple[Any, Any]:
+    """Read a file: a data frame, or the arrays of an .npz with its target."""
+    kind = check_file(path)
     from polars.exceptions import PanicException, PolarsError
 
     try:

@@ -193,7 +193,7 @@ def check_rule(rule: object) -> None:
 
     >>> check_rule("lbgfs")
     Traceback (most recent call last):
-    downslope.errors.InvalidValueError: unknown rule 'lbgfs': did you mean 'lbfgs'? Known: ...
+    downslope.errors.InvalidValueError: unknown rule 'lbgfs': did you mean 'lbfgs'? Known are ...
     """
     if rule == LBFGS or callable(rule):
         return

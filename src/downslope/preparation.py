@@ -116,7 +116,7 @@ class Preparation:
         """
         if scaling not in SCALINGS:
             raise InvalidValueError(f"unknown scaling {scaling!r}: {nearest(scaling, SCALINGS)}")
-        task = infer_task(table.target, task, " and ".join(table.target_names) or "target")
+        task = infer_task(table.target, task, table.target_title)
         features: pl.DataFrame | Array = table.features
         kinds: tuple[str, ...] = ("number",) * len(table.feature_names)
         vectorizer, left = None, rows
@@ -185,7 +185,7 @@ class Preparation:
     def _matrix(self, features: Any) -> Array:
         """Give a table's features as one matrix, not scaled yet."""
         source = features.features if isinstance(features, Table) else as_features(features)
-        return matrix_of(source, self.feature_names, self.kinds, self.vectorizer)
+        return matrix_of(source, self.feature_names, self.kinds, self.vectorizer, self.target_names)
 
     def encode_target(self, target: Any, dtype: npt.DTypeLike = np.float32) -> Array:
         """Give target values as a network takes them.

@@ -59,6 +59,11 @@ class Table:
     def __len__(self) -> int:
         return int(self.features.shape[0])
 
+    @property
+    def target_title(self) -> str:
+        """What the target is called in messages."""
+        return " and ".join(self.target_names) or "target"
+
     def __repr__(self) -> str:
         names = ", ".join(repr(each) for each in self.target_names) or None
         size = f"{len(self)} rows, {len(self.feature_names)} columns"
@@ -157,10 +162,12 @@ def _checked(
     rows, columns = features.shape
     if not columns:
         left = " besides the target" if target is not None else ""
-        raise TableError(f"{name} has no columns{left}: there is nothing to learn from")
+        raise TableError(f"{name} has no columns{left}: give it a column for each feature")
     if not rows:
+        use = "predict" if target is None else "learn from"
         raise TableError(
-            f"{name} has {columns} columns but no rows: there is nothing to learn from"
+            f"{name} has {columns} columns but no rows: there are no rows to {use}; add some "
+            "below the header"
         )
     if target is None:
         return Table(features, None, names, (), name)

@@ -183,9 +183,13 @@ def split(
         raise TableError(_NO_TARGET)
     rows = len(target)
     if isinstance(fraction, bool) or not isinstance(fraction, int | float | np.number):
-        raise InvalidTypeError(f"the fraction to hold out takes a number; got {fraction!r}")
+        raise InvalidTypeError(
+            f"validation, the share to hold out, takes a number; got {fraction!r}"
+        )
     if not 0 <= fraction < 1:
-        raise InvalidValueError(f"the fraction to hold out must lie in [0, 1); got {fraction}")
+        raise InvalidValueError(
+            f"validation, the share to hold out, must lie in [0, 1); got {fraction}"
+        )
     if fraction == 0:
         return np.arange(rows), np.empty(0, dtype=np.int64)
     wanted = math.floor(fraction * rows + 0.5)
@@ -196,8 +200,9 @@ def split(
         held_out = order[:wanted]
     if not 0 < len(held_out) < rows:
         raise InvalidValueError(
-            f"a fraction of {fraction} holds out {len(held_out)} of {rows} rows and leaves "
-            f"{rows - len(held_out)} to train on; give another one, or 0 to train on all"
+            f"validation {fraction} holds out {len(held_out)} of {rows} rows and leaves "
+            f"{rows - len(held_out)} to train on: give another share (--validation), or 0 to "
+            "train on all"
         )
     kept = np.ones(rows, dtype=np.bool_)
     kept[held_out] = False
@@ -212,8 +217,8 @@ def _stratify(target: Array, fraction: float, wanted: int, order: Array) -> Arra
         row = int(np.argmax(labels == label)) + 1
         raise TableError(
             f"class {classes[label].item()!r} has one row (row {row}): it can be trained on or "
-            "held out, not both; add rows, merge the class with another, drop it, or hold out "
-            "nothing (fraction 0)"
+            "held out, not both; add rows, merge the class with another, drop it, or set "
+            "validation to 0 (--validation 0), so that nothing is held out"
         )
     share = counts * fraction
     held = np.minimum(np.floor(share).astype(np.int64), counts - 1)

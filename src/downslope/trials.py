@@ -196,7 +196,7 @@ class Sweep:
             found = self._prepared.get(key)
             if found is None:
                 table, recipe = self.tables[trial.dataset], trial.recipe
-                task = infer_task(table.target, recipe.network.task)
+                task = infer_task(table.target, recipe.network.task, table.target_title)
                 data, preparation, built = prepare(recipe, table, task, None)
                 known = "" if self._ledger is None else str(identify(Recipe(), data)["data"])
                 found = _Prepared(data, preparation, built.inputs, built.columns, known)

@@ -77,7 +77,8 @@ def fit(
     )
 
     announce_compilation()
-    lines = EpochLines(infer_task(read.target, chosen.network.task), chosen.descent.epochs)
+    task = infer_task(read.target, chosen.network.task, read.target_title)
+    lines = EpochLines(task, chosen.descent.epochs)
     failure: NonFiniteError | None = None
     try:
         run = descend(

@@ -10,7 +10,7 @@ from downslope.errors import InvalidValueError
 
 def load(source: str, target: str | None) -> Any:
     """Read a table: a file where there is one of that name, else a built-in data set."""
-    from downslope import datasets, table
+    from downslope import datasets, files, table
 
     if not Path(source).exists() and source in datasets.names():
         if target is not None:
@@ -20,6 +20,6 @@ def load(source: str, target: str | None) -> Any:
         return datasets.load(source)
     if not Path(source).suffix and not Path(source).exists():
         return datasets.load(source)
-    if target is None and Path(source).suffix != ".npz":
+    if files.check_file(Path(source)) != "npz" and target is None:
         raise InvalidValueError(f"say with --target which column of {source!r} to predict")
     return table.read(source, target)
