@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from downslope import files
+from downslope import files, memory
 from downslope.errors import (
     InvalidTypeError,
     InvalidValueError,
@@ -97,7 +97,19 @@ def test_csv_ignores_empty_lines_and_a_byte_order_mark(tmp_path: Path) -> None:
         ),
         ("t.csv", "a,b\n1,2\n3,4,5\n", "line 3: .* the header, 2; got 3"),
         ("t.csv", "a,b,a\n1,2,3\n", r"name of its own; twice there: \['a'\]"),
-        ("t.csv", b"a,b\n\xe9,2\n", "damaged, or no csv file .*utf-8"),
+        (
+            "t.csv",
+            b"a,b\n\xe9,2\n",
+            "line 2: a text file takes UTF-8, which its byte 0xe9 is not; .*Latin-1",
+        ),
+        (
+            "t.csv",
+            b"caf\xe9,b\n1,2\n",
+            "line 1: a text file takes UTF-8, which its byte 0xe9 is not",
+        ),
+        ("t.csv", b"a,b\nx,1\n" * 9000 + b"\xe9,2\n", "line 18001: a text file takes UTF-8"),
+        ("t.csv", "a,b\n1,2\n".encode("utf-16"), "line 1: a text file takes UTF-8"),
+        ("t.jsonl", b'{"a": "\xe9"}\n', "line 1: a text file takes UTF-8, which its byte 0xe9"),
         ("t.parquet", "no parquet", "damaged, or no parquet file as its extension says"),
         ("t.arrow", "no arrow file", "damaged, or no ipc file as its extension says"),
         ("t.jsonl", '{"a": 1}\n{"a":', "damaged, or no ndjson file as its extension says"),
@@ -151,7 +163,7 @@ def test_a_table_larger_than_memory(
 
 
 def test_free_memory_is_told() -> None:
-    free = files.available_memory()
+    free = memory.available_memory()
     assert free is None or free > 1 << 20
 
 

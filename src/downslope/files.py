@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from downslope.errors import (
     TableError,
     nearest,
 )
+from downslope.memory import available_memory
 
 if TYPE_CHECKING:
     import polars as pl
@@ -82,6 +82,8 @@ def read_file(path: Path, target: Any) -> tuple[Any, Any]:
         raise
     except (PolarsError, PanicException, zipfile.BadZipFile, zlib.error, EOFError, KeyError,
             ValueError, OSError) as error:  # fmt: skip
+        if kind in ("csv", "ndjson"):
+            _refuse_other_encoding(path)
         raise TableError(
             f"{str(path)!r} is damaged, or no {kind} file as its extension says: {error}"
         ) from error
@@ -121,6 +123,21 @@ def _read_frame(path: Path, kind: str) -> pl.DataFrame:
     return frame
 
 
+def _refuse_other_encoding(path: Path) -> None:
+    """Raise `TableError` for the first line whose bytes are not UTF-8."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                byte = line[error.start]
+                raise TableError(
+                    f"{str(path)!r}, line {number}: a text file takes UTF-8, which its byte "
+                    f"0x{byte:02x} is not; it may be Latin-1, Windows-1252 or UTF-16: save it as "
+                    "UTF-8"
+                ) from None
+
+
 def _refuse_ragged(path: Path, separator: str) -> None:
     """Raise `TableError` for the first line that has not as many fields as the header."""
     with path.open(encoding="utf-8-sig", newline="") as file:
@@ -149,24 +166,6 @@ def _read_npz(path: Path, target: Any) -> tuple[Array, Any]:
         default = next((each for each in ("y", "target") if each in known), None)
         values = arrays[default] if target is None and default else target
         return arrays[features], values
-
-
-def available_memory() -> int | None:
-    """Give the bytes of memory that are free; None where the system does not say."""
-    free: list[int] = []
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            free += [int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvail")]
-        group = Path("/sys/fs/cgroup")  # a container's own limit
-        limit, used = (group / "memory.max").read_text(), (group / "memory.current").read_text()
-        free.append(int(limit) - int(used))
-    except (OSError, ValueError):
-        pass
-    if not free and hasattr(os, "sysconf"):
-        for pages in ("SC_AVPHYS_PAGES", "SC_PHYS_PAGES"):
-            if pages in os.sysconf_names and not free:
-                free.append(os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE"))
-    return min(free, default=None)
 
 
 def _estimate_memory(path: Path, kind: str) -> int:

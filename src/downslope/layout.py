@@ -91,6 +91,11 @@ class Layout:
     statistics: int
     batchwise: bool
 
+    @property
+    def widths(self) -> list[int]:
+        """Inputs of the network and units of its layers."""
+        return [int(self.plan["inputs"][0]), *self.plan["units"].tolist()]
+
 
 def lay_out(network: Network, inputs: int, outputs: int, output_activation: Choice) -> Layout:
     """Lay out theta for a network between `inputs` features and `outputs` outputs."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from downslope.initialize import weights as initial_weights
 from downslope.kernels import plan as kinds
 from downslope.kernels.loop import Chunk
 from downslope.layout import BLOCK_ROWS, Layout, Parameters, allocate, lay_out
+from downslope.memory import room_for
 from downslope.recipe import Network
 from downslope.scaling import Features, ScaledRows, as_matrix
 from downslope.stepper import Predictor, Stepper, Targets, predicting_threads
@@ -79,6 +81,11 @@ class BuiltNetwork:
     seed
         Of the initial weights.
 
+    Raises
+    ------
+    InvalidValueError
+        If output, loss and task do not go together, or theta finds no room in memory.
+
     Examples
     --------
     >>> built = BuiltNetwork(Network([4]), inputs=3, columns=2, task="binary")
@@ -108,16 +115,19 @@ class BuiltNetwork:
             )
         whole_number("BuiltNetwork: seed", seed)
         outputs = count_outputs(network, task, columns)
-        layout = lay_out(network, inputs, outputs, self.output_activation)
-        self.parameters = Parameters(
-            layout,
-            self.loss,
-            network.label_smoothing,
-            allocate(layout.parameters, dtype),
-            np.zeros(layout.statistics, dtype),
-        )
-        self._idle: list[Predictor] = []
-        self._initialize(np.random.default_rng([seed, 0]))
+        widths = [inputs, *network.layers, outputs]
+        weights = sum(before * units for before, units in pairwise(widths))
+        with room_for(widths, weights * np.dtype(dtype).itemsize):
+            layout = lay_out(network, inputs, outputs, self.output_activation)
+            self.parameters = Parameters(
+                layout,
+                self.loss,
+                network.label_smoothing,
+                allocate(layout.parameters, dtype),
+                np.zeros(layout.statistics, dtype),
+            )
+            self._idle: list[Predictor] = []
+            self._initialize(np.random.default_rng([seed, 0]))
 
     def _initialize(self, generator: np.random.Generator) -> None:
         """Draw the weights; biases and shifts start at 0, scales and running variances at 1.
@@ -179,7 +189,7 @@ class BuiltNetwork:
         }
 
     def __repr__(self) -> str:
-        widths = "-".join(str(width) for width in (self.inputs, *self.layout.plan["units"]))
+        widths = "-".join(map(str, self.layout.widths))
         return f"BuiltNetwork({widths}, {self.theta.size} parameters, {self.task})"
 
     def output(self, features: Features, threads: int | None = None) -> Array:

@@ -26,6 +26,7 @@ from downslope.layout import (
     halved_alone,
     plan_workspace,
 )
+from downslope.memory import room_for
 from downslope.scaling import SQUASH_LIMIT, Features, ScaledRows
 from downslope.workers import FastestCount, Workers, check_threads
 
@@ -202,13 +203,16 @@ class Stepper(_Engine):
         space.frame["middle"] = middle
         room = aligned(int((blocks["stop"] - blocks["start"]).max()))
         moments = 0 if rule is None else rules.moments(rule)
-        job = _job(parameters, space, features, targets, workers.count)._replace(
-            pieces=pieces,
-            blocks=blocks,
-            gradient=allocate(aligned(layout.parameters) + workers.count * room, dtype),
-            state=allocate((moments, layout.parameters), dtype),
-            sums=np.zeros((3, max(len(blocks), -(-rows // block)))),
-        )
+        gradient = aligned(layout.parameters) + workers.count * room
+        needed = (space.size + gradient + moments * layout.parameters) * dtype.itemsize
+        with room_for(layout.widths, needed):
+            job = _job(parameters, space, features, targets, workers.count)._replace(
+                pieces=pieces,
+                blocks=blocks,
+                gradient=allocate(gradient, dtype),
+                state=allocate((moments, layout.parameters), dtype),
+                sums=np.zeros((3, max(len(blocks), -(-rows // block)))),
+            )
         super().__init__(job, workers)
         self._fastest, self._batch = FastestCount(workers.count), batch
 
@@ -310,7 +314,9 @@ class Predictor(_Engine):
         space = plan_workspace(
             parameters, workers.count * block, block, workers.count, weighted, training=False
         )
-        job = _job(parameters, space, features, targets, workers.count)
+        needed = space.size * parameters.theta.itemsize
+        with room_for(parameters.layout.widths, needed):
+            job = _job(parameters, space, features, targets, workers.count)
         super().__init__(job, workers)
         self._outputs = int(parameters.layout.plan["units"][-1])
         self._block = block
