@@ -78,6 +78,35 @@ def test_a_device_stays_one() -> None:
     assert not Path("/dev/null").is_file()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links take rights there")
+def test_a_link_stays_one(here: Path) -> None:
+    for name, target in (("link", "file"), ("ahead", "folder/new"), ("nowhere", "file/new")):
+        (here / name).symlink_to(target)
+    for name in ("link", "ahead"):
+        check_writable(name)
+        write_atomically(name, b"new")
+        assert (here / name).is_symlink()
+    assert (here / "file").read_bytes() == (here / "folder" / "new").read_bytes() == b"new"
+    for attempt in (check_writable, lambda path: write_atomically(path, b"new")):
+        with pytest.raises(UnwritableError, match="file' is a file and no folder"):
+            attempt("nowhere")
+
+
+def test_a_folder_that_may_not_be_read_takes_files(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = os.open
+
+    def refuse(path: str | Path, flags: int, *rest: int) -> int:
+        if Path(path).is_dir():
+            raise PermissionError(13, "Permission denied")
+        return opened(path, flags, *rest)
+
+    monkeypatch.setattr(os, "open", refuse)
+    write_atomically("folder/new", b"new")
+    assert (here / "folder" / "new").read_bytes() == b"new"
+
+
 def test_a_full_disk_is_named_and_leaves_the_old_file(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -81,9 +81,15 @@ def check_writable(*paths: str | Path) -> None:
             _refuse_no_file(path)
             if path.exists() and not path.is_file():
                 continue  # a device or a pipe takes what is written to it
-            handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=_folder_for(path))
+            real = _real(path)
+            handle, temporary = tempfile.mkstemp(prefix=f".{real.name}.", dir=_folder_for(real))
             os.close(handle)
             os.unlink(temporary)
+
+
+def _real(path: Path) -> Path:
+    """Follow a symbolic link, so that what it points to is written and the link stays one."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def _folder_for(path: Path) -> Path:
@@ -133,8 +139,8 @@ def _refuse_no_file(path: Path) -> None:
 def write_atomically(path: str | Path, content: bytes) -> None:
     """Write a file whole or not at all: a temporary file beside it, fsync, rename.
 
-    A process killed at any moment leaves the old file or the new one. A device or a pipe is
-    written to as it is.
+    A process killed at any moment leaves the old file or the new one. Of a symbolic link, that is
+    the file that it points to. A device or a pipe is written to as it is.
 
     Raises
     ------
@@ -147,7 +153,7 @@ def write_atomically(path: str | Path, content: bytes) -> None:
         if path.exists() and not path.is_file():
             path.write_bytes(content)
         else:
-            _replace(path, content)
+            _replace(_real(path), content)
 
 
 def _replace(path: Path, content: bytes) -> None:
@@ -167,11 +173,13 @@ def _replace(path: Path, content: bytes) -> None:
             os.unlink(temporary)
         raise
     if os.name == "posix":
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        # A folder that may be written to but not read cannot be opened; the file is there by now.
+        with contextlib.suppress(PermissionError):
+            directory = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
 
 
 def to_json(plain: Any, indent: int | None = None) -> str:
