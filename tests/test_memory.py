@@ -10,7 +10,7 @@ from downslope.errors import InvalidValueError
 from downslope.network import BuiltNetwork
 
 
-@pytest.mark.parametrize("layers", [(10**9, 10**9), (10**20,), (10**10, 10**10)])
+@pytest.mark.parametrize("layers", [(10**9, 10**9), (10**18,), (10**10, 10**10)])
 def test_a_theta_that_fits_nowhere_is_refused(layers: tuple[int, ...]) -> None:
     weights = sum(a * b for a, b in zip((4, *layers), (*layers, 3), strict=True))
     widths = "-".join(map(str, (4, *layers, 3)))
