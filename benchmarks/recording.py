@@ -13,7 +13,7 @@ from typing import Any, Final
 from rows import ROWS, Row
 
 MODES: Final = ("none", "default", "all")
-ROUNDS: Final = 3
+ROUNDS: Final = 5
 SECONDS: Final = 0.3
 LEAST_STEPS: Final = 200
 """A run is as long as it must be to last `SECONDS`, and at least so many steps: the first ten are

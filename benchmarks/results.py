@@ -54,7 +54,7 @@ best over the rounds. A ratio is the peer's time over Downslope's: above 1, Down
   of 32 features with hidden layers (64, 64), sgd with Nesterov's momentum; the best of four
   rounds, in turns, scikit-learn on one and on two threads of BLAS.
 - The X-ray: whole runs that record nothing, the default steps and every step, in turns, without
-  the set-up; the best of three rounds.
+  the set-up; the best of five rounds.
 - Limit: the products (2 m n k operations each: x W and x^T d of each layer, d W^T of all but the
   first) at the best rate that any BLAS at hand sustains here on all cores, plus the bytes that the
   rule must move (Adam reads 4 and writes 3 vectors as long as theta, SGD 2 and 1) at the bandwidth

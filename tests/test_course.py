@@ -631,6 +631,12 @@ def test_a_step_of_one_row_has_the_bits_of_a_stored_gradient(
 def test_a_number_of_threads_is_tried_for_some_steps_only(monkeypatch: pytest.MonkeyPatch) -> None:
     running = course(settings(batch=1), data=blobs(5000))
     running._seconds_per_step = 1e-4
-    assert running._chunk_steps() == 500
+    assert running._chunk_steps() == 1000
     monkeypatch.setattr(type(running._stepper), "is_trying", True)
     assert running._chunk_steps() == 20
+
+
+def test_no_more_steps_go_into_a_call_than_there_is_time_for() -> None:
+    running = course(settings(batch=1, seconds=0.05), data=blobs(5000))
+    running._seconds_per_step, running.history.seconds = 1e-4, 0.03
+    assert running._chunk_steps() in (199, 200)

@@ -37,7 +37,7 @@ from downslope.whole_rules import WholeRule, whole_rule
 
 Array = npt.NDArray[Any]
 
-CHUNK_SECONDS = 0.05
+CHUNK_SECONDS = 0.1
 """How long the compiled loop runs before Python looks at progress, time and Ctrl-C."""
 
 TRIAL_SECONDS = 0.002
@@ -239,6 +239,8 @@ class Course:
         if not self._seconds_per_step:
             return min(left, 16)
         seconds = TRIAL_SECONDS if self._stepper.is_trying else CHUNK_SECONDS
+        if self.descent.seconds is not None:
+            seconds = min(seconds, self.descent.seconds - self.history.seconds)
         return max(1, min(left, int(seconds / self._seconds_per_step)))
 
     def _steps(self, steps: int) -> None:

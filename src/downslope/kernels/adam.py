@@ -27,8 +27,8 @@ SUMS = 4
 """What a recorded step sums up of a move, a vector each."""
 
 ENLARGED = 2.0**20
-"""Factor on the moves of which squares are summed up: in float32 none of 2^-82 or more counts as 0,
-none of less than 2^37 as infinite. Adam's moves are some 30 learning rates at most."""
+"""Factor on moves that are kept, and whose squares are summed up: in float32 none of 2^-82 or more
+counts as 0, none of less than 2^37 as infinite. Adam's are some 30 learning rates at most."""
 
 
 def betas(options: Options) -> tuple[float, float, float, float]:
@@ -81,12 +81,12 @@ def _adam_vectors(of_one_row: bool, noted: bool = False) -> Any:
             def note(before: Any, after: Any, at: Any, mask: Any) -> None:
                 place = builder.gep(moves, [at])
                 change, previous = builder.fsub(after, before), many.load(place, mask)
+                change = builder.fmul(enlarged, change)
                 many.store(change, place, mask)
-                one, other = (builder.fmul(enlarged, each) for each in (change, previous))
                 totals.add(0, before, before)
-                totals.add(1, one, one)
-                totals.add(2, one, other)
-                totals.add(3, other, other)
+                totals.add(1, change, change)
+                totals.add(2, change, previous)
+                totals.add(3, previous, previous)
 
             def move(at: Any, mask: Any) -> None:
                 w, g, m, v = (builder.gep(each, [at]) for each in (theta, gradient, means, squares))
@@ -156,9 +156,9 @@ def adam_of_one_row(theta, x, d, means, squares, count, units, row):
 def noted_adam_of_one_row(theta, x, d, means, squares, moves, units, row, decay, sums):
     """`adam_of_one_row` for one row of W, weights decayed on the way; its move beside the last.
 
-    All pointers but x. moves (units,): the last move, which the new one takes the place of; sums
-    (`SUMS` vectors): |w|^2, |move|^2, the product of both moves, |last move|^2 are added there, the
-    moves `ENLARGED`.
+    All pointers but x. moves (units,): the last move, which the new one takes the place of, both
+    `ENLARGED`; sums (`SUMS` vectors): |w|^2, |move|^2, the product of both moves, |last move|^2 are
+    added there.
     """
     f = elements(theta, units).dtype.type
     _noted_adam_of_one_row(theta, d, x, means, squares, moves, sums, units, f(row[1]), f(row[3]),

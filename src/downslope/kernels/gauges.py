@@ -94,7 +94,7 @@ class Gauges(NamedTuple):
     """Room for measuring, one for a descent; empty where nothing is recorded."""
 
     gradient: Floats  # (parameters,): what the rule got in the step before
-    move: Floats  # (parameters,): how the step before moved theta
+    move: Floats  # (parameters,): how the step before moved theta; see also `noted_adam`
     before: Floats  # (threads x PART,): a part of theta before its move
     room: Floats  # (threads, ROOM or the widest layer)
     limits: Doubles  # (layers,): |phi'| below it is flat

@@ -71,8 +71,9 @@ def noted_gd(theta, x, d, count, units, row, sums):
 def noted_adam(theta, x, d, state, start, moves, count, units, row, decay, sums):
     """Move `count` rows of W by Adam; give |w|^2, |move|^2, move * last move, |last move|^2.
 
-    theta, x, d, moves: pointers, the moves' to the last ones, whose places the new ones take;
-    start: where this part of theta begins in the state; sums (`SUMS` vectors,): zeros.
+    theta, x, d, moves: pointers, the moves' to the last ones, whose places the new ones take, all
+    of them `ENLARGED`; start: where this part of theta begins in the state; sums (`SUMS` vectors,):
+    zeros.
     """
     some = elements(x, count)
     length, together = state.shape[1], max(1, PART // units)
