@@ -376,22 +376,22 @@ def describe(squares: Array, rows: Array) -> Array:
     a row's own gradient is as many times that as there are rows; rows (records,): how many. The
     quantiles of more than `SORTED` rows are those of so many, drawn among them.
     """
-    together = max(1, min(TOGETHER, NORMS // squares.shape[1]))
-    cuts = range(together, len(squares), together)
-    parts = zip(np.split(squares, cuts), np.split(rows, cuts), strict=True)
-    return np.concatenate([_describe_some(*part) for part in parts])
-
-
-def _describe_some(squares: Array, rows: Array) -> Array:
-    """Do the same for steps few enough to be described together."""
     described = np.empty((len(squares), 2 + len(QUANTILES)))
-    for count in np.unique(rows):
-        which = rows == count
-        some = slice(None) if which.all() else which
+    together = max(1, min(TOGETHER, NORMS // squares.shape[1]))
+    for begin in range(0, len(squares), together):
+        part = slice(begin, begin + together)
+        _describe_some(squares[part], rows[part], described[part])
+    return described
+
+
+def _describe_some(squares: Array, rows: Array, described: Array) -> None:
+    """Do the same for steps few enough to be described together; described (records, 7): out."""
+    alike = (rows == rows[0]).all()
+    for count in rows[:1] if alike else np.unique(rows):
+        some = slice(None) if alike else rows == count
         norms = np.sqrt(squares[some, :count])
         norms *= count
         described[some] = _describe(norms)
-    return described
 
 
 def _describe(norms: Array) -> Array:
