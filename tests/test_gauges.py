@@ -236,6 +236,16 @@ def test_squares_beyond_single_precision_count(name: str, batch: int, rule: str)
             assert found[0] == expected, (quantity, number)
 
 
+def test_a_gradient_whose_square_is_beyond_single_precision_is_clipped_to_its_norm() -> None:
+    network = EXTREME["large"][0]
+    settings = descent(dtype="float32", rule="gd", learning_rate=1e10, steps=1, clip_norm=1.0)
+    running = course(network, settings, "regression")
+    before = running.network.theta.astype(np.float64)
+    running.run()
+    moved = float(np.linalg.norm(running.network.theta - before))
+    assert moved == pytest.approx(1e10, rel=1e-3)
+
+
 @pytest.mark.parametrize("task", ["regression", "binary"])
 def test_other_tasks(task: str) -> None:
     check_run(NETWORKS["plain"], descent(), task)
