@@ -329,3 +329,23 @@ def test_compare_refuses(
 ) -> None:
     assert says in refused(capsys, *arguments.split())
     assert not list(here.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("fti", "iris"), 'Unknown command "fti". Did you mean "fit"?'),
+        (("fit", "iris", "--lerning-rate", "1"), "Did you mean --learning-rate?"),
+        (("fit", "iris", "--learning-rate", "x"), 'unable to convert "x" into float'),
+        (("fit", "iris", "--record", "foo"), 'Choose from: "default", "all", "none"'),
+        (("fit", "iris", "--epochs"), "--epochs requires an argument"),
+        (("fit", "iris", "--batch", "x"), "--batch takes whole numbers; got 'x'"),
+    ],
+)
+def test_any_error_is_one_line(
+    arguments: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = refused(capsys, *arguments)
+    assert error.startswith("downslope: ")
+    assert error.count("\n") == 1
+    assert says in error

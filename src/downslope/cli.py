@@ -37,9 +37,9 @@ EXIT_ERROR, EXIT_NON_FINITE = 2, 3
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; errors of ours end in one line and a status other than 0."""
     try:
-        app(arguments)
-    except DownslopeError as error:
-        print(f"downslope: {error}", file=sys.stderr)
+        app(arguments, exit_on_error=False, print_error=False)
+    except (DownslopeError, cyclopts.CycloptsError) as error:
+        print(f"downslope: {' '.join(str(error).split())}", file=sys.stderr)
         status = EXIT_NON_FINITE if isinstance(error, NonFiniteError) else EXIT_ERROR
         raise SystemExit(status) from None
     except BrokenPipeError:
