@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from downslope import Descent, Network, Recipe, datasets, descend
+from downslope import Descent, Network, Recipe, compare, datasets, descend, minimize
 from downslope.errors import InvalidValueError
 
 COUNTS = Recipe(
@@ -68,8 +68,14 @@ def test_a_loss_for_classes_is_refused_for_numbers(loss: str) -> None:
         descend(recipe.edit(task="regression", validation=0.0), np.ones((4, 1)), [0, 1, 0, 1])
 
 
-def test_a_run_shows_itself_in_one_line() -> None:
+def test_what_a_run_gives_shows_itself_in_one_line() -> None:
     run = descend(Recipe(Network([3]), Descent(epochs=2)), datasets.load("iris"))
     says = f"Run('iris', 4-3-3, 2 epochs, {run.steps} steps; {run.reason})"
     assert repr(run) == str(run) == says
     assert "\n" not in says
+    assert repr(run.model) == "Model(4-3-3, 27 parameters, multiclass)"
+    found = compare(run.recipe, datasets.load("iris"), vary={"batch": [8, 32]}, seeds=2)
+    assert repr(found) == "Comparison(iris: 2 variants, 4 runs, by 'score')"
+    descended = minimize("x**2", [1.0], steps=3, learning_rate=0.25)
+    says = f"FunctionRun('x**2', 'gd', 3 steps to 0.015625; {descended.reason})"
+    assert repr(descended) == says

@@ -59,6 +59,13 @@ class Comparison:
     tables: Mapping[str, Table] = field(default_factory=dict, repr=False)
     noise_scales: Mapping[str, float] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        names = ", ".join(self.datasets)
+        return (
+            f"Comparison({names}: {len(self.variants)} variants, {len(self.outcomes)} runs, by "
+            f"{self.metric!r})"
+        )
+
     @cached_property
     def datasets(self) -> tuple[str, ...]:
         """The names of the data sets."""

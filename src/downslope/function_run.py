@@ -84,6 +84,12 @@ class FunctionRun:
     seconds: float
     sweep: Sweep | None = field(default=None, repr=False)
 
+    def __repr__(self) -> str:
+        return (
+            f"FunctionRun({self.function.name!r}, {self.rule!r}, {self.steps} steps to "
+            f"{self.value:.6g}; {self.reason})"
+        )
+
     @property
     def theta(self) -> Doubles:
         """Where it ended, (variables,)."""

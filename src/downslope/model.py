@@ -49,6 +49,11 @@ class Model:
     recipe: Recipe | None
     summary: Mapping[str, Any]
 
+    def __repr__(self) -> str:
+        network = self.network
+        widths = "-".join(map(str, network.layout.widths))
+        return f"Model({widths}, {network.theta.size} parameters, {network.task})"
+
     def output(self, source: Any, threads: int | None = None) -> npt.NDArray[Any]:
         """Give the network's outputs for the rows of a table: (rows, outputs)."""
         features = self.preparation.inputs(source, self.network.theta.dtype)

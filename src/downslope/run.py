@@ -79,8 +79,7 @@ class Run:
     kept: State
 
     def __repr__(self) -> str:
-        widths = (self.network.inputs, *self.network.layout.plan["units"])
-        layers = "-".join(str(width) for width in widths)
+        layers = "-".join(map(str, self.network.layout.widths))
         return (
             f"Run({self.table.name!r}, {layers}, {self.history.epochs} epochs, {self.steps} steps; "
             f"{self.reason})"
