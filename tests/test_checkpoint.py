@@ -20,10 +20,11 @@ from downslope.course import Course
 from downslope.data import Data
 from downslope.errors import InvalidValueError, ModelFileError
 from downslope.network import BuiltNetwork
+from downslope.quantities import FRAMES
 from downslope.recipe import Descent, Network
 from downslope.recording import Recording
 from downslope.stepper import Targets
-from downslope.trace import FRAMES, Trace
+from downslope.trace import Trace
 
 NETWORK = Network([12, 12], "prelu", normalize="batch", residual=True, dropout=0.2)
 

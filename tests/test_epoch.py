@@ -20,11 +20,12 @@ from downslope.errors import NonFiniteError
 from downslope.kernels.loop import Chunk
 from downslope.network import BuiltNetwork
 from downslope.pace import AHEAD
+from downslope.quantities import FRAMES
 from downslope.recipe import Descent, Network
 from downslope.recording import Recording
 from downslope.snapshots import Snapshots
 from downslope.stepper import Stepper, Targets
-from downslope.trace import FRAMES, Trace
+from downslope.trace import Trace
 from downslope.workers import FastestCount
 
 NETWORK = Network([6, 5], "tanh", normalize="batch", dropout=0.2)

@@ -17,8 +17,8 @@ from downslope import Descent, Network, Recipe, Run, descend, scaling
 from downslope.descent import identify
 from downslope.errors import NonFiniteError, TableError
 from downslope.kernels import loop, passes
+from downslope.quantities import FRAMES
 from downslope.scaling import SQUASH_LIMIT, ScaledRows, Scaling, as_matrix
-from downslope.trace import FRAMES
 from downslope.trials import Sweep, Trial
 from downslope.vary import combine
 

@@ -14,8 +14,9 @@ from polars.testing import assert_frame_equal
 from downslope import Descent, Network, Recipe, descend, recording
 from downslope.errors import InvalidTypeError, InvalidValueError, MissingFileError, ModelFileError
 from downslope.network import BuiltNetwork
+from downslope.quantities import COLUMNS, FRAMES
 from downslope.recording import Recorder, Recording, distance
-from downslope.trace import COLUMNS, FRAMES, Trace
+from downslope.trace import Trace
 
 
 def run(network: Network, record: Any = "default", rows: int = 200, **changes: Any) -> Any:

@@ -44,14 +44,10 @@ counts as minus the learning rate times G, which theta then rounds.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import numpy.typing as npt
 
 from downslope import storage
 from downslope.counts import whole_number
@@ -62,46 +58,12 @@ from downslope.errors import (
     ModelFileError,
     nearest,
 )
-from downslope.kernels import gauges
-from downslope.kernels.gauges import MOVES, ROWS
-from downslope.recording import QUANTILES, Recorder
+from downslope.quantities import COLUMNS, FRAMES, make_frames
+from downslope.recording import Recorder
 
 if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
-
-Array = npt.NDArray[Any]
-
-FRAMES = ("steps", "layers", "histograms", "dead_units", "curvature")
-
-ROW_NORMS = (
-    "sample_norm_mean", "sample_norm_std",
-    *(f"sample_norm_q{round(100 * share):02d}" for share in QUANTILES),
-)  # fmt: skip
-
-COLUMNS = {
-    "steps": (
-        "step", "epoch", "loss", "learning_rate", "rows", "gradient_norm", "clipped_norm",
-        "signal_to_noise", "noise_scale", "suggested_batch", "gradient_cosine", "update_cosine",
-        *ROW_NORMS,
-    ),
-    "layers": (
-        "step", "layer", "x_mean", "x_std", "z_mean", "z_std", "y_mean", "y_std", "dead", "flat",
-        "dy_rms", "slope_rms", "dz_rms", "x_rms", "dw_rms", "shrink_weights", "shrink_slope",
-        "sample_norm_mean", "sample_norm_std", "signal_to_noise", "noise_scale", "w_norm",
-        "update_ratio", "gradient_cosine", "update_cosine",
-    ),
-    "histograms": ("step", "layer", "quantity", "low", "high", "count"),
-    "dead_units": ("epoch", "layer", "dead"),
-    "curvature": ("step", "largest", "smallest", "trace", "stable_rate"),
-}  # fmt: skip
-"""The columns of every frame."""
-
-COUNTED_AT_ONCE = 4096
-"""Records whose histograms are counted at once, so that it takes little memory."""
-
-AVERAGED = 10
-"""Records over which the suggested batch is averaged: about the first ones, or 500 steps."""
 
 
 class Trace:
@@ -264,48 +226,6 @@ class Trace:
         return cls(frames)
 
 
-def make_frames(
-    arrays: Mapping[str, Array],
-    recorder: Recorder,
-    dead_units: Sequence[tuple[int, int, float]],
-    curvature: Sequence[Mapping[str, float]],
-) -> dict[str, pl.DataFrame]:
-    """Make the data frames of what was recorded."""
-    layers = len(recorder.layout.plan)
-    step = np.asarray(arrays["step"], np.int64)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        by_layer = _layers(arrays, recorder)
-        by_step = _steps(arrays, recorder)
-    number = np.tile(np.arange(1, layers + 1), len(step))
-    keys = {"step": np.repeat(step, layers), "layer": number}
-    flat = {name: values.reshape(-1) for name, values in by_layer.items()}
-    dead = {name: [row[k] for row in dead_units] for k, name in enumerate(COLUMNS["dead_units"])}
-    bends = {name: [each[name] for each in curvature] for name in COLUMNS["curvature"]}
-    return {
-        "steps": _frame("steps", by_step),
-        "layers": _frame("layers", {**keys, **flat}),
-        "histograms": _histograms(step, arrays["bins"], recorder.starts),
-        "dead_units": _frame("dead_units", dead),
-        "curvature": _frame("curvature", bends),
-    }
-
-
-_WHOLE = {"step", "epoch", "layer", "rows", "count"}
-
-
-def _frame(name: str, columns: Mapping[str, Any]) -> pl.DataFrame:
-    """Make the frame of that name."""
-    import polars as pl
-
-    schema: dict[str, Any] = {
-        column: pl.Int64 if column in _WHOLE else pl.Float64 for column in COLUMNS[name]
-    }
-    if name == "histograms":
-        schema["quantity"] = pl.String
-    found = {column: columns.get(column, []) for column in schema}
-    return pl.DataFrame(found, schema, nan_to_null=True)
-
-
 def _numbers(column: str, wanted: Any) -> list[int]:
     """Check one number or several of layers or steps."""
     several = isinstance(wanted, Iterable) and not isinstance(wanted, (str, bytes))
@@ -324,146 +244,3 @@ def _names(quantity: Any) -> list[str]:
             f"trace: quantity takes names of columns, one or several; got {quantity!r}"
         )
     return list(names)
-
-
-def _ratio(one: Array, other: Array) -> Array:
-    return np.asarray(one / other)
-
-
-def _noise(rows: Array, squares: Array, gradient: Array) -> tuple[Array, Array]:
-    """Give unbiased tr(S) and |G|^2 of the true gradient.
-
-    rows: B; squares: the mean of |g_n|^2; gradient: the batch's |G|^2.
-    """
-    noise = np.where(rows > 1, (squares - gradient) * rows / (rows - 1.0), np.nan)
-    return noise, gradient - noise / rows
-
-
-def _noise_scale(noise: Array, signal: Array) -> Array:
-    return np.where(signal > 0, noise / signal, np.where(np.isnan(signal), np.nan, np.inf))
-
-
-def _moves(arrays: Mapping[str, Array]) -> dict[str, Array]:
-    return {name: arrays["moves"][..., k] for k, name in enumerate(MOVES.names or ())}
-
-
-def _forward(arrays: Mapping[str, Array]) -> dict[str, Array]:
-    return {name: arrays["forward"][..., k] for k, name in enumerate(ROWS.names or ())}
-
-
-def _row_squares(sums: Mapping[str, Array], rows: Array) -> Array:
-    """Give the sum of the squared norms of the rows' shares in the gradient, (steps, layers)."""
-    return np.asarray(sums["row_spread"] + rows * sums["row_mean"] ** 2)
-
-
-def _layers(arrays: Mapping[str, Array], recorder: Recorder) -> dict[str, Array]:
-    """Make the quantities of every step and layer, (steps, layers) each."""
-    sums = _forward(arrays)
-    moves, plan = _moves(arrays), recorder.layout.plan
-    rows = np.asarray(arrays["rows"], np.float64)[:, None]
-    inputs, units = rows * plan["inputs"], rows * plan["units"]
-    y_std = np.sqrt(sums["y_spread"] / units)
-    first_std = np.sqrt(sums["x_spread"][:, :1] / inputs[:, :1])
-    found = {
-        "x_mean": np.concatenate([sums["x_mean"][:, :1], sums["y_mean"][:, :-1]], 1),
-        "x_std": np.concatenate([first_std, y_std[:, :-1]], 1),
-        "z_mean": sums["z_mean"],
-        "z_std": np.sqrt(sums["z_spread"] / units),
-        "y_mean": sums["y_mean"],
-        "y_std": y_std,
-        "dead": sums["dead"] / plan["units"],
-        "flat": sums["flat"] / units,
-        "dy_rms": np.sqrt(sums["dy"] / units),
-        "slope_rms": np.sqrt(sums["slope"] / units),
-        "dz_rms": np.sqrt(sums["dz"] / units),
-        "x_rms": np.sqrt(sums["x"] / inputs),
-        "dw_rms": np.sqrt(moves["dw"] / (plan["inputs"] * plan["units"])),
-    }
-    found["shrink_slope"] = np.log(found["dz_rms"] / found["dy_rms"])
-    shrink = np.log(found["dy_rms"][:, :-1] / found["dz_rms"][:, 1:])
-    found["shrink_weights"] = np.concatenate([np.full((len(rows), 1), np.nan), shrink], 1)
-    squares = rows * _row_squares(sums, rows)
-    noise, signal = _noise(rows, squares, moves["gradient"])
-    scale = _noise_scale(noise, signal)
-    return {
-        **found,
-        "sample_norm_mean": rows * sums["row_mean"],
-        "sample_norm_std": np.where(rows > 1, np.sqrt(rows * sums["row_spread"]), np.nan),
-        "signal_to_noise": np.sqrt(rows / scale),
-        "noise_scale": scale,
-        "w_norm": np.sqrt(moves["w"]),
-        "update_ratio": np.sqrt(_ratio(moves["move_w"], moves["w"])),
-        **_cosines(moves),
-    }
-
-
-def _cosines(moves: Mapping[str, Array]) -> dict[str, Array]:
-    """Compare gradient and update with those of the step before; NaN where one of them is 0."""
-    return {
-        "gradient_cosine": moves["along"] / np.sqrt(moves["final"] * moves["before"]),
-        "update_cosine": moves["move_along"] / np.sqrt(moves["move"] * moves["move_before"]),
-    }
-
-
-def _steps(arrays: Mapping[str, Array], recorder: Recorder) -> dict[str, Array]:
-    """Make the quantities of every step, (steps,) each."""
-    moves = {name: values.sum(1) for name, values in _moves(arrays).items()}
-    step, rows = arrays["step"], np.asarray(arrays["rows"], np.float64)
-    squares = _row_squares(_forward(arrays), rows[:, None]).sum(1)
-    noise, signal = _noise(rows, rows * squares, moves["gradient"])
-    scale = _noise_scale(noise, signal)
-    return {
-        "step": step,
-        "epoch": 1 + (step - 1) // recorder.steps_per_epoch,
-        "loss": arrays["loss"],
-        "learning_rate": arrays["learning_rate"],
-        "rows": arrays["rows"],
-        "gradient_norm": np.sqrt(arrays["norm"]),
-        "clipped_norm": np.sqrt(moves["final"]),
-        "signal_to_noise": np.sqrt(rows / scale),
-        "noise_scale": scale,
-        "suggested_batch": _noise_scale(_average(noise), _average(signal)),
-        **_cosines(moves),
-        **{name: arrays["row_norms"][:, k] for k, name in enumerate(ROW_NORMS)},
-    }
-
-
-def _average(values: Array) -> Array:
-    """Average each value with up to `AVERAGED` - 1 before it."""
-    return np.array([values[max(k + 1 - AVERAGED, 0) : k + 1].mean() for k in range(len(values))])
-
-
-def _histograms(step: Array, bins: Array, starts: Array) -> pl.DataFrame:
-    """Make a row of every bin that is not empty; for some steps at a time, to take less memory."""
-    import polars as pl
-
-    names = np.array(["z", "gradient"])
-    edges = np.stack([gauges.bin_edges(name) for name in names])
-    parts = []
-    for begin in range(0, max(len(step), 1), COUNTED_AT_ONCE):
-        counts = _count(bins[begin : begin + COUNTED_AT_ONCE], starts)
-        at, layer, which, place = np.nonzero(counts)
-        found = {
-            "step": step[begin + at],
-            "layer": layer + 1,
-            "quantity": names[which],
-            "low": edges[which, place],
-            "high": edges[which, place + 1],
-            "count": counts[at, layer, which, place],
-        }
-        parts.append(_frame("histograms", found))
-    return pl.concat(parts)
-
-
-def _count(bins: Array, starts: Array) -> Array:
-    """Count the entries of each histogram by their bins, (steps, layers, 2, BINS + 2).
-
-    bins (steps, entries): from 1 on, 0 where there was no entry; starts: see `gauges.drawing`.
-    """
-    width = gauges.BINS + 3
-    counts = np.empty((len(bins), len(starts) - 1, width), np.int32)
-    offsets = width * np.arange(len(bins))[:, None]
-    for which, (first, last) in enumerate(itertools.pairwise(starts)):
-        counted = np.bincount((bins[:, first:last] + offsets).ravel(), minlength=width * len(bins))
-        counts[:, which] = counted.reshape(-1, width)
-    return counts[..., 1:].reshape(len(bins), len(starts) // 2, 2, width - 1)
