@@ -634,9 +634,3 @@ def test_a_number_of_threads_is_tried_for_some_steps_only(monkeypatch: pytest.Mo
     assert running._chunk_steps() == 1000
     monkeypatch.setattr(type(running._stepper), "is_trying", True)
     assert running._chunk_steps() == 20
-
-
-def test_no_more_steps_go_into_a_call_than_there_is_time_for() -> None:
-    running = course(settings(batch=1, seconds=0.05), data=blobs(5000))
-    running._seconds_per_step, running.history.seconds = 1e-4, 0.03
-    assert running._chunk_steps() in (199, 200)

@@ -239,8 +239,6 @@ class Course:
         if not self._seconds_per_step:
             return min(left, 16)
         seconds = TRIAL_SECONDS if self._stepper.is_trying else CHUNK_SECONDS
-        if self.descent.seconds is not None:
-            seconds = min(seconds, self.descent.seconds - self.history.seconds)
         return max(1, min(left, int(seconds / self._seconds_per_step)))
 
     def _steps(self, steps: int) -> None:
