@@ -301,6 +301,7 @@ def steps(job, chunk, thread, threads):
                 wait(job.barrier, thread, threads)
                 if place >= 0 and thread == 0:
                     record_rows(job, chunk, place, row, rows, count, threads)
+                # By the last thread: the first has the rows' sums to merge meanwhile.
                 if place != gauges.NOT and alone and thread == threads - 1:
                     theta_gauges.note_one_row(job, chunk.record, place, x, known_rate(chunk, k),
                                               thread)  # fmt: skip
