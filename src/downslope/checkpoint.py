@@ -12,7 +12,7 @@ import numpy.typing as npt
 from downslope import storage
 from downslope.errors import InvalidValueError, ModelFileError
 from downslope.kernels.gauges import Gauges
-from downslope.recording import Recorder
+from downslope.recording import Recorder, plain
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -20,7 +20,7 @@ RECORD = "record."
 """What the names of a checkpoint's records begin with."""
 
 FILE = "checkpoint.safetensors"
-FORMAT = "downslope checkpoint 3"
+FORMAT = "downslope checkpoint 4"
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,7 @@ def records(recorder: Recorder, room: Gauges, steps: int) -> dict[str, npt.NDArr
     arrays = {RECORD + name: array for name, array in recorder.arrays().items() if array.size}
     if recorder.recording.next_after(steps) == steps + 1:
         arrays |= {"gradient_before": room.gradient, "move_before": room.move}
+        arrays["sums_before"] = plain(room.moves)
     return arrays
 
 
@@ -101,3 +102,4 @@ def take_up_records(
     recorder.curvature += progress.get("curvature", [])
     if "gradient_before" in arrays:
         room.gradient[:], room.move[:] = arrays["gradient_before"], arrays["move_before"]
+        plain(room.moves)[:] = arrays["sums_before"]

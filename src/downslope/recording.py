@@ -365,7 +365,7 @@ def dead_shares(predictor: Predictor, rows: Array) -> list[float]:
 
 
 def plain(sums: Array) -> Array:
-    """View structured sums (records, layers) as numbers (records, layers, fields)."""
+    """View structured sums, (records, layers) or (layers,), as numbers, their fields last."""
     return sums.view(np.float64).reshape(*sums.shape, -1)
 
 

@@ -239,6 +239,7 @@ class Stepper(_Engine):
                 squares=np.zeros((3, rows)),
                 alive=allocate((self.threads, aligned(int(units.sum()))), dtype),
                 pieces=np.zeros(len(job.pieces), gauges.PIECE_SUMS),
+                moves=np.zeros(layers, gauges.MOVES),
                 norms=np.zeros(len(job.blocks)),
                 factors=np.stack([at // units[:, None], at % units[:, None]], 1).astype(np.uint32),
             )

@@ -169,5 +169,6 @@ class Stretch:
         """Put theta and all that moves with it back to an earlier state."""
         self._network.theta[:], self._network.statistics[:] = state.theta, state.statistics
         self._stepper.job.state[:] = state.vectors
-        for each in self._stepper.job.gauges[:2]:
+        room = self._stepper.job.gauges
+        for each in (room.gradient, room.move, room.moves):
             each[:] = 0  # gradient and move of the step before are not known

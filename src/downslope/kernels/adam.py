@@ -23,7 +23,7 @@ Options: TypeAlias = Mapping[str, float]
 """A rule's options; the catalogue has their defaults."""
 
 
-SUMS = 4
+SUMS = 3
 """What a recorded step sums up of a move, a vector each."""
 
 ENLARGED = 2.0**20
@@ -86,7 +86,6 @@ def _adam_vectors(of_one_row: bool, noted: bool = False) -> Any:
                 totals.add(0, before, before)
                 totals.add(1, change, change)
                 totals.add(2, change, previous)
-                totals.add(3, previous, previous)
 
             def move(at: Any, mask: Any) -> None:
                 w, g, m, v = (builder.gep(each, [at]) for each in (theta, gradient, means, squares))
@@ -157,8 +156,7 @@ def noted_adam_of_one_row(theta, x, d, means, squares, moves, units, row, decay,
     """`adam_of_one_row` for one row of W, weights decayed on the way; its move beside the last.
 
     All pointers but x. moves (units,): the last move, which the new one takes the place of, both
-    `ENLARGED`; sums (`SUMS` vectors): |w|^2, |move|^2, the product of both moves, |last move|^2 are
-    added there.
+    `ENLARGED`; sums (`SUMS` vectors): |w|^2, |move|^2 and both moves' product are added there.
     """
     f = elements(theta, units).dtype.type
     _noted_adam_of_one_row(theta, d, x, means, squares, moves, sums, units, f(row[1]), f(row[3]),

@@ -75,16 +75,18 @@ PIECE_SUMS = np.dtype(
         (name, np.float64)
         for name in (
             "gradient",  # sum of squares of dL/dtheta, without penalties
-            "final", "along", "before",  # of what the rule gets; its product with the step before's
-            "w", "move", "move_along", "move_before",
+            "final", "along",  # of what the rule gets; its product with the step before's
+            "w", "move", "move_along",
         )
     ]
 )  # fmt: skip
 """What is measured of one piece of theta: sums of squares and of products."""
 
-MOVES = np.dtype([*PIECE_SUMS.descr, ("dw", np.float64), ("move_w", np.float64)])
-"""The same of one layer, w being of W alone; and squares of W's gradient and of W's move."""
-
+MOVES = np.dtype(
+    [*PIECE_SUMS.descr, *((name, np.float64) for name in ("before", "move_before", "dw", "move_w"))]
+)
+"""The same of one layer, w being of W alone; "final" and "move" of the step before; and squares of
+W's gradient and of W's move."""
 
 PLAIN, BIN = np.dtype(np.float64), np.dtype(np.uint8)
 """What is measured of a whole step, and of an entry that a histogram counts."""
@@ -105,6 +107,7 @@ class Gauges(NamedTuple):
     squares: Doubles  # (3, rows): sums of squares of each row's x, dL/du and dL/dy
     alive: Floats  # (threads, units of all layers): sum of |phi|
     pieces: np.ndarray  # (pieces,) of PIECE_SUMS
+    moves: np.ndarray  # (layers,) of MOVES: of the last step that was measured
     norms: Doubles  # (blocks of theta,): sum of squares before clipping
     factors: npt.NDArray[np.uint32]  # (layers, 2, COUNTED): the x and dL/du of those of dL/dW
 
@@ -148,7 +151,7 @@ def empty_gauges(dtype: np.dtype) -> Gauges:
     return Gauges(
         floats, floats, floats, np.empty((0, 0), dtype), np.empty(0), np.empty((0, 0), np.int64),
         np.empty(0, np.int64), np.empty((0, 0), ROWS), doubles, doubles,
-        np.empty((0, 0), dtype), np.empty(0, PIECE_SUMS), np.empty(0),
+        np.empty((0, 0), dtype), np.empty(0, PIECE_SUMS), np.empty(0, MOVES), np.empty(0),
         np.empty((0, 0, 0), np.uint32),
     )  # fmt: skip
 

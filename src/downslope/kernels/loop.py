@@ -323,7 +323,7 @@ def steps(job, chunk, thread, threads):
             wait(job.barrier, thread, threads)
             going = row + rows < count or (row < count and not at_once)
             row += rows
-        if place >= 0 and thread == 0:
+        if place != gauges.NOT and thread == 0:
             theta_gauges.merge_pieces(job, chunk.record, place, chunk.rule >= 0, alone)
         if thread == 0:
             chunk.losses[k] = loss * scale

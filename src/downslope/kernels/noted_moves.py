@@ -21,6 +21,9 @@ from downslope.kernels.rules import GD, NARROW, gd_of_one_row
 from downslope.kernels.vectors import VECTOR_BYTES, Vectors
 from downslope.kernels.views import elements, piece, pointer
 
+IN_TURN = 4
+"""Sums that the rows of W are added to in turn: a sum waits for what was added to it before."""
+
 
 @intrinsic
 def _noted_gd_of_one_row(typing, w, x, d, units, rate, sums):
@@ -54,7 +57,7 @@ def _noted_gd_of_one_row(typing, w, x, d, units, rate, sums):
 def noted_gd(theta, x, d, count, units, row, sums):
     """Move `count` rows of W by gradient descent; give |w|^2 before.
 
-    theta, x, d: pointers; sums (`SUMS` vectors,): zeros, one for every row in turn.
+    theta, x, d: pointers; sums (`IN_TURN` vectors,): zeros.
     """
     some, total = elements(x, count), 0.0
     lanes, together = VECTOR_BYTES // some.itemsize, max(1, PART // units)
@@ -62,14 +65,14 @@ def noted_gd(theta, x, d, count, units, row, sums):
     for begin in range(0, count, together):
         for i in range(begin, min(begin + together, count)):
             _noted_gd_of_one_row(pointer(theta, i * units), some[i], d, units, rate,
-                                 pointer(sums, i % SUMS * lanes))  # fmt: skip
-        total += take_sum(piece(sums, 0, SUMS * lanes))
+                                 pointer(sums, i % IN_TURN * lanes))  # fmt: skip
+        total += take_sum(piece(sums, 0, IN_TURN * lanes))
     return total
 
 
 @inner
 def noted_adam(theta, x, d, state, start, moves, count, units, row, decay, sums):
-    """Move `count` rows of W by Adam; give |w|^2, |move|^2, move * last move, |last move|^2.
+    """Move `count` rows of W by Adam; give |w|^2, |move|^2 and move * last move.
 
     theta, x, d, moves: pointers, the moves' to the last ones, whose places the new ones take, all
     of them `ENLARGED`; start: where this part of theta begins in the state; sums (`SUMS` vectors,):
@@ -78,7 +81,7 @@ def noted_adam(theta, x, d, state, start, moves, count, units, row, decay, sums)
     some = elements(x, count)
     length, together = state.shape[1], max(1, PART // units)
     lanes = VECTOR_BYTES // some.itemsize
-    w = own = product = other = 0.0
+    w = own = product = 0.0
     for begin in range(0, count, together):
         for i in range(begin, min(begin + together, count)):
             at = i * units
@@ -89,9 +92,8 @@ def noted_adam(theta, x, d, state, start, moves, count, units, row, decay, sums)
         w += take_sum(piece(sums, 0, lanes))
         own += take_sum(piece(sums, lanes, lanes))
         product += take_sum(piece(sums, 2 * lanes, lanes))
-        other += take_sum(piece(sums, 3 * lanes, lanes))
     back = ENLARGED**-2
-    return w, own * back, product * back, other * back
+    return w, own * back, product * back
 
 
 @inner
@@ -108,7 +110,8 @@ def take_sum(lanes):
 def descend_and_note(job, block, out, x, scratch, rule, coefficients, decay, thread):
     """Move a block by a step on a single row, and note how its pieces moved."""
     gauges = job.gauges
-    room = piece(gauges.before, thread * PART, SUMS * VECTOR_BYTES // gauges.before.itemsize)
+    lanes = VECTOR_BYTES // gauges.before.itemsize
+    room = piece(gauges.before, thread * PART, max(SUMS, IN_TURN) * lanes)
     room[:] = 0
     for p in range(block.first, block.last):
         part, sums = job.pieces[p], gauges.pieces[p]
@@ -126,13 +129,13 @@ def descend_and_note(job, block, out, x, scratch, rule, coefficients, decay, thr
                            np.int64(0))  # fmt: skip
         theta, count = pointer(job.theta, part.start), size // units
         if rule == GD:
-            sums.move = sums.move_along = sums.move_before = 0.0
+            sums.move = sums.move_along = 0.0
             if kind == WEIGHT:
                 sums.w = noted_gd(theta, some, d, count, units, coefficients, room)
             else:
                 gd_of_one_row(theta, some, d, count, units, coefficients)
         else:
             by = decay if kind in (WEIGHT, PROJECTION) else 1.0
-            sums.w, sums.move, sums.move_along, sums.move_before = noted_adam(
+            sums.w, sums.move, sums.move_along = noted_adam(
                 theta, some, d, job.state, part.start, pointer(gauges.move, part.start), count,
                 units, coefficients, by, room)  # fmt: skip

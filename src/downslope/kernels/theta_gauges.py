@@ -16,51 +16,53 @@ from downslope.kernels.views import copy_elements, elements, piece, pointer
 
 @inner
 def products(values, previous, zero):
-    """|v|^2, v p and |p|^2, of zero's number type on the way; values, previous (size,)."""
-    own = product = other = zero
+    """|v|^2 and v p, of zero's number type on the way; values, previous (size,)."""
+    own = product = zero
     for i in range(values.shape[0]):
-        v, p = like(zero, values[i]), like(zero, previous[i])
+        v = like(zero, values[i])
         own += v * v
-        product += v * p
-        other += p * p
-    return np.float64(own), np.float64(product), np.float64(other)
+        product += v * like(zero, previous[i])
+    return np.float64(own), np.float64(product)
 
 
 @inner
 def compare(values, previous):
-    """|v|^2, v p and |p|^2; then p becomes v. values, previous (size,), at most PART."""
-    own, product, other = products(values, previous, values.dtype.type(0))
-    if not (is_sound(values, own) and is_sound(values, other)):
-        own, product, other = products(values, previous, 0.0)
+    """|v|^2 and v p; then p becomes v. values, previous (size,), at most PART."""
+    own, product = products(values, previous, values.dtype.type(0))
+    # One by one: |v|^2 must not hang on p, for it is to be that of the step before in the next.
+    if not is_sound(values, own):
+        own = products(values, previous, 0.0)[0]
+    if not is_sound(values, abs(product)):
+        product = products(values, previous, 0.0)[1]
     # Apart from the reads, as in `normalize_rows_backward`: else bits would hang on addresses.
     for i in range(values.shape[0]):
         previous[i] = values[i]
-    return own, product, other
+    return own, product
 
 
 @inner
 def products_of_moves(before, theta, previous, zero):
     """|before|^2, and `products` of theta - before with the move before; all (size,)."""
-    w = own = product = other = zero
+    w = own = product = zero
     for i in range(theta.shape[0]):
-        start, p = like(zero, before[i]), like(zero, previous[i])
-        move = like(zero, theta[i] - before[i])
+        start, move = like(zero, before[i]), like(zero, theta[i] - before[i])
         w += start * start
         own += move * move
-        product += move * p
-        other += p * p
-    return np.float64(w), np.float64(own), np.float64(product), np.float64(other)
+        product += move * like(zero, previous[i])
+    return np.float64(w), np.float64(own), np.float64(product)
 
 
 @inner
 def compare_moves(before, theta, previous):
     """|before|^2, and as `compare` of theta - before with the move before; all (size,)."""
-    w, own, product, other = products_of_moves(before, theta, previous, theta.dtype.type(0))
-    if not (is_sound(theta, w) and is_sound(theta, own) and is_sound(theta, other)):
-        w, own, product, other = products_of_moves(before, theta, previous, 0.0)
+    w, own, product = products_of_moves(before, theta, previous, theta.dtype.type(0))
+    if not (is_sound(theta, w) and is_sound(theta, own)):
+        w, own, _ = products_of_moves(before, theta, previous, 0.0)
+    if not is_sound(theta, abs(product)):
+        product = products_of_moves(before, theta, previous, 0.0)[2]
     for i in range(theta.shape[0]):
         previous[i] = theta[i] - before[i]
-    return w, own, product, other
+    return w, own, product
 
 
 @inner
@@ -112,20 +114,18 @@ def note_move(job, block, begin, end, first, alone, thread):
     for p in range(block.first, block.last):
         part, sums = job.pieces[p], gauges.pieces[p]
         if begin == block.start:
-            sums.final = sums.along = sums.before = sums.w = 0.0
-            sums.move = sums.move_along = sums.move_before = 0.0
+            sums.final = sums.along = sums.w = sums.move = sums.move_along = 0.0
         low, high = max(begin, part.start), min(end, part.stop)
         if low >= high:
             continue
         if not alone:
-            own, product, other = compare(
+            own, product = compare(
                 piece(job.gradient, first + low - begin, high - low),
                 piece(gauges.gradient, low, high - low),
             )
             sums.final += own
             sums.along += product
-            sums.before += other
-        w, own, product, other = compare_moves(
+        w, own, product = compare_moves(
             piece(gauges.before, thread * PART + low - begin, high - low),
             piece(job.theta, low, high - low),
             piece(gauges.move, low, high - low),
@@ -133,18 +133,17 @@ def note_move(job, block, begin, end, first, alone, thread):
         sums.w += w
         sums.move += own
         sums.move_along += product
-        sums.move_before += other
 
 
 @inner
 def compare_long(values, previous):
     """`compare` of vectors of any length."""
-    own = product = other = 0.0
+    own = product = 0.0
     for begin in range(0, values.shape[0], PART):
         size = min(PART, values.shape[0] - begin)
-        vv, vp, pp = compare(piece(values, begin, size), piece(previous, begin, size))
-        own, product, other = own + vv, product + vp, other + pp
-    return own, product, other
+        vv, vp = compare(piece(values, begin, size), piece(previous, begin, size))
+        own, product = own + vv, product + vp
+    return own, product
 
 
 @inner
@@ -161,6 +160,14 @@ def draw_one_row(job, layer, number, bins, x, d, thread):
         for n in range(count):
             drawn[n] = some[inputs[n]] * other[units[n]]
     find_bins_of_magnitudes(drawn, piece(bins, gauges.starts[place], count))
+
+
+@inner
+def begin_moves(total):
+    """Let a layer's sums be those of a new step, beside the one before."""
+    total.before, total.move_before = total.final, total.move
+    total.gradient = total.final = total.along = total.dw = 0.0
+    total.w = total.move = total.move_along = total.move_w = 0.0
 
 
 @inner
@@ -186,34 +193,29 @@ def note_one_row(job, record, place, x, rate, thread):
         if place >= 0:
             draw_one_row(job, layer, number, record.bins[place], own, pointer(workspace, layer.dz),
                          thread)  # fmt: skip
-        xx, xp, pp = compare_long(
-            elements(own, inputs), piece(gauges.gradient, layer.weight, inputs)
-        )
-        final, along, before = compare_long(d, piece(gauges.gradient, layer.bias, units))
-        w_final, w_along, w_before = xx * final, xp * along, pp * before
-        final, along, before = final + w_final, along + w_along, before + w_before
+        xx, xp = compare_long(elements(own, inputs), piece(gauges.gradient, layer.weight, inputs))
+        final, along = compare_long(d, piece(gauges.gradient, layer.bias, units))
+        w_final, w_along = xx * final, xp * along
+        final, along = final + w_final, along + w_along
         if layer.residual == PROJECTION_RESIDUAL:
             dy = piece(workspace, layer.dy, units)
-            dd, dp, pd = compare_long(dy, piece(gauges.gradient, layer.projection, units))
-            final, along, before = final + xx * dd, along + xp * dp, before + pp * pd
+            dd, dp = compare_long(dy, piece(gauges.gradient, layer.projection, units))
+            final, along = final + xx * dd, along + xp * dp
         at = job.frame[0].sums + layer.sums
         for start in (layer.gamma, layer.beta, layer.slope):
             if start >= 0:
-                dd, dp, pd = compare_long(
+                dd, dp = compare_long(
                     piece(workspace, at, units), piece(gauges.gradient, start, units)
                 )
-                final, along, before = final + dd, along + dp, before + pd
+                final, along = final + dd, along + dp
                 at += units
+        total = gauges.moves[number]
+        begin_moves(total)
+        total.gradient, total.final, total.along, total.dw = final, final, along, w_final
+        total.move, total.move_along = rate * rate * final, rate * rate_before * along
+        total.move_w = rate * rate * w_final
         if place >= 0:
-            total = record.moves[place, number]
             record.norms[place] += final
-            total.gradient, total.final, total.along, total.before = final, final, along, before
-            total.dw = w_final
-            total.move, total.move_along = rate * rate * final, rate * rate_before * along
-            total.move_before, total.move_w = (
-                rate_before * rate_before * before,
-                rate * rate * w_final,
-            )
     if place >= 0:
         note_overflow(job, record, place)
 
@@ -224,7 +226,7 @@ def note_overflow(job, record, place):
     gauges = job.gauges
     most = 2.0**256 if gauges.gradient.itemsize == 4 else np.inf
     for p in range(job.pieces.shape[0]):
-        total = record.moves[place, job.pieces[p].layer].gradient
+        total = gauges.moves[job.pieces[p].layer].gradient
         gauges.pieces[p].gradient = total if total < most else total * np.inf
 
 
@@ -236,12 +238,12 @@ def merge_pieces(job, record, place, moves, alone):
     `note_one_row` has noted the gradient.
     """
     gauges = job.gauges
-    if not alone:
-        for b in range(job.blocks.shape[0]):
-            record.norms[place] += gauges.norms[b]
+    for number in range(job.plan.shape[0]):
+        if not alone:
+            begin_moves(gauges.moves[number])
     for p in range(job.pieces.shape[0]):
         part, sums = job.pieces[p], gauges.pieces[p]
-        total = record.moves[place, part.layer]
+        total = gauges.moves[part.layer]
         if not alone:
             total.gradient += sums.gradient
             if part.kind == WEIGHT:
@@ -250,10 +252,15 @@ def merge_pieces(job, record, place, moves, alone):
             if not alone:
                 total.final += sums.final
                 total.along += sums.along
-                total.before += sums.before
             total.move += sums.move
             total.move_along += sums.move_along
-            total.move_before += sums.move_before
             if part.kind == WEIGHT:
                 total.w += sums.w
                 total.move_w += sums.move
+    if place < 0:
+        return
+    for number in range(job.plan.shape[0]):
+        record.moves[place, number] = gauges.moves[number]
+    if not alone:
+        for b in range(job.blocks.shape[0]):
+            record.norms[place] += gauges.norms[b]
