@@ -53,13 +53,13 @@ PAGES: dict[str, Callable[[], list[Account]]] = {
     "ten classes": lambda: [account_of("digits", trace=make_trace(3))],
     "two inputs": lambda: [account_of("spirals", trace=make_trace(3))],
     "regression": lambda: [account_of("diabetes", trace=make_trace(3))],
-    "vanishing": lambda: [account_of("iris", trace=make_trace(10, 0.1))],
+    "vanishing": lambda: [account_of("iris", layers=[8] * 9, trace=make_trace(10, 0.1))],
     "failed": lambda: [failed()],
     "long and deep": lambda: [deep()],
     "without a trace": lambda: [account_of("iris")],
     "three runs": lambda: [
         account_of("iris", "<b>one</b>", trace=make_trace(3)),
-        account_of("iris", "two", trace=make_trace(5, 0.1), rule="gd"),
+        account_of("iris", "two", layers=[8] * 4, trace=make_trace(5, 0.1), rule="gd"),
         failed(),
     ],
 }

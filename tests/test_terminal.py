@@ -28,8 +28,8 @@ def test_a_row_a_layer_with_its_numbers(capsys: pytest.CaptureFixture[str]) -> N
     assert [row[:2] for row in rows] == [["1", "8"], ["2", "8"], ["3", "3"]]
     assert rows[0][2][-4:] == "e-03"
     assert [len(row[3]) for row in rows] == [6, 7, 8]
-    assert "25%" in rows[0]
-    assert rows[2].count("–") == 2  # an output layer is not dead or flat
+    assert "12%" in rows[0]  # of all rows, not of a batch
+    assert rows[2].count("–") == 3  # an output layer is not dead or flat, nor is its φ' on the way
 
 
 def test_a_deep_network_fits_on_one_screen(

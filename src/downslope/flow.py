@@ -31,9 +31,13 @@ NAMED_LAYERS = 12
 NOT_RECORDED = "No step was recorded, so there is nothing to see of the layers."
 
 ARRIVES, FAILS = math.log10(30), 3.0
-"""Powers of ten between the gradients of the first and the last layer: a factor of 30, as ten
+"""Powers of ten between the errors |dL/dz| of the first and the last layer: a factor of 30, as ten
 layers of ReLU with He's initialization stay within, is normal; from a thousand on, the first hardly
 move under plain gradient descent."""
+
+SMALL_INPUTS, LARGE_INPUTS = 0.01, 10.0
+"""Root mean squares of the inputs beyond which scaling them is advised: initializers are made for
+inputs of about 1 (LeCun et al. 1998, section 4.3)."""
 
 GOOD_UPDATE = 1e-3
 """Size of an update relative to its weights that is often aimed at (Karpathy, 2022; a rule of
@@ -63,12 +67,20 @@ def evenly(count: int, most: int) -> Array:
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
 
 
-def lately(table: Array) -> Array:
-    """Give the median of each row's last fifth, of its finite values; NaN where there are none."""
+def last_fifth(table: Array) -> Array:
+    """Give the last fifth of the steps of a table (layers, steps), at least one."""
+    return table[:, -max(1, table.shape[1] // 5) :]
+
+
+def typically(table: Array) -> Array:
+    """Give the median of each row's finite values; NaN where there are none."""
     rows = (row[np.isfinite(row)] for row in table)
-    return np.array(
-        [np.median(row[-max(1, len(row) // 5) :]) if row.size else np.nan for row in rows]
-    )
+    return np.array([np.median(row) if row.size else np.nan for row in rows])
+
+
+def lately(table: Array) -> Array:
+    """Do so for the last fifth of the steps."""
+    return typically(last_fifth(table))
 
 
 def heatmap(account: Account, column: str, layers: int | None = None) -> Series:
@@ -82,6 +94,11 @@ def heatmap(account: Account, column: str, layers: int | None = None) -> Series:
 def layer_axis(layers: Array, name: str = "layer") -> dict[str, Any]:
     """Give an axis of layer numbers, without fractions between them."""
     return {"title": {"text": name}, "dtick": 1 + len(layers) // 16, "tick0": 1}
+
+
+def step_axis(steps: Array) -> dict[str, Any]:
+    """Give an axis of the steps of a heatmap, whose outer cells would reach beyond them."""
+    return {"title": {"text": "step"}, "range": [steps[0] - 0.5, steps[-1] + 0.5]}
 
 
 def color_of_layer(number: int, layers: int) -> str:
@@ -139,8 +156,8 @@ def gradient_flow(account: Account) -> Section:
     layers, weights, slopes = shrinkage(account)
     bars = [
         {
-            "type": "bar", "x": layers, "y": values / math.log(10), "name": name, "xaxis": "x2",
-            "yaxis": "y2", "marker": {"color": look.color(number)},
+            "type": "bar", "x": layers, "y": values, "name": name, "xaxis": "x2", "yaxis": "y2",
+            "marker": {"color": look.color(number)},
             "hovertemplate": "layer %{x}: 10^%{y:.2f}<extra>" + name + "</extra>",
         }
         for number, (name, values) in enumerate((("by its weights", weights), ("by φ'", slopes)))
@@ -151,7 +168,7 @@ def gradient_flow(account: Account) -> Section:
         "barmode": "relative",
         "showlegend": True,
         "legend": {"y": 0.345},
-        "xaxis": {"title": {"text": "step"}, "domain": [0, 1]},
+        "xaxis": {**step_axis(heat["x"]), "domain": [0, 1]},
         "yaxis": {**layer_axis(layers), "domain": [0.5, 1]},
         "xaxis2": {**layer_axis(layers), "anchor": "y2", "domain": [0, 1]},
         "yaxis2": {
@@ -164,50 +181,118 @@ def gradient_flow(account: Account) -> Section:
         {"data": [heat, *bars], "layout": layout},
         "Above: the size of the weights' gradient. Rows alike in color are good; a first layer "
         "many powers of ten below the last is a vanishing gradient, one far above it an exploding "
-        "one. Empty cells are gradients of exactly 0. Below: what each layer does to the error on "
-        "its way back, on average over the steps; bars below 0 shrink it.",
+        "one. Empty cells are gradients of exactly 0, or none that is a number. Below: what the "
+        "layers do, toward the end, to the error |dL/dz| on its way from the last layer to the "
+        "first; bars below 0 shrink it.",
         seen_in_flow(account),
         wide=True,
     )
 
 
 def shrinkage(account: Account) -> tuple[Array, Array, Array]:
-    """Give layers and mean natural logarithms of what weights and phi' do to the error."""
-    parts = []
-    for column in ("shrink_weights", "shrink_slope"):
-        _, layers, table = by_layer(account, column)
-        table = np.where(np.isfinite(table), table, np.nan)
-        counts = np.maximum(1, np.sum(~np.isnan(table), axis=1))
-        parts.append(np.nansum(table, axis=1) / counts)
-    return layers, parts[0], parts[1]
+    """Give layers, and the powers of ten that weights and phi' add to the error on its way back.
+
+    On average over the last fifth of the steps. The error is |dL/dz|, a length, so that it does not
+    hang on how many units share it: of the trace's root mean squares, that of many units fed by few
+    is small. It begins with the last layer's z and ends with the first layer's: the last layer's
+    phi' and the first one's weights are NaN, as is what no step tells.
+    """
+    lengths = np.log(account.model.network.layout.plan["units"]) / 2
+    layers, weights = _late_means(account, "shrink_weights")
+    _, slopes = _late_means(account, "shrink_slope")
+    weights[1:] += lengths[:-1] - lengths[1:]
+    weights[0] = slopes[-1] = np.nan
+    return layers, weights / math.log(10), slopes / math.log(10)
+
+
+def _late_means(account: Account, column: str) -> tuple[Array, Array]:
+    """Give layers, and the mean of a column's finite values over the last fifth of the steps."""
+    _, layers, table = by_layer(account, column)
+    rows = (row[np.isfinite(row)] for row in last_fifth(table))
+    return layers, np.array([row.mean() if row.size else np.nan for row in rows])
 
 
 def seen_in_flow(account: Account) -> str:
-    """Say how the gradient of the first layer compares with the last one's, and why."""
+    """Say whether the error arrives in the first layer toward the end, and what it lost it to."""
     steps, layers, table = by_layer(account, "dw_rms")
     if account.failed:
         return _seen_in_growth(steps, table)
     if len(layers) < 2:
         return ""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.log10(table[0] / table[-1])
-    ratio = ratio[np.isfinite(ratio)]
-    if not ratio.size:
-        return "No step had a gradient above 0 in both the first and the last layer."
-    middle = float(np.median(ratio))
-    _, weights, slopes = shrinkage(account)
-    by_weights, by_slopes = weights[1:].sum() / math.log(10), slopes[:-1].sum() / math.log(10)
-    text = f"The gradient of layer 1 is typically {times(middle)} that of layer {layers[-1]}"
-    if abs(middle) < ARRIVES:
-        return text + ": it arrives."
-    kind = ("weakens", "vanishes") if middle < 0 else ("grows", "explodes")
-    cause = "φ'" if (by_slopes < by_weights) == (middle < 0) else "the weights"
-    verbs = [f"{'take' if each < 0 else 'add'}" for each in (by_slopes, by_weights)]
-    return (
-        f"{text}: it {kind[abs(middle) >= FAILS]}. On the way from the last layer to the first, φ' "
-        f"{verbs[0]}s {abs(by_slopes):.1f} powers of ten and the weights {verbs[1]} "
-        f"{abs(by_weights):.1f}: the cause is {cause}."
+    said = _seen_in_silence(account) if (last_fifth(table)[0] == 0).all() else _seen_back(account)
+    inputs = lately(by_layer(account, "x_rms")[2])[0]
+    if not SMALL_INPUTS <= inputs <= LARGE_INPUTS and inputs > 0:
+        said += (
+            f" The inputs have a root mean square of {scientific(inputs)}, where initializers and "
+            f"φ expect about 1: scale them."
+        )
+    return said
+
+
+def _seen_back(account: Account) -> str:
+    """Say what became of the error on its way from the last layer to the first."""
+    layers, weights, slopes = shrinkage(account)
+    by_weights, by_slopes = weights[1:].sum(), slopes[:-1].sum()
+    total = by_weights + by_slopes
+    if not math.isfinite(total):
+        return ""
+    text = (
+        f"Toward the end the error |dL/dz| of layer 1 is typically {times(total)} that of layer "
+        f"{layers[-1]}"
     )
+    if abs(total) < ARRIVES:
+        return text + ": it arrives."
+    verbs = ["takes" if by_slopes < 0 else "adds", "take" if by_weights < 0 else "add"]
+    split = (
+        f"On the way φ' {verbs[0]} {abs(by_slopes):.1f} powers of ten and the weights {verbs[1]} "
+        f"{abs(by_weights):.1f}"
+    )
+    if abs(total) < FAILS:
+        return f"{text}: it {'weakens' if total < 0 else 'grows'}. {split}."
+    cause = "φ'" if (by_slopes < by_weights) == (total < 0) else "the weights"
+    return f"{text}: it {'vanishes' if total < 0 else 'explodes'}. {split}: the cause is {cause}."
+
+
+def _seen_in_silence(account: Account) -> str:
+    """Say since when the first layer has no gradient, and why."""
+    steps, layers, table = by_layer(account, "dw_rms")
+    moved = np.flatnonzero(table[0] > 0)
+    since = f"after step {steps[moved[-1]]:,}" if moved.size else "in any recorded step"
+    silent = (last_fifth(table) == 0).all(axis=1)
+    if silent.all():
+        who = "No weight has a gradient"
+    else:
+        below = layers[: np.flatnonzero(~silent)[0]]
+        who = f"The weights of {_named(below)} have no gradient"
+    return f"{who} {since}: {_cause_of_silence(account, silent)}."
+
+
+def _cause_of_silence(account: Account, silent: Array) -> str:
+    """Say why the layers that are silent get no gradient: what is 0 on the way there."""
+    layers = by_layer(account, "dead")[1]
+    for column, words in (
+        ("dead", "every unit of {} is dead, giving 0 for every row"),
+        ("flat", "every value of {} is in the flat zone of φ"),
+    ):
+        share = last_fifth(by_layer(account, column)[2])[:-1]
+        whole = layers[:-1][(share == 1).all(axis=1)]
+        if whole.size:
+            return words.format(_named(whole))
+    if not last_fifth(by_layer(account, "x_rms")[2])[0].any():
+        return "the inputs are 0"
+    if silent.all() and not last_fifth(by_layer(account, "dy_rms")[2])[-1].any():
+        return "the loss has none, dL/dy of the last layer is 0"
+    return f"what is left of the error is too small for {account.model.network.theta.dtype}"
+
+
+def _named(layers: Array) -> str:
+    """Name some layers.
+
+    >>> _named([2]), _named([1, 2]), _named([1, 2, 3, 5])
+    ('layer 2', 'layers 1 and 2', 'layers 1, 2, 3 and 5')
+    """
+    *first, last = (str(each) for each in layers)
+    return f"layers {', '.join(first)} and {last}" if first else f"layer {last}"
 
 
 def _seen_in_growth(steps: Array, table: Array) -> str:
@@ -258,21 +343,22 @@ def updates(account: Account) -> Section:
         figure(data, heading, {"title": {"text": "step"}}, up),
         "How far a step moves a layer's weights, relative to their size. Around the dotted line of "
         "a thousandth is a good pace; far below, a layer hardly learns; above a hundredth, it is "
-        "thrown about.",
-        _seen_in_updates(lately(table), layers),
+        "thrown about. A schedule that lowers the learning rate ends far below.",
+        _seen_in_updates(typically(table), layers),
     )
 
 
-def _seen_in_updates(final: Array, layers: Array) -> str:
-    good = np.isfinite(final)
+def _seen_in_updates(typical: Array, layers: Array) -> str:
+    good = np.isfinite(typical)
     if not good.any():
         return ""
-    slow, fast = layers[np.nanargmin(final)], layers[np.nanargmax(final)]
+    slow, fast = layers[np.nanargmin(typical)], layers[np.nanargmax(typical)]
     if slow == fast:
-        return f"Toward the end it is {scientific(final[good][0])}."
+        return f"Its median over the run is {scientific(typical[good][0])}."
     return (
-        f"Toward the end the slowest is layer {slow} ({scientific(np.nanmin(final))}), the "
-        f"fastest layer {fast} ({scientific(np.nanmax(final))})."
+        f"By the median over the run the slowest is layer {slow} "
+        f"({scientific(np.nanmin(typical))}), the fastest layer {fast} "
+        f"({scientific(np.nanmax(typical))})."
     )
 
 
@@ -301,8 +387,9 @@ def profile(accounts: Sequence[Account], column: str, heading: str, up: str) -> 
 _PROFILES = {
     "dw_rms": "The size of the weights' gradient toward the end of each run. A level curve is "
     "good; one that falls steeply to the left is a vanishing gradient.",
-    "y_std": "The spread of each layer's output toward the end. A level curve is good; one that "
-    "falls to the right means that rows look more and more alike.",
+    "y_std": "The spread of each layer's output over rows and units toward the end; of the last "
+    "layer it is that of the predictions. A level curve over the hidden layers is good; one that "
+    "falls or rises steeply means that the values fade or explode on their way.",
     "dead": "The share of units that gave 0 for a whole batch, toward the end of each run.",
     "flat": "The share of values in the flat zone of φ, toward the end of each run: there no "
     "gradient passes.",

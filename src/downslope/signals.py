@@ -21,6 +21,7 @@ from downslope.flow import (
     layer_axis,
     powers,
     recorded,
+    step_axis,
     with_slider,
 )
 from downslope.page import Section
@@ -141,7 +142,7 @@ def _shares(account: Account, column: str, heading: str, sentence: str, seen: st
         "data": [heat],
         "layout": {
             "title": {"text": heading},
-            "xaxis": {"title": {"text": "step"}},
+            "xaxis": step_axis(heat["x"]),
             "yaxis": layer_axis(heat["y"], "hidden layer" if layers > 1 else "layer"),
         },
     }

@@ -6,22 +6,30 @@ import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
+import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
 from downslope.account import Account
 from downslope.catalogue import Entry
+from downslope.curves import decimals
 from downslope.epoch import Epoch
-from downslope.flow import by_layer, lately, recorded, seen_in_flow
+from downslope.flow import by_layer, lately, recorded, seen_in_flow, shrinkage, typically
 from downslope.kernels.jit import is_cached
 from downslope.kernels.loop import descend
 from downslope.run import Run
 
+Array = npt.NDArray[Any]
+
 SHOWN_LAYERS, BLOCKS = 8, 8
 """Layers from either end that the X-ray shows in a terminal; blocks of its longest bar."""
+
+LEAST_WIDTH = 80
+"""Columns of the X-ray's table at least: on a narrower terminal its lines go on in the next, which
+is better than numbers that are cut."""
 
 LASTING_LINES = 20
 """On a terminal every epoch rewrites one line; about so many of them stay."""
@@ -107,12 +115,13 @@ def print_summary(run: Run, name: str, files: Mapping[str, Path]) -> None:
     shown = f"{run.history.epochs} epochs, {run.steps:,} steps, {duration(run.seconds)}"
     table.add_row("descent", shown + f", {run.threads} thread{'s' * (run.threads > 1)}")
     table.add_row("stopped", run.reason)
-    if "validation" in run.scores:
+    if run.history.validation_losses:
         table.add_row("kept", f"the theta of epoch {run.history.best_epoch}, best on held-out rows")
     for rows, values in run.scores.items():
         label = "held out" if rows == "validation" else rows
-        text = f"{score} {values['score']:.4f}  ({trivial}: {values['trivial']:.4f})"
-        if values["score"] <= values["trivial"]:
+        reached, guessed = (decimals(values[each], 4) for each in ("score", "trivial"))
+        text = f"{score} {reached}  ({trivial}: {guessed})"
+        if float(reached) <= float(guessed):
             text += "  [bold]no better than trivial[/bold]"
         table.add_row(label, text)
     for kind, path in files.items():
@@ -125,12 +134,14 @@ def print_summary(run: Run, name: str, files: Mapping[str, Path]) -> None:
 def print_layers(account: Account) -> None:
     """Print the X-ray in one screen: a row a layer, its values toward the end of the run.
 
-    Of a deep network the first and the last layers are shown. Nothing is printed where nothing was
-    recorded.
+    But its updates' size, which follows the schedule: that is the median over the run. Of a deep
+    network the first and the last layers are shown. Nothing is printed where nothing was recorded.
     """
     if not recorded(account):
         return
     columns = {name: lately(by_layer(account, name)[2]) for name in _LAYER_COLUMNS}
+    _, weights, slopes = shrinkage(account)
+    dead, moved = _dead_units(account), typically(by_layer(account, "update_ratio")[2])
     plan = account.model.network.layout.plan
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
     for name in ("layer", "units", "dL/dW", "", "×φ'", "×W", "dead", "flat", "y std", "|Δw|/|w|"):
@@ -148,23 +159,31 @@ def print_layers(account: Account) -> None:
             str(plan[k]["units"]),
             _short(size, ".1e"),
             bar(size, largest),
-            _short(math.exp(columns["shrink_slope"][k]), ".2g"),
-            _short(math.exp(columns["shrink_weights"][k]), ".2g"),
-            _short(columns["dead"][k], ".0%") if k < hidden else "–",
+            _short(10 ** slopes[k], ".2g"),
+            _short(10 ** weights[k], ".2g"),
+            _short(dead[k], ".0%") if k < hidden else "–",
             _short(columns["flat"][k], ".0%") if k < hidden else "–",
             _short(columns["y_std"][k], ".2g"),
-            _short(columns["update_ratio"][k], ".1e"),
+            _short(moved[k], ".1e"),
         )
     console = Console(highlight=False)
     console.print()
-    console.print(table)
-    console.print("×φ', ×W: what φ' and the weights of a layer do to the error on its way back")
-    console.print(seen_in_flow(account))
+    console.print(table, width=max(console.width, LEAST_WIDTH), crop=False)
+    if hidden:
+        console.print("×φ', ×W: what φ' and the weights of a layer do to the error on its way back")
+        console.print(seen_in_flow(account))
 
 
-_LAYER_COLUMNS = (
-    "dw_rms", "shrink_slope", "shrink_weights", "dead", "flat", "y_std", "update_ratio"
-)  # fmt: skip
+_LAYER_COLUMNS = ("dw_rms", "flat", "y_std")
+
+
+def _dead_units(account: Account) -> Array:
+    """Give the share of units by layer that are dead for all rows looked at, or for a batch."""
+    assert account.trace is not None
+    found = account.trace.dead_units
+    if not len(found):
+        return lately(by_layer(account, "dead")[2])
+    return found.filter(found["epoch"] == found["epoch"].max()).sort("layer")["dead"].to_numpy()
 
 
 def _short(value: float, form: str) -> str:
