@@ -33,6 +33,29 @@ def test_a_layer_that_tells_no_rows_apart_is_named(iris: Account) -> None:
     assert "layer 2" in signals.activations(replace(iris, trace=trace)).seen
 
 
+def test_the_spread_of_outputs_is_not_taken_for_that_of_the_rows(iris: Account) -> None:
+    section = signals.activations(iris)
+    assert "rows and units together" in section.sentence
+    assert "more and more alike" not in section.sentence
+    narrow = pl.when(pl.col("layer") == 2).then(1e-6).otherwise(0.5)
+    trace = changed(make_trace(3), "layers", y_std=narrow)
+    seen = signals.activations(replace(iris, trace=trace)).seen
+    assert (
+        seen
+        == "At the end y of layer 2 spreads over rows and units by 1·10⁻⁶, that of layer 1 by 0.5."
+    )
+
+
+def test_units_idle_in_a_small_batch_are_not_called_dead(iris: Account) -> None:
+    trace = changed(make_trace(4), "steps", rows=1)
+    section = signals.dead(replace(iris, trace=trace))
+    assert "batch (1)" in section.sentence
+    assert "every training row" in section.sentence
+    assert "a layer that dies" not in section.sentence
+    (heat,) = section.content["data"]
+    assert heat["colorbar"]["title"]["text"] == "idle in a batch"
+
+
 def test_dead_units_leave_the_output_layer_out_and_name_the_worst(iris: Account) -> None:
     section = signals.dead(iris)
     (heat,) = section.content["data"]

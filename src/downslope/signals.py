@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from downslope import look
 from downslope.account import Account
-from downslope.curves import figure
+from downslope.curves import batch_of, figure, scientific
 from downslope.flow import (
     NOT_RECORDED,
     by_layer,
@@ -55,7 +55,11 @@ def activations(account: Account) -> Section:
     seen = ""
     if final.size and np.isfinite(final).all() and final.min() < 1e-2 * max(final.max(), 1e-30):
         narrow = int(layers[final.argmin()])
-        seen = f"At the end layer {narrow} gives nearly the same for every row and unit."
+        seen = (
+            f"At the end y of layer {narrow} spreads over rows and units by "
+            f"{scientific(final.min())}, that of layer {layers[final.argmax()]} by "
+            f"{scientific(final.max())}."
+        )
     return Section(
         heading,
         figure(
@@ -66,14 +70,16 @@ def activations(account: Account) -> Section:
             showlegend=True,
             legend={"title": {"text": "step"}},
         ),
-        "Bars of like length in all layers are good. Bars that shrink from layer to layer mean "
-        "that the rows look more and more alike on their way; growing ones, that values explode.",
+        "A bar is the spread of y over rows and units together. Bars of like length in all layers "
+        "are usual; bars that shrink to nothing from layer to layer mean that little is passed on, "
+        "growing ones that values explode. Rows may be alike under a long bar, where only the "
+        "units differ.",
         seen,
     )
 
 
 def dead(account: Account) -> Section:
-    """Draw the share of units that give 0 for every row of the batch."""
+    """Draw the share of units that give 0 for every row of the batch; say how many are dead."""
     heading = "Dead units"
     if account.trace is None or not recorded(account):
         return Section(heading, None, NOT_RECORDED)
@@ -88,9 +94,12 @@ def dead(account: Account) -> Section:
         account,
         "dead",
         heading,
-        "A unit that gives 0 for every row has no gradient and learns nothing until others move "
-        "it. In a small batch some are idle by chance; a color that stays is a layer that dies.",
+        "The color is the share of units that give 0 for every row of a step's batch "
+        f"({batch_of(account):,}): the fewer its rows, the more units are idle for all of them and "
+        "yet alive. Dead is a unit that gives 0 for every training row: it has no gradient and "
+        "learns nothing until others move it.",
         seen,
+        "idle in a batch",
     )
 
 
@@ -130,12 +139,14 @@ def flat(account: Account) -> Section:
     )
 
 
-def _shares(account: Account, column: str, heading: str, sentence: str, seen: str) -> Section:
-    """Draw a share by step and hidden layer."""
+def _shares(
+    account: Account, column: str, heading: str, sentence: str, seen: str, of: str = ""
+) -> Section:
+    """Draw a share by step and hidden layer; `of`: what of, beside the colors."""
     layers = len(account.model.network.layout.plan)
     heat = heatmap(account, column, max(1, layers - 1))
     heat |= {
-        "zmin": 0, "zmax": 1, "colorbar": {"tickformat": ".0%"},
+        "zmin": 0, "zmax": 1, "colorbar": {"title": {"text": of}, "tickformat": ".0%"},
         "hovertemplate": "step %{x}, layer %{y}: %{z:.1%}<extra></extra>",
     }  # fmt: skip
     content = {
