@@ -12,6 +12,7 @@ import pytest
 from accounts import account_of, changed, make_trace, trace_of
 from downslope import signals
 from downslope.account import Account
+from downslope.trace import Trace
 
 
 @pytest.fixture(scope="module")
@@ -70,19 +71,97 @@ def test_flat_zone_names_the_worst_layer(iris: Account) -> None:
 
 
 @pytest.mark.parametrize("make", [signals.z, signals.gradients])
-def test_distributions_have_a_slider_and_sum_to_one(iris: Account, make: Any) -> None:
+def test_distributions_have_a_slider_and_hold_every_value(iris: Account, make: Any) -> None:
     content = make(iris).content
     assert len(content["frames"]) == len(content["layout"]["sliders"][0]["steps"]) > 3
     for frame in content["frames"]:
-        np.testing.assert_allclose(frame["data"][0]["z"].sum(axis=1), 1, atol=0.02)
+        np.testing.assert_allclose(np.nansum(frame["data"][0]["z"], axis=1), 1)
 
 
-def test_bins_without_a_finite_edge_are_left_out(iris: Account) -> None:
-    low = pl.when(pl.col("low") < -2.4).then(float("-inf")).otherwise(pl.col("low"))
-    trace = changed(make_trace(2), "histograms", low=low)
-    content = signals.z(replace(iris, trace=trace)).content
-    assert np.isfinite(content["data"][0]["x"]).all()
-    assert np.isfinite(content["data"][0]["z"]).all()
+def with_bins(account: Account, *rows: tuple[Any, ...]) -> Account:
+    """Give the account with these bins: step, layer, quantity, low, high, count."""
+    trace = trace_of(account)
+    frame = pl.DataFrame(rows, trace.histograms.schema, orient="row")
+    return replace(account, trace=Trace({**trace.frames, "histograms": frame}))
+
+
+def test_what_lies_beyond_is_counted_at_the_ends(iris: Account) -> None:
+    account = with_bins(
+        iris,
+        (1, 1, "z", -0.5, 0.5, 50),
+        (1, 2, "z", -np.inf, -8.0, 30),
+        (1, 2, "z", 1.0, 1.25, 10),
+        (1, 2, "z", 8.0, np.inf, 60),
+        (2, 1, "z", -np.inf, -8.0, 9),  # a step with such values only
+        (2, 2, "z", 8.0, np.inf, 9),
+    )
+    section = signals.z(account)
+    first, last = (frame["data"][0]["z"] for frame in section.content["frames"])
+    np.testing.assert_allclose(first[:, [0, -1]], np.array([[0, 0], [0.3, 0.6]]))
+    np.testing.assert_allclose(last[:, [0, -1]], np.eye(2))
+    for table in (first, last):
+        np.testing.assert_allclose(np.nansum(table, axis=1), 1)
+    axis = section.content["layout"]["xaxis"]
+    assert (axis["ticktext"][0], axis["ticktext"][-1]) == ("below −8", "above 8")
+    heat = section.content["data"][0]
+    assert (axis["tickvals"][0], axis["tickvals"][-1]) == (heat["x"][0], heat["x"][-1])
+    assert (heat["text"][0][0], heat["text"][0][-1]) == ("below −8", "above 8")
+    assert section.seen == "In step 2, 100% of the z counted in layer 1 lie beyond ±8."
+
+
+def test_z_beyond_the_histogram_only_is_drawn_all_the_same(iris: Account) -> None:
+    content = signals.z(with_bins(iris, (1, 1, "z", 8.0, np.inf, 7))).content
+    assert content["data"][0]["z"][0, -1] == 1
+    assert content["layout"]["xaxis"]["ticktext"][0] == "below −8"
+
+
+def test_gradients_of_zero_are_counted_but_stretch_no_axis(iris: Account) -> None:
+    account = with_bins(
+        iris,
+        (1, 1, "gradient", 0.0, 2.0**-48, 25),
+        (1, 1, "gradient", 2.0**-10, 2.0**-9, 70),
+        (1, 1, "gradient", 2.0**16, np.inf, 5),
+    )
+    section = signals.gradients(account)
+    (shares,) = section.content["data"][0]["z"]
+    np.testing.assert_allclose(shares[[0, -1]], [0.25, 0.05])
+    np.testing.assert_allclose(np.nansum(shares), 1)
+    names = section.content["layout"]["xaxis"]["ticktext"]
+    assert (names[0], names[-1]) == ("below 10<sup>−4</sup>", "above 10<sup>4</sup>")
+    assert (
+        section.seen
+        == "In step 1, 25% of the gradients counted in layer 1 lie at 0 or below 3.6·10⁻¹⁵."
+    )
+
+
+def test_without_any_gradient_all_are_at_the_left_end(iris: Account) -> None:
+    content = signals.gradients(with_bins(iris, (1, 1, "gradient", 0.0, 2.0**-48, 25))).content
+    assert content["data"][0]["z"][0, 0] == 1
+
+
+@pytest.mark.parametrize("make", [signals.z, signals.gradients])
+def test_nan_counted_with_the_largest_is_told(iris: Account, make: Any) -> None:
+    broken = replace(iris, trace=make_trace(2, fails=True))
+    last = int(trace_of(broken).steps["step"].to_numpy().max())
+    rows = [(last, 2, quantity, 16.0, np.inf, 9) for quantity in ("z", "gradient")]
+    seen = make(with_bins(broken, *rows)).seen
+    assert f"Not all of step {last:,} is finite (layer 1, 2): NaN counts with the cell at" in seen
+    assert "NaN" not in make(iris).seen
+
+
+def test_the_shares_of_a_run_are_those_that_were_counted() -> None:
+    account = account_of("xor", "own", trace="own", epochs=60, learning_rate=0.1)
+    frame = trace_of(account).histograms.filter(pl.col("quantity") == "z")
+    step, layer, high, counts = (
+        frame[name].to_numpy() for name in ("step", "layer", "high", "count")
+    )
+    shares = signals.z(account).content["frames"][-1]["data"][0]["z"]
+    for number, row in enumerate(shares, start=1):
+        counted = (step == step.max()) & (layer == number)
+        above = counts[counted & np.isinf(high)].sum() / counts[counted].sum()
+        assert row[-1] >= above - 1e-12
+        np.testing.assert_allclose(np.nansum(row), 1)
+    assert np.nanmax(shares[-1][[0, -1]]) > 0  # the output layer is sure of its classes
 
 
 def test_without_a_trace_there_is_a_sentence(iris: Account) -> None:

@@ -5,6 +5,7 @@ Each function gives a `Section`, as those of `curves`.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,11 +20,11 @@ from downslope.flow import (
     evenly,
     heatmap,
     layer_axis,
-    powers,
     recorded,
     step_axis,
     with_slider,
 )
+from downslope.kernels.gauges import LOWEST_POWER, Z_EDGE, bin_edges
 from downslope.page import Section
 
 Array = npt.NDArray[Any]
@@ -167,7 +168,8 @@ def z(account: Account) -> Section:
         "z",
         "Distribution of z",
         "z is what φ is applied to. A band around 0 that keeps its width from layer to layer and "
-        "step to step is good; a narrow one passes no signal on, a wide one saturates φ.",
+        "step to step is good; a narrow one passes no signal on, a wide one saturates φ. The cells "
+        "at both ends hold all that lies beyond.",
     )
 
 
@@ -178,46 +180,17 @@ def gradients(account: Account) -> Section:
         "gradient",
         "Distribution of the gradient",
         "The sizes |dL/dw| of the single weights' gradients, by powers of ten. Bands one below the "
-        "other are good; a band that wanders left from layer to layer is a gradient that vanishes.",
+        "other are good; a band that wanders left from layer to layer is a gradient that vanishes. "
+        "The cell at the left end holds all that is smaller, zeros too; that at the right end all "
+        "that is larger.",
     )
 
 
-def _distribution(account: Account, quantity: str, heading: str, sentence: str) -> Section:
-    """Draw the histograms of a quantity by layer; those of the gradient over decimal logarithms."""
-    frame = None if account.trace is None else account.trace.histograms
-    if frame is None or not len(frame := frame.filter(frame["quantity"] == quantity)):
-        return Section(heading, None, NOT_RECORDED)
-    low = frame["low"]
-    inside = (low > 0 if quantity == "gradient" else low.is_finite()) & frame["high"].is_finite()
-    if not len(frame := frame.filter(inside)):
-        return Section(heading, None, "No value of it was a number within the histogram's range.")
-    steps, layers = (np.array(frame[name].unique().sort()) for name in ("step", "layer"))
-    chosen = steps[evenly(len(steps), 12)]
-    frame = frame.filter(frame["step"].is_in(chosen.tolist()))
-    bins = Bins(*(frame[name].to_numpy() for name in ("step", "layer", "low", "high", "count")))
-    across: dict[str, Any] = {"title": {"text": "z"}}
-    if quantity == "gradient":
-        bins = bins._replace(low=np.log10(bins.low), high=np.log10(bins.high))
-        across = {"title": {"text": "|dL/dw|"}}
-    edges = _edges(bins)
-    heats = [
-        {
-            "type": "heatmap", "x": (edges[1:] + edges[:-1]) / 2, "y": layers,
-            "z": _densities(bins, step, layers, edges),
-            "colorbar": {"title": {"text": "share"}, "tickformat": ".0%"},
-            "hovertemplate": "%{x:.3g}, layer %{y}: %{z:.1%}<extra></extra>",
-        }
-        for step in chosen
-    ]  # fmt: skip
-    if quantity == "gradient":
-        across |= {"tickmode": "array", **powers(edges)}
-    layout = {"title": {"text": heading}, "xaxis": across, "yaxis": layer_axis(layers)}
-    names = [f"{step:,}" for step in chosen]
-    return Section(heading, with_slider(heats, names, layout, "step "), sentence)
-
-
 class Bins(NamedTuple):
-    """Histograms, a bin an entry."""
+    """Histograms, a bin an entry; the gradient's over decimal logarithms.
+
+    The outermost are open: below the first edge and above the last, NaN in the latter.
+    """
 
     step: Array
     layer: Array
@@ -225,24 +198,131 @@ class Bins(NamedTuple):
     high: Array
     counts: Array
 
-
-def _edges(bins: Bins, most: int = 50) -> Array:
-    """Give even edges around nearly all values, the stray ends left out."""
-    first, last = np.argsort(bins.low), np.argsort(bins.high)
-    below = np.cumsum(bins.counts[first]) > 0.002 * bins.counts.sum()
-    above = np.cumsum(bins.counts[last]) >= 0.998 * bins.counts.sum()
-    begin, end = bins.low[first[below.argmax()]], bins.high[last[above.argmax()]]
-    return np.linspace(begin, end, most + 1)
+    def where(self, chosen: Array) -> Bins:
+        """Give some of them."""
+        return Bins(*(each[chosen] for each in self))
 
 
-def _densities(bins: Bins, step: int, layers: Array, edges: Array) -> Array:
-    """Give the share in each cell by layer, each recorded bin spread evenly over its width."""
-    table = np.zeros((len(layers), len(edges) - 1))
-    for place, layer in enumerate(layers):
-        chosen = (bins.step == step) & (bins.layer == layer)
-        low, high, counts = (each[chosen] for each in bins[2:])
-        if not len(counts):
-            continue
-        over = np.minimum(high[:, None], edges[1:]) - np.maximum(low[:, None], edges[:-1])
-        table[place] = counts / (high - low) @ np.clip(over, 0, None) / counts.sum()
-    return table
+def _distribution(account: Account, quantity: str, heading: str, sentence: str) -> Section:
+    """Draw the histograms of a quantity by layer; those of the gradient over decimal logarithms."""
+    frame = None if account.trace is None else account.trace.histograms
+    if frame is None or not len(frame := frame.filter(frame["quantity"] == quantity)):
+        return Section(heading, None, NOT_RECORDED)
+    bins = Bins(*(frame[name].to_numpy() for name in ("step", "layer", "low", "high", "count")))
+    if quantity == "gradient":
+        with np.errstate(divide="ignore"):
+            bins = bins._replace(low=np.log10(bins.low), high=np.log10(bins.high))
+    steps, layers = np.unique(bins.step), np.unique(bins.layer)
+    chosen = steps[evenly(len(steps), SHOWN_STEPS)]
+    edges = _edges(bins.where(np.isin(bins.step, chosen)), quantity)
+    ticks, names = _across(edges, quantity)
+    heats = [
+        {
+            "type": "heatmap", "x": _centers(edges), "y": layers,
+            "z": np.array([_shares_of_cells(bins, step, layer, edges) for layer in layers]),
+            "text": [names] * len(layers),
+            "colorbar": {"title": {"text": "share"}, "tickformat": ".0%"},
+            "hovertemplate": "%{text}, layer %{y}: %{z:.1%}<extra></extra>",
+        }
+        for step in chosen
+    ]  # fmt: skip
+    layout = {"title": {"text": heading}, "xaxis": ticks, "yaxis": layer_axis(layers)}
+    content = with_slider(heats, [f"{step:,}" for step in chosen], layout, "step ")
+    return Section(heading, content, sentence, _seen_beyond(account, bins, quantity))
+
+
+SHOWN_STEPS = 12
+"""Steps of a slider at most."""
+
+CELLS = 50
+"""Cells of a histogram between its two ends."""
+
+STRAY = 0.002
+"""Share of the values at either end that the axis need not reach: the cell there has them."""
+
+
+def _edges(bins: Bins, quantity: str) -> Array:
+    """Give even edges (CELLS + 1,) around nearly all values, from one whole number to another.
+
+    They reach no further than what was told apart when it was counted.
+    """
+    recorded = bin_edges(quantity)[1:-1]
+    recorded = np.log10(recorded) if quantity == "gradient" else recorded
+    lowest, highest = math.ceil(recorded[0]), math.floor(recorded[-1])
+    if quantity == "gradient":
+        bins = bins.where(np.isfinite(bins.low))  # zeros have no place on a logarithmic axis
+    begin, end = lowest, highest
+    if bins.counts.size:
+        first, last = np.argsort(bins.low), np.argsort(bins.high)
+        below = np.cumsum(bins.counts[first]) > STRAY * bins.counts.sum()
+        above = np.cumsum(bins.counts[last]) >= (1 - STRAY) * bins.counts.sum()
+        begin = max(lowest, np.floor(bins.low[first[below.argmax()]]))
+        end = min(highest, np.ceil(bins.high[last[above.argmax()]]))
+    if begin >= end:  # all lie on one side of what was told apart
+        begin, end = lowest, highest
+    return np.linspace(begin, end, CELLS + 1)
+
+
+def _centers(edges: Array) -> Array:
+    """Give the centers of the cells: an end, a gap, those between the edges, a gap, an end."""
+    return np.asarray(edges[0] + (edges[1] - edges[0]) * (np.arange(CELLS + 4) - 1.5))
+
+
+def _shares_of_cells(bins: Bins, step: int, layer: int, edges: Array) -> Array:
+    """Give the share of all values in every cell, each recorded bin spread evenly over its width.
+
+    The first cell has what lies below the edges, the last what lies above; NaN in the gaps.
+    """
+    _, _, low, high, counts = bins.where((bins.step == step) & (bins.layer == layer))
+    # An open bin lies outside of the edges, so that any width will do for it.
+    low, high = np.where(np.isinf(low), high - 1, low), np.where(np.isinf(high), low + 1, high)
+    reached = np.clip((edges[:, None] - low) / (high - low), 0, 1) @ counts
+    shares = np.diff([0, *reached, counts.sum()]) / max(1, counts.sum())
+    return np.array([shares[0], np.nan, *shares[1:-1], np.nan, shares[-1]])
+
+
+def _across(edges: Array, quantity: str) -> tuple[dict[str, Any], list[str]]:
+    """Give the axis of a distribution, its ends in words, and the names of all cells."""
+
+    def name(value: float) -> str:
+        text = f"{value:.3g}".replace("-", "−")
+        return f"10<sup>{text}</sup>" if quantity == "gradient" else text
+
+    low, high = int(edges[0]), int(edges[-1])
+    below, above = f"below {name(low)}", f"above {name(high)}"
+    step, room = 1 + (high - low) // 6, (high - low) / 6  # room for the words at the ends
+    ticks = [k for k in range(low, high) if k % step == 0 and low + room < k < high - room]
+    centers = _centers(edges)
+    axis = {
+        "title": {"text": "|dL/dw|" if quantity == "gradient" else "z"},
+        "tickmode": "array", "tickvals": [centers[0], *ticks, centers[-1]],
+        "ticktext": [below, *map(name, ticks), above],
+    }  # fmt: skip
+    return axis, [below, "", *map(name, centers[2:-2]), "", above]
+
+
+def _seen_beyond(account: Account, bins: Bins, quantity: str) -> str:
+    """Say how much of the last step lies beyond what was told apart, in the layer with most."""
+    step, of_z = int(bins.step.max()), quantity == "z"
+    last = bins.where(bins.step == step)
+    beyond = np.isinf(last.low) | (np.isinf(last.high) & of_z)
+    totals, outside = (
+        np.bincount(last.layer, each) for each in (last.counts, last.counts * beyond)
+    )
+    shares = outside / np.maximum(totals, 1)
+    most, said = int(shares.argmax()), []
+    if shares[most] >= 0.01:
+        limit = f"beyond ±{Z_EDGE:g}" if of_z else f"at 0 or below {scientific(2.0**LOWEST_POWER)}"
+        said.append(
+            f"In step {step:,}, {shares[most]:.0%} of the {'z' if of_z else 'gradients'} counted "
+            f"in layer {most} lie {limit}."
+        )
+    steps, layers, table = by_layer(account, "z_mean" if of_z else "dw_rms")
+    broken = layers[~np.isfinite(table[:, steps == step]).all(axis=1)]
+    if broken.size:
+        named = ", ".join(map(str, broken))
+        said.append(
+            f"Not all of step {step:,} is finite (layer {named}): NaN counts with the cell at the "
+            "right end."
+        )
+    return " ".join(said)
