@@ -94,6 +94,16 @@ def test_score_stands_against_the_trivial_predictor(iris: Account) -> None:
     assert nothing.content is None
 
 
+@pytest.mark.parametrize(("score", "marked"), [(-1e-6, True), (1e-6, True), (0.01, False)])
+def test_a_score_that_shows_as_the_trivial_one_is_no_better(
+    iris: Account, score: float, marked: bool
+) -> None:
+    scores = {"validation": {"score": score, "trivial": -1e-9}}
+    seen = curves.score([replace(iris, scores=scores)]).seen
+    assert ("no better than trivial" in seen) == marked
+    assert "-0.0" not in seen
+
+
 def test_scores_of_different_kinds_have_no_common_name_nor_trivial_line(iris: Account) -> None:
     section = curves.score([iris, account_of("diabetes")])
     assert section.content["layout"]["yaxis"]["title"]["text"] == "score"

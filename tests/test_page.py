@@ -123,11 +123,11 @@ def test_a_plotly_figure_is_taken_as_it_is() -> None:
 
 
 def test_tables_set_numbers_to_the_right() -> None:
-    grid = Grid(["name", "value"], [["a", 1234], ["b", 0.123456], ["c", np.nan]])
+    grid = Grid(["name", "value"], [["a", 1234], ["b", 0.123456], ["c", np.nan], ["d", -0.0]])
     text = page("x", [Section("x", grid, "x")])
-    for cell in ("<td>a</td>", ">1,234</td>", ">0.1235</td>", ">–</td>"):
+    for cell in ("<td>a</td>", ">1,234</td>", ">0.1235</td>", ">–</td>", ">0</td>"):
         assert cell in text
-    assert text.count("<td class=number>") == 3
+    assert text.count("<td class=number>") == 4
 
 
 def test_what_cannot_be_shown_is_refused() -> None:

@@ -92,6 +92,17 @@ def test_confusion_of_words_goes_by_target_then_prediction() -> None:
             assert found.counts[i, j] == np.sum((target == one) & (given == other))
 
 
+def test_one_answer_for_every_row_is_said_to_be_one() -> None:
+    account = account_of("digits", epochs=1, learning_rate=1e-12)
+    found = predicted(account)
+    counts = np.zeros_like(found.counts)
+    counts[:, 2] = found.counts.sum(1)
+    same = replace(account, predictions=replace(found, counts=counts))
+    seen = prediction.confusion(same).seen
+    right, rows = counts[2, 2], counts.sum()
+    assert seen == f"Every row was taken for '2': {right} of {rows} are right."
+
+
 def test_several_labels_are_counted_one_by_one() -> None:
     rng = np.random.default_rng(0)
     features = rng.normal(size=(80, 3))

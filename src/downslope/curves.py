@@ -225,6 +225,8 @@ def score(accounts: Sequence[Account]) -> Section:
     seen = f"The best is {best.name}: {seen}" if len(accounts) > 1 else seen[0].upper() + seen[1:]
     if trivial:
         seen += f"; the trivial predictor has {decimals(trivial[0])}"
+        if no_better(_score_of(best), trivial[0]):
+            seen += ", so it is no better than trivial"
     return Section(
         "Score by epoch",
         figure(data, "Score", {"title": {"text": "epoch"}}, scale, showlegend=True),
@@ -254,6 +256,15 @@ def decimals(value: float, places: int = 3) -> str:
     ('0.000', '0.988')
     """
     return f"{round(value, places) + 0.0:.{places}f}"
+
+
+def no_better(score: float, trivial: float, places: int = 3) -> bool:
+    """Say whether a score is no better than the trivial one, by the decimals that are shown.
+
+    >>> no_better(0.00001, 0.0), no_better(0.933, 0.333)
+    (True, False)
+    """
+    return round(score, places) <= round(trivial, places)
 
 
 def _score_of(account: Account) -> float:

@@ -201,7 +201,7 @@ def _is_number(value: object) -> bool:
 def _cell(value: object) -> str:
     """Write a value of a table."""
     if isinstance(value, float | np.floating):
-        return "–" if math.isnan(value) else f"{value:.4g}"
+        return "–" if math.isnan(value) else f"{value + 0.0:.4g}"  # 0, not -0
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
         return f"{value:,}"
     return html.escape(str(value))

@@ -178,6 +178,12 @@ def _most_confused(found: Predictions) -> str:
     rows, right = int(found.counts.sum()), int(np.trace(found.counts))
     if not wrong.sum():
         return f"All {rows:,} rows are right."
+    taken_for = np.flatnonzero(found.counts.sum(0))
+    if len(taken_for) == 1:
+        return (
+            f"Every row was taken for {found.classes[taken_for[0]]!r}: {right:,} of {rows:,} are "
+            "right."
+        )
     target, predicted = np.unravel_index(int(wrong.argmax()), wrong.shape)
     often = int(wrong.max())
     return (
