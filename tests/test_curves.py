@@ -67,12 +67,34 @@ def test_loss_of_a_run_without_two_epochs_goes_by_step(iris: Account) -> None:
 
 
 def test_loss_says_when_rows_are_learned_by_heart(iris: Account) -> None:
-    history = replace(iris.history, losses=[1.0, 0.5, 0.1], validation_losses=[1.0, 0.8, 1.2])
+    history = replace(
+        iris.history,
+        losses=[1.0, 0.5, 0.1],
+        validation_losses=[1.0, 0.8, 1.2],
+        validation_scores=[0.4, 0.9, 0.8],
+    )
     seen = curves.loss([replace(iris, history=history)]).seen
     assert "lowest in epoch 2" in seen
     assert "50% above" in seen
+    assert "learned by heart" in seen
     history = replace(history, validation_losses=[1.0, 0.01, 1.0])
     assert "at 100 times that" in curves.loss([replace(iris, history=history)]).seen
+
+
+@pytest.mark.parametrize("score", [0.867, 0.933])
+def test_a_loss_that_rises_under_a_score_that_does_not_fall_is_overconfident(
+    iris: Account, score: float
+) -> None:
+    history = replace(
+        iris.history,
+        losses=[1.0, 0.5, 0.1],
+        validation_losses=[1.0, 0.3, 0.6],
+        validation_scores=[0.4, 0.867, score],
+    )
+    seen = curves.loss([replace(iris, history=history)]).seen
+    assert "by heart" not in seen
+    shown = f"yet the accuracy did not fall (0.867 there, {score} at the end)"
+    assert seen.endswith(f"ended 100% above that, {shown}: it grew overconfident.")
 
 
 def test_several_runs_have_a_color_each_and_their_names(iris: Account) -> None:

@@ -156,8 +156,9 @@ def loss(accounts: Sequence[Account]) -> Section:
         f"Loss by {'epoch' if by_epoch else 'step'}",
         content if data else None,
         "Both curves should fall and then lie flat. If the training loss falls on while the "
-        "held-out loss rises, the network learns its rows by heart; if neither falls, the learning "
-        "rate is far off or no gradient arrives."
+        "held-out loss rises, the network learns its rows by heart, or grows overconfident where "
+        "the held-out score does not fall; if neither falls, the learning rate is far off or no "
+        "gradient arrives."
         if data
         else "The run ended before its first epoch did, and its steps were not recorded.",
         _seen_in_losses(accounts[0]) if len(accounts) == 1 else "",
@@ -188,8 +189,19 @@ def _seen_in_losses(account: Account) -> str:
     if best < history.epochs and ended > 1.1 * lowest > 0:
         rise = ended / lowest
         much = f"{rise - 1:.0%} above that" if rise < 3 else f"at {scientific(rise)} times that"
-        text += f" and ended {much}: from there on it learned by heart"
+        text += f" and ended {much}{_why_it_rose(account)}"
     return text + "."
+
+
+def _why_it_rose(account: Account) -> str:
+    """Say what a held-out loss that rose after the epoch that was kept stands for."""
+    scores = account.history.validation_scores
+    kept, ended = (scores[at - 1] for at in (account.history.best_epoch, account.history.epochs))
+    if not ended >= kept:
+        return ": from there on it learned by heart"
+    grew = ": it grew overconfident" if account.score_name == "accuracy" else ""
+    shown = f"{decimals(kept)} there, {decimals(ended)} at the end"
+    return f", yet the {account.score_name} did not fall ({shown}){grew}"
 
 
 def score(accounts: Sequence[Account]) -> Section:
