@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from downslope import layout
 from downslope.catalogue import choose
 from downslope.course import Course
 from downslope.data import Data
-from downslope.kernels.gauges import bin_edges, steepest
+from downslope.kernels.gauges import bin_edges, drawing, steepest
 from downslope.network import BuiltNetwork
 from downslope.recipe import Descent, Network
 from downslope.recording import Recording
@@ -142,6 +143,14 @@ def check_run(
 
 def cosine(one: Array, other: Array) -> float:
     return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
+
+
+def stride_of(inputs: int, units: int) -> int:
+    """Give the stride of the entries of dL/dW that are counted: some 256, of all units alike."""
+    stride = -(-inputs * units // 256)
+    while math.gcd(stride, units) > 1:
+        stride += 1
+    return stride
 
 
 def check_moves(
@@ -324,7 +333,7 @@ def test_a_single_row_gives_its_gradient_by_its_factors(name: str, changes: dict
             weight = layer.shares["weight"].sum(0)
             check(trace, {"dw_rms": np.sqrt(np.mean(weight**2))}, step + 1, number, 1e-9)
             found = trace.histograms.filter(step=step + 1, layer=number, quantity="gradient")
-            entries = abs(weight).ravel()[:: -(-weight.size // 256)]
+            entries = abs(weight).ravel()[:: stride_of(*weight.shape)]
             counts = np.histogram(entries, bin_edges("gradient"))[0]
             assert found["count"].to_list() == counts[counts > 0].tolist()
 
@@ -408,14 +417,25 @@ def test_histograms_of_large_layers_count_a_share_evenly_spread(
     running.run()
     trace = Trace.of(running.recorder)
     layers = layers_of(running, theta, 0, "multiclass")[1]
-    # 256 entries are one row of 200 units, and every fourth of 1,000 weights
+    # 256 entries are one row of 200 units; of 1,000 weights, 4, 5 and 6 divide the units' number
     z = trace.histograms.filter(layer=1, quantity="z")
     counts = np.histogram(layers[0].z[:1], bin_edges("z"))[0]
     assert z["count"].to_list() == counts[counts > 0].tolist()
     gradient = trace.histograms.filter(layer=1, quantity="gradient")
     entries = abs(layers[0].shares["weight"].sum(0))
-    counts = np.histogram(entries.ravel()[::4], bin_edges("gradient"))[0]
+    counts = np.histogram(entries.ravel()[::7], bin_edges("gradient"))[0]
     assert gradient["count"].to_list() == counts[counts > 0].tolist()
+
+
+def test_gradients_of_all_units_are_counted() -> None:
+    plan = BuiltNetwork(Network([256, 100, 7]), 64, 10, "multiclass").layout.plan
+    strides, starts = drawing(plan, 32)
+    for layer, stride in zip(plan, strides[:, 1], strict=True):
+        weights = int(layer["inputs"] * layer["units"])
+        counted = np.bincount(np.arange(0, weights, stride) % layer["units"])
+        assert (counted > 0).mean() > 0.95
+        assert counted.max() <= counted.min() + 1
+    assert (np.diff(starts)[1::2] > 60).all()
 
 
 def test_of_a_very_wide_layer_part_of_a_row_is_counted() -> None:
@@ -429,14 +449,16 @@ def test_of_a_very_wide_layer_part_of_a_row_is_counted() -> None:
     assert found["count"].to_list() == counts[counts > 0].tolist()
 
 
-def test_every_how_manyth_weight_is_counted() -> None:
+def test_of_many_weights_those_a_stride_apart_are_counted() -> None:
     network, settings = Network([1000, 9], "tanh", "glorot_normal"), descent(steps=1)
     running = course(network, settings, record="all")
     theta = running.network.theta.copy()
     running.run()
     found = Trace.of(running.recorder).histograms.filter(layer=2, quantity="gradient")
     entries = layers_of(running, theta, 0, "multiclass")[1][1].shares["weight"].sum(0).ravel()
-    counts = np.histogram(abs(entries[::36]), bin_edges("gradient"))[0]  # 9,000 of them
+    counts = np.histogram(abs(entries[::37]), bin_edges("gradient"))[
+        0
+    ]  # 36 shares 9 with the units
     assert found["count"].to_list() == counts[counts > 0].tolist()
 
 

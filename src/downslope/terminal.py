@@ -15,7 +15,7 @@ from rich.table import Table
 
 from downslope.account import Account
 from downslope.catalogue import Entry
-from downslope.curves import decimals
+from downslope.curves import decimals, no_better
 from downslope.epoch import Epoch
 from downslope.flow import by_layer, lately, recorded, seen_in_flow, shrinkage, typically
 from downslope.kernels.jit import is_cached
@@ -121,7 +121,7 @@ def print_summary(run: Run, name: str, files: Mapping[str, Path]) -> None:
         label = "held out" if rows == "validation" else rows
         reached, guessed = (decimals(values[each], 4) for each in ("score", "trivial"))
         text = f"{score} {reached}  ({trivial}: {guessed})"
-        if float(reached) <= float(guessed):
+        if no_better(values["score"], values["trivial"], 4):
             text += "  [bold]no better than trivial[/bold]"
         table.add_row(label, text)
     for kind, path in files.items():

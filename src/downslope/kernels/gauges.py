@@ -100,7 +100,7 @@ class Gauges(NamedTuple):
     before: Floats  # (threads x PART,): a part of theta before its move
     room: Floats  # (threads, ROOM or the widest layer)
     limits: Doubles  # (layers,): |phi'| below it is flat
-    strides: Integers  # (layers, 2): every how manyth row of z, entry of dL/dW is counted
+    strides: Integers  # (layers, 2): of the rows of z, of the entries of dL/dW that are counted
     starts: Integers  # (2 * layers + 1,): where their bins begin in a record, see `drawing`
     rows: np.ndarray  # (blocks, layers) of ROWS
     terms: Doubles  # (layers, rows): of a row's squared gradient, the part of gamma, beta, slopes
@@ -159,11 +159,14 @@ def empty_gauges(dtype: np.dtype) -> Gauges:
 def drawing(plan: np.ndarray, batch: int) -> tuple[Integers, Integers]:
     """Say which entries of every layer's z and dL/dW are counted, in steps of so many rows.
 
-    Gives every how manyth row of z and entry of dL/dW it is (layers, 2), and where their bins begin
+    Gives the strides in rows of z and in entries of dL/dW (layers, 2), and where their bins begin
     in a record (2 * layers + 1,): z's, then dL/dW's, layer by layer; last, how many there are.
     """
     units, weights = plan["units"], plan["inputs"] * plan["units"]
     strides = np.stack([-(-batch // np.maximum(COUNTED // units, 1)), -(-weights // COUNTED)], 1)
+    # One that shares a divisor with the units would count some of them only, over and over.
+    while (shared := np.gcd(strides[:, 1], units) > 1).any():
+        strides[:, 1] += shared
     sizes = np.stack([-(-batch // strides[:, 0]) * np.minimum(units, WIDEST),
                       -(-weights // strides[:, 1])], 1)  # fmt: skip
     return strides, np.concatenate([[0], np.cumsum(sizes)])
