@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 import naive
-from downslope.chainrule import explain, explain_layer, shown
+from downslope.chainrule import ChainRule, explain, explain_layer, product_of, shown
 from downslope.errors import InvalidTypeError, InvalidValueError
 from downslope.network import BuiltNetwork
 from downslope.recipe import Network
@@ -78,7 +78,7 @@ def test_every_factor_is_what_a_naive_pass_gives(name: str) -> None:
         network, theta, features[rows], np.eye(3)[target[rows]], share, [1.0] * 4
     )
     for number, layer in enumerate(layers, start=1):
-        one = explain(network, features, target, number, 2, 1, rows)
+        one = explain(network, features, target, number, 2, 1, rows, batch=rows)
         assert one.rows.tolist() == rows
         np.testing.assert_allclose(one.dy, 5 * layer.dy[:, 1], rtol=1e-9)
         np.testing.assert_allclose(one.slope, layer.slope[:, 1], rtol=1e-9)
@@ -91,6 +91,29 @@ def test_every_factor_is_what_a_naive_pass_gives(name: str) -> None:
         assert one.softmax or not one.others.any()
         if not one.normalized and not one.softmax:
             np.testing.assert_allclose(one.product, one.dy * one.slope * one.x, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_parts_of_chosen_rows_add_up_to_the_gradient(name: str) -> None:
+    """One row of a batch has its part in dL/dw, under batch normalization too."""
+    network, features, target = built(NETWORKS[name])
+    for layer in (1, len(network.layout.plan)):
+        whole = explain(network, features, target, layer, 2, 1)
+        alone = [explain(network, features, target, layer, 2, 1, [row]) for row in range(23)]
+        found = [one.gradient for one in alone]
+        np.testing.assert_allclose(found, whole.product, rtol=1e-9, atol=1e-15)
+        table = explain_layer(network, features, target, layer, [7]).filter(unit_in=2, unit_out=1)
+        np.testing.assert_allclose(table["gradient"], whole.product[7], rtol=1e-9, atol=1e-15)
+        assert np.count_nonzero(found) > 11
+
+
+def test_batch_normalization_takes_the_statistics_of_the_batch_that_is_named() -> None:
+    network, features, target = built(NETWORKS["batch-normalized"])
+    batch = [20, 3, 4, 11, 7]
+    within = explain(network, features, target, 1, 2, 1, [4, 20], batch=batch)
+    apart = explain(network, features[batch], target[batch], 1, 2, 1, [2, 0])
+    np.testing.assert_allclose(within.product, apart.product, rtol=1e-9)
+    assert within.rows.tolist() == [4, 20]
 
 
 @pytest.mark.parametrize("task", ["binary", "regression"])
@@ -137,6 +160,11 @@ def test_softmax_and_normalization_say_what_else_there_is() -> None:
     inside, output = (explain(network, features, target, layer, 0, 0) for layer in (1, 3))
     assert inside.formula == "dL/dw = dL/du · du/dw,  dL/du from dL/dz = dL/dy · dy/dz"
     assert output.formula == "dL/dw = (dL/dy · dy/dz + by other outputs) · dz/dw"
+    for one, layer in ((inside, 1), (output, 3)):
+        assert one.formula == f"dL/dw = {product_of(network, layer)}"
+    assert set(explain_layer(network, features, target, 1)["factor"]) <= {
+        "dL/dy", "dy/dz", "du/dw", "agreement",
+    }  # fmt: skip
     assert inside.frame.columns == ["row", "dy", "slope", "others", "dz", "du", "x", "product"]
 
 
@@ -170,3 +198,9 @@ def test_numbers_are_written_readably() -> None:
     assert [shown(value) for value in (0.0, 1234.5678, -0.5, 1e-4, -2.5e-7)] == [
         "0", "1235", "-0.5", "1e-04", "-2.5e-07"
     ]  # fmt: skip
+
+
+def test_zero_has_no_sign() -> None:
+    assert shown(-0.0) == shown(-0.0, factor=True) == shown(-0.0, digits=2) == "0"
+    one = ChainRule(1, 0, 0, -0.0, False, True, *np.array([[7]] + 7 * [[-0.0]]))
+    assert "-0" not in str(one)

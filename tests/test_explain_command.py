@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -39,6 +40,62 @@ def test_a_layer(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert "the weights that the loss pushes hardest, over 150 rows" in text
     assert sum("%" in line for line in text.splitlines()) == 3
+
+
+@pytest.fixture(scope="module")
+def normalized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    recipe = Recipe(Network([8, 6], "tanh", normalize="batch"), Descent(epochs=2))
+    done = descend(recipe, datasets.load("iris"), record="none")
+    return done.save(tmp_path_factory.mktemp("explain") / "normalized.downslope")
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> str:
+    """Give what was printed, in one line."""
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_a_layer_says_of_what_its_gradients_are_the_mean(
+    model: Path, normalized: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mean = "dL/dw is the mean over the rows of "
+    explain(model, "iris", layer=2)
+    assert mean + "dL/dy · dy/dz · dz/dw;" in told(capsys)
+    explain(model, "iris", layer=3)
+    assert mean + "(dL/dy · dy/dz + by other outputs) · dz/dw;" in told(capsys)
+    explain(normalized, "iris", layer=2)
+    text = told(capsys)
+    assert mean + "dL/du · du/dw, dL/du from dL/dz = dL/dy · dy/dz;" in text
+    assert "dL/dy dy/dz du/dw agree because" in text
+
+
+def test_one_row_of_a_batch_that_is_normalized(
+    model: Path, normalized: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    explain(normalized, "iris", layer=1, weight="2,0", rows="7")
+    text = told(capsys)
+    assert "mean over 1 row: dL/dw = " in text
+    assert "so descent moves w" in text
+    assert "statistics from all 150 rows of the table" in text
+    explain(normalized, "iris", layer=1, rows="7")
+    assert "statistics from all 150 rows of the table" in told(capsys)
+    explain(normalized, "iris", layer=1)
+    assert "statistics" not in told(capsys)
+    explain(model, "iris", layer=1, rows="7")
+    assert "statistics" not in told(capsys)
+
+
+def test_a_table_of_one_row_that_is_normalized(
+    tmp_path: Path, normalized: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    iris = datasets.load("iris")
+    assert iris.target is not None
+    columns = dict(zip(iris.feature_names, np.asarray(iris.features)[:1].T, strict=True))
+    one = pl.DataFrame(columns | {"kind": iris.target[:1]})
+    one.write_csv(tmp_path / "one.csv")
+    explain(normalized, str(tmp_path / "one.csv"), layer=1, weight="2,0", target="kind")
+    text = told(capsys)
+    assert "dL/dw = 0: nothing moves this weight" in text
+    assert text.endswith("give a table of more rows")
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,13 @@ each row's own part in it, so that their product, averaged over the rows, is dL/
 Two kinds of layers have more to it than three factors. After softmax every output moves with every
 z_j: what comes by way of the other outputs is in `others`. A normalized layer has u = x W + b
 before z, and dL/du = dL/dz times a matrix over units (layer normalization) or rows (batch
-normalization, whose statistics are those of the rows that are looked at). Then the product is
-dL/du du/dw, and dL/du is given beside dL/dz.
+normalization). Then the product is dL/du du/dw, and dL/du is given beside dL/dz.
+
+Under batch normalization a row's part hangs on the batch that it is in: the statistics are those of
+the whole batch, and a row moves the loss of the others through them. So the rows that are looked at
+are taken out of a batch, by default all rows that are given: what stands of a row is then what
+passes through its own values, and over the batch it adds up to dL/dw. In a batch of one row
+normalized values are constant, and no weight before them would move.
 
 Dropout is left out, as when predicting. All in float64; layers count from 1, rows and units from 0.
 """
@@ -97,12 +102,7 @@ class ChainRule:
     @property
     def formula(self) -> str:
         """The equation in symbols."""
-        product = "dL/dy · dy/dz"
-        if self.softmax:
-            product = f"({product} + by other outputs)"
-        if self.normalized:
-            return "dL/dw = dL/du · du/dw,  dL/du from dL/dz = " + product
-        return f"dL/dw = {product} · dz/dw"
+        return f"dL/dw = {_product(self.normalized, self.softmax)}"
 
     def equation(self, index: int) -> str:
         """Put the numbers of one row into the equation; index: its place in `rows`.
@@ -134,12 +134,42 @@ class ChainRule:
         return "\n".join([head, self.formula, *lines, mean])
 
 
+def _product(normalized: bool, softmax: bool) -> str:
+    """Write what dL/dw is the mean of, for a layer of that kind."""
+    product = "dL/dy · dy/dz"
+    if softmax:
+        product = f"({product} + by other outputs)"
+    if normalized:
+        return f"dL/du · du/dw,  dL/du from dL/dz = {product}"
+    return f"{product} · dz/dw"
+
+
+def product_of(network: BuiltNetwork, layer: int) -> str:
+    """Write what dL/dw is the mean of over the rows, for the weights of a layer from 1.
+
+    >>> from downslope import Network
+    >>> network = BuiltNetwork(Network([2], normalize="layer"), 1, 1, "regression")
+    >>> product_of(network, 1), product_of(network, 2)
+    ('dL/du · du/dw,  dL/du from dL/dz = dL/dy · dy/dz', 'dL/dy · dy/dz · dz/dw')
+    """
+    number = _layer(network, layer)
+    normalized = bool(network.layout.plan[number]["normalization"])
+    return _product(normalized, _is_softmax(network, number))
+
+
+def factors_of(network: BuiltNetwork, layer: int) -> tuple[str, str, str]:
+    """Name the three factors that a row gives, for the weights of a layer from 1."""
+    normalized = network.layout.plan[_layer(network, layer)]["normalization"]
+    return ("dL/dy", "dy/dz", "du/dw" if normalized else "dz/dw")
+
+
 def shown(value: float, factor: bool = False, digits: int = 4) -> str:
-    """Write a number with four digits, readably; a negative factor in parentheses.
+    """Write a number with four digits, readably; a negative factor in parentheses, 0 unsigned.
 
     >>> shown(-0.0123456), shown(-2.0, factor=True), shown(4.2e-9), shown(0.0123456, digits=2)
     ('-0.01235', '(-2)', '4.2e-09', '0.012')
     """
+    value += 0.0  # of -0 that makes 0
     text = f"{value:.{digits - 1}e}" if 0 < abs(value) < SMALLEST else f"{value:.{digits}g}"
     if "e" in text:
         first, _, power = text.partition("e")
@@ -167,6 +197,7 @@ def explain(
     unit_out: int,
     rows: Sequence[int] | Array | None = None,
     weights: Array | None = None,
+    batch: Sequence[int] | Array | None = None,
 ) -> ChainRule:
     """Put the numbers into the chain rule of one weight.
 
@@ -183,6 +214,9 @@ def explain(
         Numbers of the rows that are looked at; None takes all.
     weights : (rows,), or None
         How much each row counts.
+    batch
+        Numbers of the rows whose statistics batch normalization takes, beside those that are
+        looked at; None takes all.
 
     Returns
     -------
@@ -205,8 +239,8 @@ def explain(
     record = network.layout.plan[number]
     _number("unit_in", unit_in, int(record["inputs"]), f"layer {layer} takes")
     _number("unit_out", unit_out, int(record["units"]), f"layer {layer} has")
-    chosen = _rows(rows, len(features))
-    found = _pass(network, features, target, number, chosen, weights)
+    chosen, together = (_rows(each, len(features)) for each in (rows, batch))
+    found = _pass_together(network, features, target, number, chosen, weights, together)
     dy, slope, dz, du = (each[:, unit_out] for each in (found.dy, found.slope, found.dz, found.du))
     x = found.x[:, unit_in]
     w = network.parts()[f"layer{layer}.weight"][unit_in, unit_out]
@@ -228,12 +262,13 @@ def explain_layer(
     layer: int,
     rows: Sequence[int] | Array | None = None,
     weights: Array | None = None,
+    batch: Sequence[int] | Array | None = None,
 ) -> pl.DataFrame:
     """Order all weights of a layer by how hard the loss pushes them, with the reason.
 
     Parameters
     ----------
-    network, features, target, layer, rows, weights
+    network, features, target, layer, rows, weights, batch
         As in `explain`.
 
     Returns
@@ -241,9 +276,10 @@ def explain_layer(
     pl.DataFrame
         A row a weight, largest |dL/dw| first: unit_in, unit_out, w, gradient = dL/dw; share: of
         the layer's squared gradient; dy_rms, slope_rms, x_rms: root mean squares over the rows of
-        dL/dy, dy/dz, dz/dw; agreement = |mean| / mean of |.| of the rows' products, 1 where all
-        rows push the same way; factor: which of dL/dy, dy/dz, dz/dw or the agreement is furthest
-        above its root mean square over the layer, and so the reason for a large gradient.
+        dL/dy, dy/dz, dz/dw (du/dw where u is normalized); agreement = |mean| / mean of |.| of the
+        rows' products, 1 where all rows push the same way; factor: which of the three or the
+        agreement is furthest above its root mean square over the layer, and so the reason for a
+        large gradient.
 
     Raises
     ------
@@ -253,18 +289,18 @@ def explain_layer(
     import polars as pl
 
     number = _layer(network, layer)
-    chosen = _rows(rows, len(features))
-    found = _pass(network, features, target, number, chosen, weights)
+    chosen, together = (_rows(each, len(features)) for each in (rows, batch))
+    found = _pass_together(network, features, target, number, chosen, weights, together)
     count, shape = len(chosen), (found.x.shape[1], found.du.shape[1])
     gradient = found.x.T @ found.du / count
     size = abs(found.x).T @ abs(found.du) / count
     factors = {
-        "dL/dy": np.broadcast_to(_rms(found.dy), shape),
-        "dy/dz": np.broadcast_to(_rms(found.slope), shape),
-        "dz/dw": np.broadcast_to(_rms(found.x)[:, None], shape),
+        "dy_rms": np.broadcast_to(_rms(found.dy), shape),
+        "slope_rms": np.broadcast_to(_rms(found.slope), shape),
+        "x_rms": np.broadcast_to(_rms(found.x)[:, None], shape),
         "agreement": np.divide(abs(gradient), size, out=np.zeros(shape), where=size > 0),
     }
-    names = np.array(list(factors))
+    names = np.array([*factors_of(network, layer), "agreement"])
     with np.errstate(divide="ignore", invalid="ignore"):
         above = [each / np.sqrt(np.mean(each**2)) for each in factors.values()]
     most = np.argmax(np.nan_to_num(above, nan=1.0), axis=0)
@@ -276,10 +312,7 @@ def explain_layer(
         "w": network.parts()[f"layer{layer}.weight"].astype(np.float64),
         "gradient": gradient,
         "share": squares / max(float(squares.sum()), np.finfo(float).tiny),
-        "dy_rms": factors["dL/dy"],
-        "slope_rms": factors["dy/dz"],
-        "x_rms": factors["dz/dw"],
-        "agreement": factors["agreement"],
+        **factors,
         "factor": names[most],
     }
     frame = pl.DataFrame({name: np.ravel(values) for name, values in columns.items()})
@@ -293,6 +326,24 @@ def _rms(values: Array) -> Array:
 def _is_softmax(network: BuiltNetwork, number: int) -> bool:
     last = len(network.layout.plan) - 1
     return number == last and network.output_activation.name == "softmax"
+
+
+def _pass_together(
+    network: BuiltNetwork,
+    features: Features,
+    target: Array,
+    number: int,
+    rows: Array,
+    weights: Array | None,
+    batch: Array,
+) -> _Passed:
+    """Give what the passes leave of some rows; of their whole batch where they hang on it."""
+    if not network.layout.batchwise:
+        return _pass(network, features, target, number, rows, weights)
+    together = np.union1d(batch, rows)
+    whole = _pass(network, features, target, number, together, weights)
+    places = np.searchsorted(together, rows)
+    return _Passed(*(each[places] for each in vars(whole).values()))
 
 
 def _pass(

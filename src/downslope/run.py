@@ -150,17 +150,17 @@ class Run:
     ) -> ChainRule:
         """Put the numbers into the chain rule of one weight (see `chainrule.explain`).
 
-        By default over all rows that were trained on.
+        By default over all rows that were trained on; batch normalization takes their statistics.
         """
         whole, chosen = self.training_rows(), self.data.training if rows is None else rows
         return explain(self.network, whole.features, whole.target, layer, unit_in, unit_out,
-                       chosen, whole.weights)  # fmt: skip
+                       chosen, whole.weights, whole.chosen)  # fmt: skip
 
     def explain_layer(self, layer: int, rows: Sequence[int] | None = None) -> pl.DataFrame:
         """Order a layer's weights by how hard the loss pushes them (`chainrule.explain_layer`)."""
         whole, chosen = self.training_rows(), self.data.training if rows is None else rows
         return explain_layer(
-            self.network, whole.features, whole.target, layer, chosen, whole.weights
+            self.network, whole.features, whole.target, layer, chosen, whole.weights, whole.chosen
         )
 
     def save(self, path: str | Path) -> Path:

@@ -39,7 +39,8 @@ def explain(
         Unit of the layer's input and unit of its output, from 0: 5,3. By default the layer's
         weights are listed, those first that the loss pushes hardest.
     rows
-        Numbers of the rows that are looked at, from 0: 0,5,17. By default all.
+        Numbers of the rows that are looked at, from 0: 0,5,17. By default all. Batch normalization
+        takes its statistics from all rows of the table.
     target
         The target's column; by default as the model was trained.
     show
@@ -59,13 +60,15 @@ def explain(
     chosen = None if rows is None else _numbers(rows, "--rows")
     if weight is None:
         frame = chainrule.explain_layer(network, features, values, layer, chosen)
-        _print_layer(frame, layer, len(features) if chosen is None else len(chosen), show)
+        _print_layer(frame, network, layer, len(chosen or features), show)
+        _print_batch(network, chosen, len(features))
         return
     units = _numbers(weight, "--weight")
     if len(units) != 2:
         raise InvalidValueError(f"--weight takes two units, as 5,3; got {weight!r}")
     one = chainrule.explain(network, features, values, layer, units[0], units[1], chosen)
     _print_weight(one, _name_of(loaded, layer, units[0]), show)
+    _print_batch(network, chosen, len(features))
 
 
 def _numbers(text: str, option: str) -> list[int]:
@@ -100,51 +103,72 @@ def _print_weight(one: Any, unit_in: str, show: int) -> None:
         print(f"  row {one.rows[index]:>{width}}: {one.equation(index)}")
     way = "down" if one.gradient > 0 else "up"
     aligned = abs(one.gradient) / max(float(abs(one.product).mean()), np.finfo(float).tiny)
-    print(f"\nmean over {count:,} rows: dL/dw = {shown(one.gradient)}", end="")
+    over = f"{count:,} {'row' if count == 1 else 'rows'}"
+    print(f"\nmean over {over}: dL/dw = {shown(one.gradient)}", end="")
     if one.gradient == 0:
         print(": nothing moves this weight")
     else:
         print(f", so descent moves w {way}; rows agree to {aligned:.0%}")
 
 
-def _print_layer(frame: Any, layer: int, rows: int, show: int) -> None:
+def _print_batch(network: Any, chosen: list[int] | None, count: int) -> None:
+    """Say what batch the rows that were chosen are in, where their gradients hang on it."""
+    if not network.layout.batchwise:
+        return
+    if count == 1:
+        print(
+            "batch normalization takes its statistics from this one row, so normalized values are "
+            "constant and no weight before them moves; give a table of more rows"
+        )
+    elif chosen is not None:
+        print(
+            f"batch normalization takes its statistics from all {count:,} rows of the table; dL/du "
+            "of a row holds what it does to the loss of the others through them"
+        )
+
+
+def _print_layer(frame: Any, network: Any, layer: int, rows: int, show: int) -> None:
     """Print the weights that the loss pushes hardest, with as many digits as there is room for.
 
     No number is ever cut: where even two digits are too wide, the lines are longer than the screen.
     """
     from rich.console import Console
 
+    from downslope.chainrule import factors_of, product_of
+
     console = Console(highlight=False)
-    most = frame.head(show)
+    most, factors = frame.head(show), factors_of(network, layer)
     for gap, digits in ((2, 4), (1, 4), (1, 3), (1, 2)):
-        table = _layer_table(most, digits, gap)
+        table = _layer_table(most, factors, digits, gap)
         width = console.measure(table, options=console.options.update(max_width=WIDEST)).maximum
         if width <= console.width:
             break
-    console.print(f"Layer {layer}: the weights that the loss pushes hardest, over {rows:,} rows")
+    over = f"over {rows:,} {'row' if rows == 1 else 'rows'}"
+    console.print(f"Layer {layer}: the weights that the loss pushes hardest, {over}")
     Console(highlight=False, width=max(width, console.width)).print(table)
     console.print(
-        "dL/dw is the mean over the rows of dL/dy · dy/dz · dz/dw; agree: its size over the mean "
-        "size; because: what stands out most beside the rest of the layer"
+        f"dL/dw is the mean over the rows of {product_of(network, layer)}; {', '.join(factors)}: "
+        "root mean squares over the rows; agree: the size of dL/dw over the mean size; because: "
+        "what stands out most beside the rest of the layer"
     )
 
 
-def _layer_table(frame: Any, digits: int, gap: int) -> Any:
+def _layer_table(frame: Any, factors: tuple[str, ...], digits: int, gap: int) -> Any:
     """Give some weights as a table: its numbers with so many digits, so much between columns."""
     from rich.table import Table
 
     from downslope.chainrule import shown
 
     table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0))
-    heads = ("weight", "w", "dL/dw", "share", "dL/dy", "dy/dz", "dz/dw", "agree", "because")
+    heads = ("weight", "w", "dL/dw", "share", *factors, "agree", "because")
     for head in heads:
         side = "left" if head in ("weight", "because") else "right"
         table.add_column(head, justify=side, no_wrap=True)  # type: ignore[arg-type]
     for row in frame.iter_rows(named=True):
         numbers = (row[name] for name in ("w", "gradient", "dy_rms", "slope_rms", "x_rms"))
-        w, gradient, *factors = (shown(number, digits=digits) for number in numbers)
+        w, gradient, *sizes = (shown(number, digits=digits) for number in numbers)
         table.add_row(
-            f"{row['unit_in']},{row['unit_out']}", w, gradient, f"{row['share']:.1%}", *factors,
+            f"{row['unit_in']},{row['unit_out']}", w, gradient, f"{row['share']:.1%}", *sizes,
             f"{row['agreement']:.0%}", row["factor"],
         )  # fmt: skip
     return table
