@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from accounts import account_of, make_trace
-from downslope import Descent, Network, Recipe, curves, datasets, descend, picture
+from downslope import Descent, Network, Recipe, curves, datasets, descend, picture, prediction, signals
 from downslope.errors import InvalidValueError
 from downslope.plots import Plots
 
@@ -72,6 +72,19 @@ def test_the_picture_shows_the_same_numbers(plots: dict[str, Plots]) -> None:
     (panel,) = picture.draw(curves.loss([plots["moons"].account]).content).axes
     losses = plots["moons"].account.history.losses
     assert np.asarray(panel.lines[0].get_ydata()).tolist() == pytest.approx(losses)
+
+
+def test_the_picture_says_of_which_steps_it_is(plots: dict[str, Plots]) -> None:
+    """Without its slider a figure would not say so, nor a legend of mere numbers."""
+    account = plots["moons"].account
+    for section in (signals.z(account), signals.gradients(account), prediction.boundary(account)):
+        slider = section.content["layout"]["sliders"][0]
+        shown = f"{slider['currentvalue']['prefix']}{slider['steps'][-1]['label']}"
+        assert shown.startswith(("step ", "epoch "))
+        title = picture.draw(section.content).get_suptitle()
+        assert title == f"{section.content['layout']['title']['text']}, {shown}"
+    (panel,) = picture.draw(signals.activations(account).content).axes
+    assert panel.get_legend().get_title().get_text() == "step"
 
 
 @pytest.mark.parametrize("name", ["loss.gif", "loss"])

@@ -94,9 +94,17 @@ def draw(figure: Mapping[str, Any]) -> Figure:
     for name, panel in panels.items():
         across, up = (_axis(layout, letter + name[1:]) for letter in "xy")
         _finish(panel, across, up, layout)
-    title = layout.get("title", {}).get("text", "")
-    drawn.suptitle(_text(title), x=0.1, ha="left", fontsize=13)
+    drawn.suptitle(_text(_title(layout)), x=0.1, ha="left", fontsize=13)
     return drawn
+
+
+def _title(layout: Mapping[str, Any]) -> str:
+    """Give a figure's title, and with it what its slider says of the picture that is shown."""
+    parts = [layout.get("title", {}).get("text", "")]
+    for slider in layout.get("sliders", ()):
+        label = slider["steps"][slider["active"]]["label"]
+        parts.append(f"{slider['currentvalue']['prefix']}{label}")
+    return ", ".join(parts)
 
 
 def _kind(series: Mapping[str, Any]) -> str:
@@ -154,9 +162,11 @@ def _finish(
             getattr(panel, f"set_{name}lim")(0)
     handles, labels = panel.get_legend_handles_labels()
     if layout.get("showlegend") and handles:
+        title = _text(layout.get("legend", {}).get("title", {}).get("text", ""))
         panel.legend(
             handles[:LEGEND], labels[:LEGEND], loc="lower left", bbox_to_anchor=(0, 1.0),
             ncols=6, frameon=False, fontsize=8, borderaxespad=0.2,
+            title=title, title_fontsize=8, alignment="left",
         )  # fmt: skip
 
 
