@@ -11,7 +11,17 @@ import numpy as np
 import pytest
 
 from accounts import account_of, make_trace
-from downslope import Descent, Network, Recipe, curves, datasets, descend, picture, prediction, signals
+from downslope import (
+    Descent,
+    Network,
+    Recipe,
+    curves,
+    datasets,
+    descend,
+    picture,
+    prediction,
+    signals,
+)
 from downslope.errors import InvalidValueError
 from downslope.plots import Plots
 

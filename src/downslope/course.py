@@ -387,7 +387,7 @@ class Course:
         """Measure how the loss bends before the next step."""
         rows = self.data.training_rows(self.descent, self.network.outputs)
         found = measure(self.network, rows, seed=self.descent.seed)
-        names = ("largest", "smallest", "trace", "stable_rate")
+        names = ("largest", "smallest", "trace", "trace_error", "stable_rate")
         self.recorder.curvature.append(
             {"step": self.history.steps + 1, **{name: getattr(found, name) for name in names}}
         )

@@ -42,9 +42,12 @@ COLUMNS = {
     ),
     "histograms": ("step", "layer", "quantity", "low", "high", "count"),
     "dead_units": ("epoch", "layer", "dead"),
-    "curvature": ("step", "largest", "smallest", "trace", "stable_rate"),
+    "curvature": ("step", "largest", "smallest", "trace", "trace_error", "stable_rate"),
 }  # fmt: skip
 """The columns of every frame."""
+
+ADDED = ("trace_error",)
+"""Columns that traces and checkpoints of before do not hold: null there."""
 
 COUNTED_AT_ONCE = 4096
 """Records whose histograms are counted at once, so that it takes little memory."""
@@ -69,7 +72,9 @@ def make_frames(
     keys = {"step": np.repeat(step, layers), "layer": number}
     flat = {name: values.reshape(-1) for name, values in by_layer.items()}
     dead = {name: [row[k] for row in dead_units] for k, name in enumerate(COLUMNS["dead_units"])}
-    bends = {name: [each[name] for each in curvature] for name in COLUMNS["curvature"]}
+    lacking = dict.fromkeys(ADDED)
+    bends = {name: [(lacking | dict(each))[name] for each in curvature]
+             for name in COLUMNS["curvature"]}  # fmt: skip
     return {
         "steps": _frame("steps", by_step),
         "layers": _frame("layers", {**keys, **flat}),

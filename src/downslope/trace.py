@@ -58,7 +58,7 @@ from downslope.errors import (
     ModelFileError,
     nearest,
 )
-from downslope.quantities import COLUMNS, FRAMES, make_frames
+from downslope.quantities import ADDED, COLUMNS, FRAMES, make_frames
 from downslope.recording import Recorder
 
 if TYPE_CHECKING:
@@ -127,7 +127,11 @@ class Trace:
 
     @property
     def curvature(self) -> pl.DataFrame:
-        """Eigenvalues and trace of the Hessian before chosen steps; stable_rate = 2 / largest."""
+        """Eigenvalues and trace of the Hessian before chosen steps; stable_rate = 2 / largest.
+
+        trace_error: the standard error of the trace, which is estimated above 100 parameters; 0
+        where it is exact, null where a version of before has not noted it.
+        """
         return self.frames["curvature"]
 
     def __repr__(self) -> str:
@@ -216,6 +220,8 @@ class Trace:
             raise MissingFileError(f"there is no trace {str(path)!r}; check its name and folder")
         try:
             whole = pl.read_parquet(path)
+            lacking = [name for name in ADDED if name not in whole.columns]
+            whole = whole.with_columns(pl.lit(None, pl.Float64).alias(name) for name in lacking)
             frames = {
                 name: whole.filter(pl.col("frame") == name).select(COLUMNS[name]) for name in FRAMES
             }
