@@ -254,8 +254,15 @@ def test_selecting() -> None:
     assert len(trace.select()) == len(trace.layers)
     with pytest.raises(InvalidValueError, match=r"no quantity 'ded'.*did you mean 'dead'"):
         trace.select(quantity="ded")
-    with pytest.raises(InvalidValueError, match="no quantity 'loss'"):
+    with pytest.raises(InvalidValueError, match="'loss' is by step, not by layer: select it with"):
         trace.select(layer=1, quantity="loss")
+    apart = "trace: 'loss' is by step, 'dw_rms' by step and layer: select them apart"
+    for several in (["loss", "dw_rms"], ["dw_rms", "loss"]):
+        with pytest.raises(InvalidValueError, match=apart):
+            trace.select(quantity=several)
+    with pytest.raises(InvalidValueError, match="no quantity 'ded'"):
+        trace.select(quantity=["loss", "ded"])
+    assert trace.select(quantity=["dw_rms", "noise_scale"]).width == 4
 
 
 def test_as_pandas() -> None:

@@ -165,8 +165,7 @@ class Trace:
         frame = self.steps if whole else self.layers
         for name in names:
             if name not in frame.columns:
-                known = sorted({*COLUMNS["layers"], *(COLUMNS["steps"] if layer is None else ())})
-                raise InvalidValueError(f"trace: no quantity {name!r}: {nearest(name, known)}")
+                raise InvalidValueError(f"trace: {_why_not(name, names, layer is None)}")
         for column, wanted in (("layer", layer), ("step", step)):
             if wanted is not None:
                 frame = frame.filter(pl.col(column).is_in(_numbers(column, wanted)))
@@ -230,6 +229,19 @@ class Trace:
                 f"{str(path)!r} is damaged, or no trace of this version: {error}"
             ) from error
         return cls(frames)
+
+
+def _why_not(name: str, names: Sequence[str], every_layer: bool) -> str:
+    """Say why a quantity is not among those by step and layer, which `names` were looked for in."""
+    if name not in COLUMNS["steps"]:
+        known = {*COLUMNS["layers"], *(COLUMNS["steps"] if every_layer else ())}
+        return f"no quantity {name!r}: {nearest(name, sorted(known))}"
+    if not every_layer:
+        return f"{name!r} is by step, not by layer: select it without naming layers"
+    other = next(each for each in names if each not in COLUMNS["steps"])
+    if other not in COLUMNS["layers"]:
+        return _why_not(other, names, every_layer)
+    return f"{name!r} is by step, {other!r} by step and layer: select them apart"
 
 
 def _numbers(column: str, wanted: Any) -> list[int]:
