@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import browser
-from accounts import account_of, make_trace
-from downslope import Descent, Network, Recipe, cli, datasets, descend, report
-from downslope.account import Account
+from accounts import account_of, make_trace, trace_of
+from downslope import Descent, Network, Recipe, cli, curves, datasets, descend, report
+from downslope.account import Account, have_same_data, names_of
 from downslope.errors import InvalidValueError, ModelFileError, NonFiniteError
 from downslope.history import History
 
@@ -209,6 +209,80 @@ def test_report_puts_several_runs_on_one_page(
     assert [each["name"] for each in loss["data"]] == [
         "gd: training", "gd: held out", "adam: training", "adam: held out",
     ]  # fmt: skip
+
+
+def test_runs_of_one_name_are_told_apart_by_their_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder, rule in (("A", "adam"), ("B", "gd")):
+        run("fit", "wine", "--epochs", "2", "--rule", rule, "--out", f"{folder}/wine")
+    run("report", "A/wine.downslope", "B/wine.downslope")
+    assert "2 runs: A/wine, B/wine" in (tmp_path / "runs.html").read_text(encoding="utf-8")
+    loss = drawn(tmp_path / "runs.html")[0]
+    assert {each["name"].split(":")[0] for each in loss["data"]} == {"A/wine", "B/wine"}
+
+
+@pytest.mark.parametrize(
+    ("models", "names"),
+    [
+        (["iris.downslope", "a/wine.downslope"], ["iris", "wine"]),
+        (["wine.downslope", "a/wine.downslope"], ["wine", "a/wine"]),
+        (["/x/a/1.downslope", "/y/a/1.downslope", "a/2.downslope"], ["x/a/1", "y/a/1", "2"]),
+        (["a/1.downslope", "/x/a/1.downslope"], ["a/1", "x/a/1"]),
+        (["a.downslope", "a.downslope"], ["a", "a"]),
+    ],
+)
+def test_a_name_is_as_much_of_the_path_as_it_takes(models: list[str], names: list[str]) -> None:
+    assert names_of(models) == names
+
+
+def test_runs_on_different_data_are_not_ranked() -> None:
+    several = [account_of(name, trace=make_trace(3)) for name in ("iris", "wine", "moons")]
+    sections = {each.heading: each for each in report.sections_of_several(several)}
+    assert report.lead_of_several(several).startswith(
+        "The data differ: iris on iris, wine on wine, moons on moons."
+    )
+    table = sections["The runs"]
+    assert [row[1] for row in table.content.rows] == [
+        "iris: 150 rows, 4 columns", "wine: 178 rows, 13 columns", "moons: 1,000 rows, 2 columns",
+    ]  # fmt: skip
+    scores = [account.scores["validation"] for account in several]
+    assert [row[3] for row in table.content.rows] == [f"{each['trivial']:.4f}" for each in scores]
+    assert "Of different data no score is better than another" in table.sentence
+    assert sections["Score by epoch"].seen == ""
+    assert "dotted" not in sections["Score by epoch"].sentence
+    differs = sections["What differs in the recipes"]
+    assert differs.content is None
+    assert differs.sentence == "Nothing: the recipes are the same. The data are not."
+
+
+def test_runs_on_the_same_data_are_ranked() -> None:
+    one, other = account_of("iris", "one"), account_of("iris", "other", epochs=1)
+    assert report.lead_of_several([one, other]) == ""
+    assert "The data" not in report.recipe_table([one, other]).sentence
+    seen = {section.heading: section.seen for section in report.sections_of_several([one, other])}
+    assert seen["Score by epoch"].startswith("The best is one: accuracy")
+    again = replace(one, name="again")
+    assert curves.score([one, again]).seen.startswith("The best are one and again: accuracy")
+    unknown = replace(one, name="unknown", data={}, scores={}, history=History())
+    assert have_same_data([one, other, unknown])
+    assert [row[1:4] for row in report.overview([unknown]).content.rows] == [
+        ["not known", "–", "–"]
+    ]
+    elsewhere = replace(one, data={**one.data, "rows": 149})
+    assert not have_same_data([one, elsewhere])
+
+
+def test_what_all_runs_share_is_drawn_to_the_last_step_of_the_longest() -> None:
+    short = account_of("iris", "short", trace=make_trace(3, steps=np.arange(1, 21)))
+    long = account_of("iris", "long", trace=make_trace(3))
+    steps = max(trace_of(long).steps["step"])
+    used = [each for each in curves.noise([short, long]).content["data"] if "batch" in each["name"]]
+    assert [(each["name"], list(each["x"])) for each in used] == [("batch used: 32", [1, steps])]
+    few = replace(long, history=History(*4 * ([0.5] * 900,)))
+    many = replace(long, history=History(*4 * ([0.5] * 9000,)))
+    assert curves.score([few, many]).content["data"][-1]["x"] == [1, 9000]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,38 @@ def files_beside(model: str | Path) -> dict[str, Path]:
     """
     endings = {"summary": ".json", "trace": TRACE, "page": ".html"}
     return {kind: Path(model).with_suffix(ending) for kind, ending in endings.items()}
+
+
+def names_of(models: Sequence[str | Path]) -> list[str]:
+    """Name runs by their models' files: by as much of each path's end as no other has.
+
+    >>> names_of(["a/wine.downslope", "b/wine.downslope", "b/iris.downslope"])
+    ['a/wine', 'b/wine', 'iris']
+    """
+    paths = [Path(model).with_suffix("").parts for model in models]
+
+    def shortest(parts: tuple[str, ...]) -> str:
+        lengths = range(1, len(parts))
+        others = [each for each in paths if each != parts]
+        apart = (n for n in lengths if all(each[-n:] != parts[-n:] for each in others))
+        return Path(*parts[-next(apart, len(parts)) :]).as_posix()
+
+    return [shortest(parts) for parts in paths]
+
+
+def have_same_data(accounts: Sequence[Account]) -> bool:
+    """Say whether runs were trained on the same, so that losses and scores can be compared.
+
+    By the table's name and size and what was predicted; a run of which that is not known is left
+    out of account.
+    """
+    known = {
+        (*(account.data[what] for what in ("name", "rows", "columns")),
+         tuple(account.model.preparation.target_names))
+        for account in accounts
+        if account.data
+    }  # fmt: skip
+    return len(known) <= 1
 
 
 def replace_model(model: Model, path: Path) -> Path:
@@ -158,6 +190,13 @@ class Account:
     def recipe(self) -> Recipe | None:
         """How it was trained; None where that held functions."""
         return self.model.recipe
+
+    @property
+    def data_title(self) -> str:
+        """What it was trained on: the table's name and size; "" where that is not known."""
+        if not self.data:
+            return ""
+        return f"{self.data['name']}: {self.data['rows']:,} rows, {self.data['columns']:,} columns"
 
     @property
     def task(self) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from downslope import look
-from downslope.account import Account
+from downslope.account import Account, have_same_data
 from downslope.page import Section
 
 Array = npt.NDArray[Any]
@@ -226,26 +226,38 @@ def score(accounts: Sequence[Account]) -> Section:
     trivial = trivial if len(set(trivial)) == 1 else []
     if trivial:
         what = "the mean" if name == "R2" else "the most frequent class"
-        longest = max((each["x"] for each in data), key=len)
+        longest = max((each["x"] for each in data), key=lambda epochs: epochs[-1])
         data.append(level(longest, trivial[0], f"trivial: {what}"))
     lowest = np.nanmin([*shown, *trivial])
     scale: dict[str, Any] = {"title": {"text": name}}
     if np.nanmax(shown) > LOWEST_SCORE:
         scale["range"] = [max(lowest - 0.05, LOWEST_SCORE if lowest < 0 else -0.03), 1.03]
-    best = max(accounts, key=_score_of)
-    seen = f"{name} {decimals(_score_of(best))} on held-out rows with the theta that was kept"
-    seen = f"The best is {best.name}: {seen}" if len(accounts) > 1 else seen[0].upper() + seen[1:]
-    if trivial:
-        seen += f"; the trivial predictor has {decimals(trivial[0])}"
-        if no_better(_score_of(best), trivial[0]):
-            seen += ", so it is no better than trivial"
+    above = "the dotted line" if trivial else "the run's trivial score"
     return Section(
         "Score by epoch",
         figure(data, "Score", {"title": {"text": "epoch"}}, scale, showlegend=True),
-        "It should rise well above the dotted line, which is what one gets without looking at the "
+        f"It should rise well above {above}, which is what one gets without looking at the "
         "features.",
-        f"{seen}.",
+        _seen_in_scores(accounts, name, trivial),
     )
+
+
+def _seen_in_scores(accounts: Sequence[Account], name: str, trivial: Sequence[float]) -> str:
+    """Say how good the run is, or the best of several; of different data none is the best."""
+    if not have_same_data(accounts):
+        return ""
+    highest = max(_score_of(account) for account in accounts)
+    best = [account.name for account in accounts if _score_of(account) == highest]
+    seen = f"{name} {decimals(highest)} on held-out rows with the theta that was kept"
+    if len(accounts) == 1:
+        seen = seen[0].upper() + seen[1:]
+    else:
+        seen = f"The best {'is' if len(best) == 1 else 'are'} {' and '.join(best)}: {seen}"
+    if trivial:
+        seen += f"; the trivial predictor has {decimals(trivial[0])}"
+        if no_better(highest, trivial[0]):
+            seen += ", so it is no better than trivial"
+    return f"{seen}."
 
 
 def scientific(value: float) -> str:
@@ -356,7 +368,7 @@ def noise(accounts: Sequence[Account]) -> Section:
     """Draw the simple noise scale against the batch that was used."""
     heading = "Noise scale and batch"
     data: list[Series] = []
-    batches: set[int] = set()
+    batches: dict[int, Array] = {}
     seen, infinite = "", False
     for number, account in enumerate(accounts):
         x, y = steps_of(account, "noise_scale")
@@ -372,14 +384,13 @@ def noise(accounts: Sequence[Account]) -> Section:
         name = label(account, accounts, "noise scale, averaged")
         drawn = line(x, np.where(steady, averaged, np.nan), name, number)
         data.append({**drawn, "mode": "lines+markers", "marker": points["marker"]})
-        if batch not in batches:
-            data.append(level(x, batch, f"batch used: {batch:,}"))
-            batches.add(batch)
+        batches[batch] = np.union1d(batches.get(batch, x), x)
         if len(accounts) == 1:
             seen = _seen_in_noise(account)
     if not data:
         why = "gradient could be told from its noise" if infinite else "gradient noise was recorded"
         return Section(heading, None, f"No {why}, so nothing is said of the batch.")
+    data += [level(x, batch, f"batch used: {batch:,}") for batch, x in batches.items()]
     up = axis("rows", *(each["y"] for each in data))
     return Section(
         heading,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from downslope import curves, flow, page, prediction, signals
-from downslope.account import Account
+from downslope.account import Account, have_same_data
 from downslope.errors import InvalidValueError
 from downslope.page import Grid, Section
 from downslope.recipe import Descent, Network
@@ -36,7 +36,8 @@ def write(path: str | Path, accounts: Sequence[Account], more: Sequence[Section]
         sections = sections_of(account, more)
         return page.write(path, account.name, sections, lead(account), facts(account))
     names = ", ".join(account.name for account in accounts)
-    return page.write(path, f"{len(accounts)} runs: {names}", sections_of_several(accounts, more))
+    sections = sections_of_several(accounts, more)
+    return page.write(path, f"{len(accounts)} runs: {names}", sections, lead_of_several(accounts))
 
 
 def sections_of(account: Account, more: Sequence[Section] = ()) -> list[Section]:
@@ -98,13 +99,15 @@ def sections_of_several(accounts: Sequence[Account], more: Sequence[Section] = (
 
 
 def overview(accounts: Sequence[Account]) -> Section:
-    """Give the runs as a table: how good, how long, why each stopped."""
+    """Give the runs as a table: on what data, how good, how long, why each stopped."""
     rows = [
         [
             account.name,
+            account.data_title or "not known",
             *(
-                curves.decimals(account.scores[rows]["score"], 4) if rows in account.scores else "–"
+                curves.decimals(account.scores[rows][what], 4) if rows in account.scores else "–"
                 for rows in ("validation", "training")
+                for what in ("score", "trivial")
             ),
             account.history.epochs,
             account.history.steps,
@@ -116,20 +119,41 @@ def overview(accounts: Sequence[Account]) -> Section:
     what = "/".join(sorted({account.score_name for account in accounts}))
     header = [
         "run",
+        "data",
         f"{what}, held out",
+        "trivial",
         f"{what}, trained on",
+        "trivial",
         "epochs",
         "steps",
         "time",
         "stopped",
     ]
-    words = "One run each: a difference of a few rows may be chance."
+    words = (
+        "Trivial is what one gets without looking at the features: by always saying the most "
+        "frequent class, or the mean. "
+    )
+    if have_same_data(accounts):
+        words += "One run each: a difference of a few rows may be chance."
+    else:
+        words += "Of different data no score is better than another: each stands against its own."
     seen = " ".join(
         f"{each.name} failed: {each.reason.removeprefix('not finite: ')}."
         for each in accounts
         if each.failed
     )
     return Section("The runs", Grid(header, rows), words, seen, wide=True)
+
+
+def lead_of_several(accounts: Sequence[Account]) -> str:
+    """Say on what data the runs were, where these differ."""
+    if have_same_data(accounts):
+        return ""
+    each = ", ".join(f"{one.name} on {one.data['name']}" for one in accounts if one.data)
+    return (
+        f"The data differ: {each}. Losses and scores of different data cannot be compared; how "
+        "they fall and rise, and what the layers do, can."
+    )
 
 
 def lead(account: Account) -> str:
@@ -157,7 +181,7 @@ def facts(account: Account) -> dict[str, object]:
     widths = " - ".join(str(units) for units in (network.inputs, *network.layout.plan["units"]))
     found: dict[str, object] = {}
     if data:
-        found["data"] = f"{data['name']}: {data['rows']:,} rows, {data['columns']:,} columns"
+        found["data"] = account.data_title
         if "training" in data:
             found["split"] = f"{data['training']:,} trained on, {data['held_out']:,} held out"
     found["network"] = f"{widths}, {network.task}, {network.output_activation} + {network.loss}"
@@ -199,8 +223,10 @@ def recipe_table(accounts: Sequence[Account]) -> Section:
         return Section(heading, grid, f"{'The rest' if rows else 'All'} as usual: {rest}. {same}")
     names = [name for name in fields[0] if len({text(each.get(name)) for each in fields}) > 1]
     rows = [[name, *(text(each.get(name)) for each in fields)] for name in names]
-    grid = Grid(["field", *(account.name for account in accounts)], rows)
-    words = "Only what differs." if names else "The recipes are the same."
+    grid = Grid(["field", *(account.name for account in accounts)], rows) if rows else None
+    words = "Only what differs." if names else "Nothing: the recipes are the same."
+    if not have_same_data(accounts):
+        words += " The data differ too." if names else " The data are not."
     return Section("What differs in the recipes", grid, words, wide=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ def report(
     Parameters
     ----------
     models
-        .downslope files; of several, the runs are drawn on the same axes.
+        .downslope files; of several, the runs are drawn on the same axes, each by its file's name
+        and the folder where that is the same.
     out
         Where to write. By default beside the model, as MODEL.html; of several, runs.html here.
     landscape
@@ -34,12 +36,14 @@ def report(
     if target is not None and landscape is None:
         raise InvalidValueError("--target names a column of the table that --landscape takes")
     from downslope import report, storage
-    from downslope.account import Account
+    from downslope.account import Account, names_of
 
     if out is None:
         out = models[0].with_suffix(".html") if len(models) == 1 else Path("runs.html")
     storage.check_writable(out)
-    accounts = [Account.read(model) for model in models]
+    found = [Account.read(model) for model in models]
+    named = zip(found, names_of(models), strict=True)
+    accounts = [replace(account, name=name) for account, name in named]
     more = [] if landscape is None else _landscape(accounts, landscape, target)
     print(report.write(out, accounts, more))
 
