@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from downslope import Descent, Network, Recipe, datasets, descend
-from downslope.errors import DownslopeError, UnwritableError
+from downslope.account import Account
+from downslope.commands.report import report
+from downslope.errors import (
+    DownslopeError,
+    MissingFileError,
+    UnreadableError,
+    UnwritableError,
+    reading,
+)
+from downslope.model import Model
 from downslope.onnx_graph import to_onnx
 from downslope.run import Run
 from downslope.storage import check_writable, write_atomically, writing
+from downslope.trace import Trace
 
 
 @pytest.fixture
@@ -120,9 +132,52 @@ def test_a_full_disk_is_named_and_leaves_the_old_file(
     assert {path.name for path in here.iterdir()} == {"file", "folder"}
 
 
+@pytest.mark.parametrize("what", ["model", "recipe", "summary", "trace", "report"])
+def test_all_that_the_library_reads_says_what_may_not_be_read(
+    here: Path, short: Run, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    short.save("iris.downslope")
+    short.trace.save("iris.trace.parquet")
+    for name in ("iris.json", "recipe.toml"):
+        (here / name).write_text("{}")
+    readers: dict[str, Callable[[], Any]] = {
+        "model": lambda: Model.load("iris.downslope"),
+        "recipe": lambda: Recipe.read("recipe.toml"),
+        "summary": lambda: Account.read("iris.downslope"),
+        "trace": lambda: Trace.load("iris.trace.parquet"),
+        "report": lambda: report(Path("iris.downslope")),
+    }
+    ending = {"model": ".downslope", "recipe": ".toml", "summary": ".json"}.get(what, ".parquet")
+    opened, found = Path.open, Path.stat
+
+    def refuse(path: Path, *rest: Any, **named: Any) -> Any:
+        if path.suffix == ending:
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *rest, **named)
+
+    def hide(path: Path, *rest: Any, **named: Any) -> Any:
+        if path.suffix == ending:
+            raise PermissionError(13, "Permission denied")
+        return found(path, *rest, **named)
+
+    says = rf"^cannot read '.*{ending}': Permission denied; see to it that you may read it"
+    with monkeypatch.context() as locked:
+        locked.setattr(Path, "open", refuse)
+        with pytest.raises(UnreadableError, match=says):
+            readers[what]()
+    if sys.version_info < (3, 14):  # from there on what cannot be looked up is not there
+        monkeypatch.setattr(Path, "stat", hide)
+        with pytest.raises(UnreadableError, match=says):
+            readers[what]()
+
+
 def test_other_errors_pass_as_they_are() -> None:
     with pytest.raises(KeyError), writing("file"):
         raise KeyError("other")
+    with pytest.raises(KeyError), reading("file"):
+        raise KeyError("other")
+    with pytest.raises(MissingFileError, match="ours"), reading("file"):
+        raise MissingFileError("ours")
 
 
 @pytest.fixture(scope="module")

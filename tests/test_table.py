@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from downslope.errors import (
     InvalidValueError,
     MissingFileError,
     TableError,
+    UnreadableError,
 )
 from downslope.table import read, read_target
 from downslope.task import infer_task, split
@@ -140,6 +142,22 @@ def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
         read(tmp_path / "nowhere.csv")
     with pytest.raises(TableError, match="is a folder"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "arrow", "jsonl", "npz"])
+def test_a_file_that_may_not_be_read(
+    ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / f"locked.{ending}"
+    path.write_text("x")
+    locked = PermissionError(13, "Permission denied", str(path))
+    for reader in ("_estimate_memory", "_read_frame", "_read_npz"):
+        monkeypatch.setattr(files, reader, Mock(side_effect=locked))
+    with pytest.raises(UnreadableError, match=r"^cannot read '.*locked.*': Permission denied; see"):
+        read(path)
+    monkeypatch.setattr(Path, "exists", Mock(side_effect=locked))
+    with pytest.raises(UnreadableError, match=r"^cannot read '.*locked.*': Permission denied; see"):
+        read(path)
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.parquet", "t.npz"])

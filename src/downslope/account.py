@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from downslope.errors import ModelFileError
+from downslope.files import is_there
 from downslope.history import History, with_nan
 from downslope.model import Model
 from downslope.recipe import Recipe
 from downslope.snapshots import Snapshots
-from downslope.storage import writing
+from downslope.storage import read_bytes, writing
 from downslope.table import Table
 from downslope.trace import Trace
 
@@ -248,18 +249,21 @@ class Account:
         ------
         MissingFileError
             If there is no model of that name.
+        UnreadableError
+            If the system lets one of them not be read.
         ModelFileError
             If the model, its summary or its trace is damaged, or no file of Downslope.
         """
         path = Path(path)
         model = Model.load(path)
         reason, files = str(model.summary.get("reason", "")), files_beside(path)
-        trace = Trace.load(files["trace"]) if files["trace"].is_file() else None
+        trace = Trace.load(files["trace"]) if is_there(files["trace"]) else None
         beside = files["summary"]
-        if not beside.is_file():
+        if not is_there(beside):
             return cls(path.stem, {}, model, History(), reason, {}, trace)
+        content = read_bytes(beside)
         try:
-            plain = json.loads(beside.read_text(encoding="utf-8"))
+            plain = json.loads(content.decode())
             predictions = plain.get("predictions")
             return cls(
                 path.stem,

@@ -6,8 +6,10 @@ built-in error that a caller would expect, so ``except ValueError`` keeps workin
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
+from os import PathLike
 from typing import Any
 
 
@@ -35,6 +37,10 @@ class MissingFileError(DownslopeError, FileNotFoundError):
     """A file that is not there."""
 
 
+class UnreadableError(DownslopeError, OSError):
+    """A file that is there, but that the system does not let one read."""
+
+
 class UnwritableError(DownslopeError, OSError):
     """A place where a file cannot be written."""
 
@@ -53,6 +59,33 @@ class NonFiniteError(DownslopeError, ArithmeticError):
     """
 
     run: Any = None
+
+
+@contextlib.contextmanager
+def reading(path: str | PathLike[str]) -> Iterator[None]:
+    """Name the file in what the system says against reading it, or looking for it.
+
+    Raises
+    ------
+    UnreadableError
+        For any `OSError` within that is not ours.
+
+    Examples
+    --------
+    >>> with reading("locked/model"):
+    ...     raise PermissionError(13, "Permission denied")
+    Traceback (most recent call last):
+    downslope.errors.UnreadableError: cannot read 'locked/model': Permission denied; ...
+    """
+    try:
+        yield
+    except DownslopeError:
+        raise
+    except OSError as error:
+        raise UnreadableError(
+            f"cannot read {str(path)!r}: {error.strerror or error}; see to it that you may read it "
+            "and its folder, or name another file"
+        ) from error
 
 
 def nearest(name: object, known: Iterable[str]) -> str:

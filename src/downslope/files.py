@@ -17,6 +17,7 @@ from downslope.errors import (
     MissingFileError,
     TableError,
     nearest,
+    reading,
 )
 from downslope.memory import available_memory
 
@@ -43,6 +44,18 @@ def refuse_twice(names: Sequence[str], where: str) -> None:
         raise TableError(f"{where}: every column takes a name of its own; twice there: {twice}")
 
 
+def is_there(path: str | Path) -> bool:
+    """Say whether there is a file or a folder of that name.
+
+    Raises
+    ------
+    UnreadableError
+        If that cannot be looked up.
+    """
+    with reading(path):
+        return Path(path).exists()
+
+
 def check_file(path: Path) -> str:
     """Look at a file before it is read; give its format.
 
@@ -52,8 +65,10 @@ def check_file(path: Path) -> str:
         If there is no such file.
     TableError
         If it is a folder, has no ending that is known, or is empty.
+    UnreadableError
+        If its folder cannot be looked into.
     """
-    if not path.exists():
+    if not is_there(path):
         raise MissingFileError(f"there is no file {str(path)!r}; check its name and folder")
     kind = FORMATS.get(path.suffix.lower())
     if path.is_dir():
@@ -69,8 +84,20 @@ def check_file(path: Path) -> str:
 
 
 def read_file(path: Path, target: Any) -> tuple[Any, Any]:
-    """Read a file: a data frame, or the arrays of an .npz with its target."""
+    """Read a file: a data frame, or the arrays of an .npz with its target.
+
+    Raises
+    ------
+    MissingFileError, TableError, UnreadableError
+        If it is not there, damaged or larger than memory, or cannot be read.
+    """
     kind = check_file(path)
+    with reading(path):
+        return _read_checked(path, kind, target)
+
+
+def _read_checked(path: Path, kind: str, target: Any) -> tuple[Any, Any]:
+    """Read a file of a format that is known."""
     from polars.exceptions import PanicException, PolarsError
 
     try:

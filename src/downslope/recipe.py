@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from downslope.catalogue import RULES, Choice, choose
 from downslope.counts import whole_number
-from downslope.errors import InvalidTypeError, InvalidValueError, MissingFileError, nearest
+from downslope.errors import InvalidTypeError, InvalidValueError, MissingFileError, nearest, reading
 from downslope.scaling import SCALINGS
 from downslope.task import TASKS
 
@@ -440,14 +440,17 @@ class Recipe:
         ------
         MissingFileError
             If there is no such file.
+        UnreadableError
+            If it cannot be read.
         InvalidValueError
             If it is no recipe.
         """
         path = Path(path)
-        if not path.is_file():
-            raise MissingFileError(f"recipe: there is no file {str(path)!r}")
         try:
-            text = path.read_text(encoding="utf-8")
+            with reading(path):
+                if not path.is_file():
+                    raise MissingFileError(f"recipe: there is no file {str(path)!r}")
+                text = path.read_text(encoding="utf-8")
         except UnicodeDecodeError:
             raise InvalidValueError(f"Recipe: {path.name} is not text in UTF-8") from None
         if path.suffix == ".json":

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from downslope.errors import MissingFileError, ModelFileError, UnwritableError
+from downslope.errors import MissingFileError, ModelFileError, UnwritableError, reading
 from downslope.scaling import Features
 from downslope.table import blocks
 
@@ -261,8 +261,11 @@ def read_bytes(path: str | Path) -> bytes:
     ------
     MissingFileError
         If there is no such file.
+    UnreadableError
+        If it cannot be read.
     """
     path = Path(path)
-    if not path.is_file():
-        raise MissingFileError(f"there is no file {str(path)!r}")
-    return path.read_bytes()
+    with reading(path):
+        if not path.is_file():
+            raise MissingFileError(f"there is no file {str(path)!r}")
+        return path.read_bytes()

@@ -95,6 +95,8 @@ def read(source: Any, target: Any = None, name: str | None = None) -> Table:
     ------
     MissingFileError
         If there is no such file.
+    UnreadableError
+        If it cannot be read.
     TableError
         If the file is damaged or larger than memory, the table is empty, a name is unknown or
         twice there, values are infinite, or the target is missing in some rows.

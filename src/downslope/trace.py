@@ -58,6 +58,7 @@ from downslope.errors import (
     ModelFileError,
     nearest,
 )
+from downslope.files import is_there
 from downslope.quantities import ADDED, COLUMNS, FRAMES, make_frames
 from downslope.recording import Recorder
 
@@ -209,22 +210,27 @@ class Trace:
         ------
         MissingFileError
             If there is no such file.
+        UnreadableError
+            If it cannot be read.
         ModelFileError
             If it is damaged or no trace.
         """
+        import io
+
         import polars as pl
         from polars.exceptions import PanicException, PolarsError
 
-        if not Path(path).is_file():
+        if not is_there(path):
             raise MissingFileError(f"there is no trace {str(path)!r}; check its name and folder")
+        content = storage.read_bytes(path)
         try:
-            whole = pl.read_parquet(path)
+            whole = pl.read_parquet(io.BytesIO(content))
             lacking = [name for name in ADDED if name not in whole.columns]
             whole = whole.with_columns(pl.lit(None, pl.Float64).alias(name) for name in lacking)
             frames = {
                 name: whole.filter(pl.col("frame") == name).select(COLUMNS[name]) for name in FRAMES
             }
-        except (PolarsError, PanicException, OSError) as error:
+        except (PolarsError, PanicException) as error:
             raise ModelFileError(
                 f"{str(path)!r} is damaged, or no trace of this version: {error}"
             ) from error

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from downslope.commands.settings import UNCHANGED, Settings
 from downslope.commands.source import load
 from downslope.errors import InvalidValueError
+from downslope.files import is_there
 from downslope.recipe import Recipe
 from downslope.vary import read_vary
 
@@ -82,7 +83,7 @@ def compare(
 
 def _names(source: str) -> dict[str, str]:
     """Split several data sets at commas, each under its short name; a file may have one in it."""
-    paths = [source] if Path(source).exists() else [each.strip() for each in source.split(",")]
+    paths = [source] if is_there(source) else [each.strip() for each in source.split(",")]
     names = [Path(path).stem for path in paths]
     if len(set(names)) < len(names) or "" in names:
         raise InvalidValueError(

@@ -10,6 +10,7 @@ import numpy as np
 from downslope.commands.source import load
 from downslope.counts import whole_number
 from downslope.errors import InvalidValueError
+from downslope.files import is_there
 
 WIDEST = 10_000
 """Columns of a screen on which no number would be too wide."""
@@ -51,7 +52,7 @@ def explain(
 
     show = whole_number("--show", show, 1)
     loaded = Model.load(model)
-    if target is None and (Path(source).exists() or source not in datasets.names()):
+    if target is None and (is_there(source) or source not in datasets.names()):
         target = ",".join(loaded.preparation.target_names) or None
     read = load(source, target)
     network, preparation = loaded.network, loaded.preparation

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from downslope.files import is_there
+
 
 def predict(model: Path, source: str, *, out: Path | None = None, proba: bool = False) -> None:
     """Predict the target for the rows of a table.
@@ -29,7 +31,7 @@ def predict(model: Path, source: str, *, out: Path | None = None, proba: bool = 
     if out is not None:
         storage.check_writable(out)
     loaded = Model.load(model)
-    builtin = not Path(source).exists() and source in datasets.names()
+    builtin = not is_there(source) and source in datasets.names()
     read = datasets.load(source) if builtin else table.read(source)
     values = loaded.predict(read.features)
     columns: dict[str, Any] = {"prediction": values}

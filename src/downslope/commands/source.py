@@ -12,13 +12,13 @@ def load(source: str, target: str | None) -> Any:
     """Read a table: a file where there is one of that name, else a built-in data set."""
     from downslope import datasets, files, table
 
-    if not Path(source).exists() and source in datasets.names():
+    if not files.is_there(source) and source in datasets.names():
         if target is not None:
             raise InvalidValueError(
                 f"data set {source!r} comes with its target; leave --target out"
             )
         return datasets.load(source)
-    if not Path(source).suffix and not Path(source).exists():
+    if not Path(source).suffix and not files.is_there(source):
         return datasets.load(source)
     if files.check_file(Path(source)) != "npz" and target is None:
         raise InvalidValueError(f"say with --target which column of {source!r} to predict")
