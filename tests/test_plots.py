@@ -94,7 +94,9 @@ def test_the_picture_says_of_which_steps_it_is(plots: dict[str, Plots]) -> None:
         title = picture.draw(section.content).get_suptitle()
         assert title == f"{section.content['layout']['title']['text']}, {shown}"
     (panel,) = picture.draw(signals.activations(account).content).axes
-    assert panel.get_legend().get_title().get_text() == "step"
+    legend = panel.get_legend()
+    assert legend is not None
+    assert legend.get_title().get_text() == "step"
 
 
 @pytest.mark.parametrize("name", ["loss.gif", "loss"])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 import browser
@@ -315,6 +316,43 @@ def test_a_damaged_summary_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(ModelFileError, match="move it away"):
         Account.read(tmp_path / "a.downslope")
+
+
+@pytest.mark.parametrize("left", ["json", "trace.parquet"])
+def test_what_another_run_has_left_beside_a_model_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: str
+) -> None:
+    """`Run.save` removes nothing, so a summary and a trace may be there of the model before."""
+    monkeypatch.chdir(tmp_path)
+    run("fit", "iris", "--epochs", "3")
+    assert Account.read("iris.downslope").history.epochs == 3
+    done = descend(Recipe(Network([4]), Descent(epochs=2)), datasets.load("iris"))
+    done.save("iris.downslope")
+    for name in {"json", "trace.parquet"} - {left}:
+        (tmp_path / f"iris.{name}").unlink()
+    with pytest.raises(ModelFileError, match=f"iris.{left} is of another model than iris.downslo"):
+        Account.read("iris.downslope")
+    (tmp_path / f"iris.{left}").unlink()
+    assert Account.read("iris.downslope").trace is None
+    done.trace.save("iris.trace.parquet")
+    trace = Account.read("iris.downslope").trace
+    assert trace is not None
+    assert trace.digest == done.trace.digest == done.model.digest != ""
+
+
+def test_files_that_do_not_say_whose_they_are_are_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As versions of before have written them."""
+    monkeypatch.chdir(tmp_path)
+    run("fit", "iris", "--epochs", "3")
+    summary = json.loads((tmp_path / "iris.json").read_text(encoding="utf-8"))
+    del summary["digest"]
+    (tmp_path / "iris.json").write_text(json.dumps(summary), encoding="utf-8")
+    pl.read_parquet("iris.trace.parquet").drop("digest").write_parquet("iris.trace.parquet")
+    read = Account.read("iris.downslope")
+    assert read.history.epochs == 3
+    assert trace_of(read).digest == ""
 
 
 @pytest.mark.browser

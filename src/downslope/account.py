@@ -91,6 +91,15 @@ def replace_model(model: Model, path: Path) -> Path:
     return path
 
 
+def _refuse_foreign(beside: Path, digest: str, path: Path, model: Model) -> None:
+    """Raise ModelFileError where a file was written of another model than it lies beside."""
+    if digest not in ("", model.digest):
+        raise ModelFileError(
+            f"{beside} is of another model than {path}, which has taken the place of its own: move "
+            "it away to have a page without it"
+        )
+
+
 @dataclass(frozen=True)
 class Predictions:
     """What a network predicts for rows whose target is known.
@@ -229,6 +238,7 @@ class Account:
         """
         network, predictions = self.model.network, self.predicted()
         return {
+            "digest": self.model.digest,
             "data": dict(self.data),
             "network": network.describe(),
             "parameters": int(network.theta.size),
@@ -252,18 +262,21 @@ class Account:
         UnreadableError
             If the system lets one of them not be read.
         ModelFileError
-            If the model, its summary or its trace is damaged, or no file of Downslope.
+            If the model, its summary or its trace is damaged, or no file of Downslope, or another
+            model's.
         """
         path = Path(path)
         model = Model.load(path)
         reason, files = str(model.summary.get("reason", "")), files_beside(path)
         trace = Trace.load(files["trace"]) if is_there(files["trace"]) else None
+        _refuse_foreign(files["trace"], "" if trace is None else trace.digest, path, model)
         beside = files["summary"]
         if not is_there(beside):
             return cls(path.stem, {}, model, History(), reason, {}, trace)
         content = read_bytes(beside)
         try:
             plain = json.loads(content.decode())
+            _refuse_foreign(beside, plain.get("digest", ""), path, model)
             predictions = plain.get("predictions")
             return cls(
                 path.stem,
@@ -275,6 +288,8 @@ class Account:
                 trace,
                 predictions=None if predictions is None else Predictions.from_dict(predictions),
             )
+        except ModelFileError:
+            raise
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelFileError(
                 f"{beside} is damaged or no summary of Downslope ({type(error).__name__}: "

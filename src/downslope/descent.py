@@ -137,7 +137,7 @@ def descend(
     model = Model(network, preparation, recipe if with_file else None, {"reason": course.reason})
     run = Run(
         recipe, model, course.history, course.reason, scores, course.threads, read, data,
-        snapshots, Trace.of(course.recorder), course.kept,
+        snapshots, Trace.of(course.recorder, model.digest), course.kept,
     )  # fmt: skip
     if failure is not None:
         failure.run = run

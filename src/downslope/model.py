@@ -54,6 +54,11 @@ class Model:
         widths = "-".join(map(str, network.layout.widths))
         return f"Model({widths}, {network.theta.size} parameters, {network.task})"
 
+    @property
+    def digest(self) -> str:
+        """What tells its network from any other: a digest of theta and the running statistics."""
+        return storage.digest(self.network.arrays())
+
     def output(self, source: Any, threads: int | None = None) -> npt.NDArray[Any]:
         """Give the network's outputs for the rows of a table: (rows, outputs)."""
         features = self.preparation.inputs(source, self.network.theta.dtype)

@@ -164,7 +164,11 @@ class Run:
         )
 
     def save(self, path: str | Path) -> Path:
-        """Write the model to a file."""
+        """Write the model to a file.
+
+        Of a model that was there before, summary, trace and page stay beside it; `downslope report`
+        refuses to take them for this one's.
+        """
         return self.model.save(path)
 
     def training_rows(self) -> RowSet:

@@ -74,6 +74,8 @@ class Trace:
     ----------
     frames
         The data frames by name, or a function that makes them when they are first looked at.
+    digest
+        Of the model that the descent led to (see `Model.digest`); "" where that is not known.
 
     Examples
     --------
@@ -87,15 +89,17 @@ class Trace:
     """
 
     def __init__(
-        self, frames: Mapping[str, pl.DataFrame] | Callable[[], Mapping[str, pl.DataFrame]]
+        self,
+        frames: Mapping[str, pl.DataFrame] | Callable[[], Mapping[str, pl.DataFrame]],
+        digest: str = "",
     ) -> None:
-        self._source = frames
+        self._source, self.digest = frames, digest
 
     @classmethod
-    def of(cls, recorder: Recorder) -> Trace:
+    def of(cls, recorder: Recorder, digest: str = "") -> Trace:
         """Give the trace of what was recorded so far; the frames are made when looked at."""
         arrays, rest = recorder.arrays(), (list(recorder.dead_units), list(recorder.curvature))
-        return cls(lambda: make_frames(arrays, recorder, *rest))
+        return cls(lambda: make_frames(arrays, recorder, *rest), digest)
 
     @cached_property
     def frames(self) -> Mapping[str, pl.DataFrame]:
@@ -190,7 +194,8 @@ class Trace:
     def save(self, path: str | Path) -> Path:
         """Write the trace to one Parquet file, atomically; give its path.
 
-        All frames stand below one another in it, each under its name in the column "frame".
+        All frames stand below one another in it, each under its name in the column "frame"; the
+        column "digest" says in every row which model it belongs to.
         """
         import io
 
@@ -198,7 +203,8 @@ class Trace:
 
         parts = [self.frames[name].with_columns(frame=pl.lit(name)) for name in FRAMES]
         buffer = io.BytesIO()
-        pl.concat(parts, how="diagonal").write_parquet(buffer)
+        whole = pl.concat(parts, how="diagonal").with_columns(digest=pl.lit(self.digest))
+        whole.write_parquet(buffer)
         storage.write_atomically(Path(path), buffer.getvalue())
         return Path(path)
 
@@ -234,7 +240,8 @@ class Trace:
             raise ModelFileError(
                 f"{str(path)!r} is damaged, or no trace of this version: {error}"
             ) from error
-        return cls(frames)
+        digest = str(whole["digest"][0]) if "digest" in whole.columns and len(whole) else ""
+        return cls(frames, digest)
 
 
 def _why_not(name: str, names: Sequence[str], every_layer: bool) -> str:
