@@ -166,7 +166,9 @@ def lead(account: Account) -> str:
     if not score:
         return ""
     rows = "held-out rows" if "validation" in account.scores else "its training rows"
-    better = "no better than" if score["score"] <= score["trivial"] else "against"
+    better = (
+        "no better than" if curves.no_better(score["score"], score["trivial"], 4) else "against"
+    )
     kind = "the mean" if account.task == "regression" else "the most frequent class"
     name = account.score_name[0].upper() + account.score_name[1:]
     return (
