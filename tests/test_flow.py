@@ -13,6 +13,7 @@ import pytest
 from accounts import account_of, changed, make_trace, trace_of
 from downslope import flow
 from downslope.account import Account
+from downslope.arrival import ARRIVES, by_layer, seen_in_flow
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +80,7 @@ def test_a_first_layer_without_a_gradient_says_why(
         dw_rms=pl.when(late).then(0.0).otherwise(pl.col("dw_rms")),
         **{name: pl.lit(value) for name, value in ({"dead": 0.0} | columns).items()},
     )
-    seen = flow.seen_in_flow(replace(iris, trace=trace))
+    seen = seen_in_flow(replace(iris, trace=trace))
     assert f"{who} gradient after step 1,000: {cause}." in seen
 
 
@@ -87,19 +88,19 @@ def test_a_loss_without_a_gradient_is_named(iris: Account) -> None:
     trace = changed(
         make_trace(3), "layers", dw_rms=pl.lit(0.0), dead=pl.lit(0.0), dy_rms=pl.lit(0.0)
     )
-    seen = flow.seen_in_flow(replace(iris, trace=trace))
+    seen = seen_in_flow(replace(iris, trace=trace))
     assert seen.endswith("the loss has none, dL/dy of the last layer is 0.")
 
 
 def test_dead_layers_are_named_in_a_trained_network() -> None:
     account = account_of("digits", layers=[32, 32], learning_rate=3.0, epochs=10, trace="own")
-    assert "dead, giving 0 for every row." in flow.seen_in_flow(account)
+    assert "dead, giving 0 for every row." in seen_in_flow(account)
 
 
 @pytest.mark.parametrize(("size", "said"), [(230.0, "of 230, "), (2e-4, "of 2·10⁻⁴, "), (1.0, "")])
 def test_inputs_of_an_odd_size_are_named(iris: Account, size: float, said: str) -> None:
     trace = changed(make_trace(3), "layers", x_rms=pl.lit(size))
-    seen = flow.seen_in_flow(replace(iris, trace=trace))
+    seen = seen_in_flow(replace(iris, trace=trace))
     assert ("scale them" in seen) == bool(said)
     assert said in seen
 
@@ -143,15 +144,15 @@ def test_what_arrives_has_no_cause(deep: Account) -> None:
 @pytest.mark.parametrize("changes", [{}, {"batch": 1}, {"epochs": 2}, {"normalize": "batch"}])
 def test_of_networks_that_learn_the_error_arrives(data: str, changes: dict[str, Any]) -> None:
     account = account_of(data, layers=[256, 256], trace="own", **({"epochs": 5} | changes))
-    assert flow.seen_in_flow(account).endswith("it arrives.")
+    assert seen_in_flow(account).endswith("it arrives.")
 
 
 def test_an_error_that_vanishes_is_seen_where_all_gradients_are_alike() -> None:
     account = account_of("diabetes", layers=[32] * 9, activation="tanh", batch="full", rule="gd",
                          initializer="normal(std=0.01)", epochs=50, trace="own")  # fmt: skip
-    _, _, table = flow.by_layer(account, "dw_rms")
-    assert abs(np.log10(table[0, -1] / table[-1, -1])) < flow.ARRIVES
-    seen = flow.seen_in_flow(account)
+    _, _, table = by_layer(account, "dw_rms")
+    assert abs(np.log10(table[0, -1] / table[-1, -1])) < ARRIVES
+    seen = seen_in_flow(account)
     assert "it vanishes. On the way φ' takes 0.0 powers of ten" in seen
     assert seen.endswith("the cause is the weights.")
 

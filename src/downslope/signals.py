@@ -13,14 +13,13 @@ import numpy.typing as npt
 
 from downslope import look
 from downslope.account import Account
+from downslope.arrival import by_layer, recorded
 from downslope.curves import batch_of, figure, scientific
 from downslope.flow import (
     NOT_RECORDED,
-    by_layer,
     evenly,
     heatmap,
     layer_axis,
-    recorded,
     step_axis,
     with_slider,
 )

@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.table import Table
 
 from downslope.account import Account
+from downslope.arrival import by_layer, lately, recorded, seen_in_flow, shrinkage, typically
 from downslope.catalogue import Entry
 from downslope.curves import decimals, no_better
 from downslope.epoch import Epoch
-from downslope.flow import by_layer, lately, recorded, seen_in_flow, shrinkage, typically
 from downslope.kernels.jit import is_cached
 from downslope.kernels.loop import descend
 from downslope.run import Run
