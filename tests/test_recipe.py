@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from downslope.errors import (
     InvalidValueError,
     MissingFileError,
 )
+from downslope.network import BuiltNetwork
 from downslope.recipe import NORMALIZATIONS, Descent, Network, Recipe, field_owner
 from downslope.scaling import SCALINGS
 from downslope.task import TASKS
@@ -138,6 +141,51 @@ def test_numbers_of_numpy_go_to_a_file() -> None:
     }  # fmt: skip
     recipe = Recipe(Network(**network), Descent(**descent))
     assert Recipe.from_toml(recipe.to_toml()) == recipe
+
+
+def test_a_name_is_kept_as_the_catalogue_writes_it() -> None:
+    written = Recipe(
+        Network(
+            [3, 4], ["ReLU", "Leaky_ReLU(slope=0.1)"], "He-Normal", output_activation="Identity",
+            loss="Huber(.5)",
+        ),
+        Descent(rule="AdamW(0.9, 0.999)", schedule="Cosine(final=0)"),
+    )  # fmt: skip
+    plain = Recipe(
+        Network(
+            [3, 4], ["relu", "leaky_relu(0.1)"], "he_normal", output_activation="identity",
+            loss="huber(delta=0.5)",
+        ),
+        Descent(rule="adamw", schedule="cosine"),
+    )  # fmt: skip
+    assert written == plain
+    assert written.to_toml() == plain.to_toml()
+    assert repr(written) == repr(plain)
+    assert written.network.activation == ("relu", "leaky_relu(slope=0.1)")
+    assert (written.descent.rule, written.descent.schedule) == ("adamw", "cosine")
+    assert Recipe.from_toml(written.to_toml()) == written
+    assert Recipe.from_dict(json.loads(json.dumps(written.to_dict()))) == written
+    assert Descent().rule == "adamw(weight_decay=0.1)"
+
+
+def test_numbers_are_kept_as_python_has_them() -> None:
+    whole: Any = np.int64
+    quarter: Any = np.float32(0.25)
+    rates: Any = np.array([0.25, 0.5], np.float32)
+    network = Network([whole(3), whole(4)], dropout=quarter, label_smoothing=quarter)
+    each = Network([3, 4], dropout=rates)
+    descent = Descent(
+        whole(8), l1=quarter, l2=quarter, learning_rate=quarter, clip_norm=quarter,
+        validation=quarter, warmup=whole(3), seed=whole(4), epochs=whole(5), target_loss=quarter,
+    )  # fmt: skip
+    for recipe in (network, each, descent):
+        for value in vars(recipe).values():
+            for one in value if isinstance(value, tuple) else (value,):
+                assert one is None or type(one) in (str, bool, int, float)
+        assert copy.deepcopy(recipe) == recipe == pickle.loads(pickle.dumps(recipe))
+    built = BuiltNetwork(network, 2, 3, "multiclass")
+    assert json.loads(json.dumps(built.describe()))["network"]["dropout"] == 0.25
+    assert copy.deepcopy(built).network == pickle.loads(pickle.dumps(built)).network == network
 
 
 def test_functions_cannot_go_to_a_file() -> None:

@@ -227,6 +227,34 @@ def code(kind: str, name: str) -> int:
     return list(TABLES[kind]).index(name)
 
 
+def plain_name(text: str) -> str:
+    """Give the name in what was written, without options, as the tables have it.
+
+    >>> plain_name("Leaky-ReLU(0.2)")
+    'leaky_relu'
+    """
+    written = _WRITTEN.match(text)
+    return written.group(1).lower().replace("-", "_") if written else text
+
+
+def canonical(kind: str, text: object) -> str:
+    """Give the one text that stands for a named choice, however it was written.
+
+    It is the name and, by their names, the options that are not the usual ones. Raises as `choose`.
+
+    >>> canonical("rule", "Adam(0.9, .95)"), canonical("loss", "Poisson")
+    ('adam(beta2=0.95)', 'poisson')
+    """
+    choice = choose(kind, text)
+    usual = TABLES[kind][choice.name].options
+    options = ", ".join(
+        f"{key}={repr(value).removesuffix('.0')}"
+        for key, value in choice.options.items()
+        if value != usual[key]
+    )
+    return f"{choice.name}({options})" if options else choice.name
+
+
 def choose(kind: str, text: object) -> Choice:
     """Read a named choice: ``name`` or ``name(option=value, ...)``, values also by position.
 
@@ -256,7 +284,7 @@ def choose(kind: str, text: object) -> Choice:
             f"{kind} takes a name such as {next(iter(TABLES[kind]))!r}; got {text!r}"
         )
     written = _WRITTEN.match(text)
-    name = written.group(1).lower().replace("-", "_") if written else text
+    name = plain_name(text)
     entry = TABLES[kind].get(name)
     if written is None or entry is None:
         raise InvalidValueError(f"unknown {kind} {text!r}: {nearest(name, TABLES[kind])}")

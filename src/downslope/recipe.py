@@ -12,13 +12,14 @@ import math
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from downslope.catalogue import RULES, Choice, choose
+from downslope.catalogue import RULES, Choice, canonical, choose
 from downslope.counts import whole_number
 from downslope.errors import InvalidTypeError, InvalidValueError, MissingFileError, nearest, reading
 from downslope.scaling import SCALINGS
@@ -56,6 +57,30 @@ def _number(
 def _count(owner: str, name: str, value: object, low: int) -> int:
     """Check one whole number."""
     return whole_number(f"{owner}: {name}", value, low)
+
+
+def _share(owner: str, name: str, value: object, *, why: str) -> float:
+    """Check a share that is not the whole; why: what it must, if it is."""
+    share = _number(owner, name, value, 0, 1)
+    if share == 1:
+        raise InvalidValueError(f"{owner}: {name} {why}; got {value!r}")
+    return share
+
+
+def _hidden(text: object) -> str:
+    """Check the activation of a hidden layer; give it as it is kept."""
+    activation = canonical("activation", text)
+    if activation == "softmax":
+        raise InvalidValueError(
+            "Network: softmax is for the output layer (output_activation); hidden layers take "
+            "an activation that works unit by unit"
+        )
+    return activation
+
+
+def _put(recipe: Network | Descent, name: str, value: object) -> None:
+    """Keep what a setting means in the place of what was written: equal ones are then the same."""
+    object.__setattr__(recipe, name, value)
 
 
 def _one_of(owner: str, name: str, value: object, known: Sequence[str]) -> None:
@@ -126,33 +151,28 @@ class Network:
                 f"got {self.layers!r}"
             )
         widths = tuple(_count("Network", "the width of a layer", each, 1) for each in self.layers)
-        object.__setattr__(self, "layers", widths)
-        for name in ("activation", "initializer"):
-            value = getattr(self, name)
-            if not isinstance(value, str):
-                if not isinstance(value, Sequence):
-                    raise InvalidTypeError(
-                        f"Network: {name} takes a name or several; got {value!r}"
-                    )
-                object.__setattr__(self, name, tuple(value))
-            for text in self._each(name):
-                self._check_hidden(name, text)
-        dropout: Any = self.dropout
-        if isinstance(dropout, (Sequence, np.ndarray)) and not isinstance(dropout, str):
-            object.__setattr__(self, "dropout", tuple(dropout))
-        for rate in self._each("dropout"):
-            if not 0 <= _number("Network", "dropout", rate, 0, 1) < 1:
-                raise InvalidValueError(f"Network: dropout must be below 1; got {rate!r}")
+        _put(self, "layers", widths)
+        self._put_each("activation", _hidden)
+        self._put_each("initializer", partial(canonical, "initializer"))
+        self._put_each("dropout", partial(_share, "Network", "dropout", why="must be below 1"))
         _one_of("Network", "normalize", self.normalize, NORMALIZATIONS)
         _one_of("Network", "scaling", self.scaling, SCALINGS)
         _one_of("Network", "task", self.task, ("auto", *TASKS))
-        if self.output_activation != "auto":
-            choose("activation", self.output_activation)
-        if self.loss != "auto":
-            choose("loss", self.loss)
-        _number("Network", "label_smoothing", self.label_smoothing, 0, 1)
+        for name, kind in (("output_activation", "activation"), ("loss", "loss")):
+            if getattr(self, name) != "auto":
+                _put(self, name, canonical(kind, getattr(self, name)))
+        smoothing = _number("Network", "label_smoothing", self.label_smoothing, 0, 1)
+        _put(self, "label_smoothing", smoothing)
         if not isinstance(self.residual, bool):
             raise InvalidTypeError(f"Network: residual takes True or False; got {self.residual!r}")
+
+    def _put_each(self, name: str, read: Callable[[Any], Any]) -> None:
+        """Put a setting of all hidden layers, or of each, as `read` gives it."""
+        value: Any = getattr(self, name)
+        several = isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, str)
+        _put(self, name, tuple(value) if several else value)
+        found = tuple(map(read, self._each(name)))
+        _put(self, name, found if several else found[0])
 
     def _each(self, name: str) -> tuple[Any, ...]:
         """Give a setting once for every hidden layer."""
@@ -166,14 +186,6 @@ class Network:
             )
         return value
 
-    @staticmethod
-    def _check_hidden(name: str, text: str) -> None:
-        if choose(name, text).name == "softmax":
-            raise InvalidValueError(
-                "Network: softmax is for the output layer (output_activation); hidden layers take "
-                "an activation that works unit by unit"
-            )
-
     def activations(self) -> tuple[Choice, ...]:
         """Give the activation of every hidden layer."""
         return tuple(choose("activation", text) for text in self._each("activation"))[
@@ -186,7 +198,12 @@ class Network:
 
     def dropouts(self) -> tuple[float, ...]:
         """Give the dropout rate of every hidden layer."""
-        return tuple(float(rate) for rate in self._each("dropout"))[: len(self.layers)]
+        return self._each("dropout")[: len(self.layers)]
+
+    @property
+    def counts(self) -> bool:
+        """Whether its loss is for counts: they stay what they are, whatever the scaling."""
+        return self.loss == "poisson"
 
 
 @dataclass(frozen=True)
@@ -258,41 +275,38 @@ class Descent:
 
     def __post_init__(self) -> None:
         if self.batch != "full":
-            _count("Descent", 'batch ("full" for all rows)', self.batch, 1)
-        if not callable(self.rule):
-            choose("rule", self.rule)
-        if not callable(self.schedule) and self.schedule != "auto":
-            choose("schedule", self.schedule)
-        infinity = math.inf
-        for name in ("learning_rate", "clip_norm", "clip_value", "seconds"):
-            if getattr(self, name) is not None:
-                _number(
-                    "Descent",
-                    name,
-                    getattr(self, name),
-                    0,
-                    infinity,
-                    open_low=name != "learning_rate",
-                )
+            _put(self, "batch", _count("Descent", 'batch ("full" for all rows)', self.batch, 1))
+        for name in ("rule", "schedule"):
+            value = getattr(self, name)
+            if not callable(value) and (name, value) != ("schedule", "auto"):
+                _put(self, name, canonical(name, value))
         for name in ("l1", "l2", "weight_decay", "tolerance"):
-            _number("Descent", name, getattr(self, name), 0, infinity)
+            self._put_number(name, 0)
         for name in ("learning_rate", "gradient_tolerance"):
-            if getattr(self, name) is not None:
-                _number("Descent", name, getattr(self, name), 0, infinity)
+            self._put_number(name, 0, optional=True)
+        for name in ("clip_norm", "clip_value", "seconds"):
+            self._put_number(name, 0, open_low=True, optional=True)
         for name in ("target_loss", "target_score"):
+            self._put_number(name, -math.inf, optional=True)
+        for name in ("epochs", "steps", "patience"):
             if getattr(self, name) is not None:
-                _number("Descent", name, getattr(self, name), -infinity, infinity)
-        for name, low in (("epochs", 1), ("steps", 1), ("patience", 1)):
-            if getattr(self, name) is not None:
-                _count("Descent", name, getattr(self, name), low)
-        _count("Descent", "warmup", self.warmup, 0)
-        _count("Descent", "seed", self.seed, 0)
-        if not 0 <= _number("Descent", "validation", self.validation, 0, 1) < 1:
-            raise InvalidValueError("Descent: validation must leave rows to train on; got 1")
+                _put(self, name, _count("Descent", name, getattr(self, name), 1))
+        for name in ("warmup", "seed"):
+            _put(self, name, _count("Descent", name, getattr(self, name), 0))
+        why = "must leave rows to train on"
+        _put(self, "validation", _share("Descent", "validation", self.validation, why=why))
         _one_of("Descent", "dtype", self.dtype, DTYPES)
         if not isinstance(self.shuffle, bool):
             raise InvalidTypeError(f"Descent: shuffle takes True or False; got {self.shuffle!r}")
         self._check_contradictions()
+
+    def _put_number(
+        self, name: str, low: float, *, open_low: bool = False, optional: bool = False
+    ) -> None:
+        """Put a number of no upper bound as a float; None stays None where it is optional."""
+        value = getattr(self, name)
+        if value is not None or not optional:
+            _put(self, name, _number("Descent", name, value, low, math.inf, open_low=open_low))
 
     def _check_contradictions(self) -> None:
         if self.epochs is None and self.steps is None and self.seconds is None:
@@ -319,7 +333,7 @@ class Descent:
     def rate(self) -> float:
         """The learning rate, the rule's usual one where none is set."""
         if self.learning_rate is not None:
-            return float(self.learning_rate)
+            return self.learning_rate
         if callable(self.rule):
             return 0.01
         return RULES[choose("rule", self.rule).name].learning_rate
@@ -381,7 +395,7 @@ class Recipe:
                 )
         return {
             part: {
-                item.name: _plain(value)
+                item.name: list(value) if isinstance(value, tuple) else value
                 for item in dataclasses.fields(owner)
                 if (value := getattr(owner, item.name)) is not None or item.default is not None
             }
@@ -459,13 +473,6 @@ class Recipe:
             except json.JSONDecodeError as error:
                 raise InvalidValueError(f"Recipe: {path.name} is not JSON: {error}") from None
         return cls.from_toml(text)
-
-
-def _plain(value: Any) -> Any:
-    """Give a setting as JSON and TOML know it."""
-    if isinstance(value, tuple):
-        return [_plain(each) for each in value]
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def _unbound(descent: Mapping[str, Any]) -> dict[str, Any]:
