@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,39 @@ def test_a_run_among_others_is_the_one_that_descend_does() -> None:
         assert found.validation_losses == alone.history.validation_losses
         assert found.validation_scores[found.kept] == alone.scores["validation"]["score"]
         assert found.reason == alone.reason
+
+
+def events(lowest: int) -> Table:
+    """Give a table of 60 rows whose target is whole numbers from `lowest` on."""
+    generator = np.random.default_rng(1)
+    features = generator.normal(size=(60, 2))
+    target = generator.poisson(np.exp(1.5 + 0.5 * features[:, 0])) + lowest
+    return Table(features, target, ("a", "b"), ("events",), "events")
+
+
+@pytest.mark.parametrize("losses", [("poisson", "squared_error"), ("squared_error", "poisson")])
+def test_a_target_is_prepared_for_the_loss_whichever_comes_first(
+    losses: tuple[str, str], tmp_path: Path
+) -> None:
+    table, recipe = events(lowest=0), RECIPE.edit(task="regression")
+    wanted = [Trial.of("events", each, 0) for each in combine(recipe, {"loss": losses})]
+    with contextlib.closing(Ledger(tmp_path / "runs.jsonl")) as ledger:
+        sweep = Sweep({"events": table}, workers=1, ledger=ledger)
+        for trial, found in zip(wanted, sweep.run(wanted), strict=True):
+            alone = descend(trial.recipe, table, threads=1)
+            assert found.losses == alone.history.losses
+            assert found.validation_losses == alone.history.validation_losses
+    below = Sweep({"events": events(lowest=-9)}, workers=1)
+    with pytest.raises(
+        InvalidValueError, match=r"'loss=poisson' on events.*'poisson' is for count"
+    ):
+        below.check(combine(recipe, {"loss": losses}), 0)
+
+
+def test_what_a_loss_has_in_common_with_another_is_prepared_once() -> None:
+    recipe = RECIPE.edit(task="regression")
+    variants = combine(recipe, {"loss": ["squared_error", "Huber", "absolute_error"]})
+    assert len({Trial.of("events", each, 0).split for each in variants}) == 1
 
 
 def test_for_one_seed_splits_and_starts_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,7 +154,7 @@ def prepare(
     assert read.target is not None
     training, held_out = split(read.target, task, descent.validation, generator)
     preparation = Preparation.fit(read, task, training, network.scaling)
-    if network.loss == "poisson":
+    if network.counts:
         preparation = _for_counts(preparation, read.target)
     target = preparation.encode_target(read.target, descent.dtype)
     columns = len(preparation.classes) or (target.shape[1] if target.ndim == 2 else 1)

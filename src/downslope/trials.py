@@ -80,7 +80,7 @@ class Trial:
     def split(self) -> tuple[Any, ...]:
         """All that the prepared data hang on."""
         descent, network = self.recipe.descent, self.recipe.network
-        shaping = (descent.validation, descent.dtype, network.scaling, network.task)
+        shaping = (descent.validation, descent.dtype, network.scaling, network.task, network.counts)
         return (self.dataset, self.seed, *shaping)
 
 
