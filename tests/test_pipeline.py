@@ -43,6 +43,14 @@ def test_a_mixed_frame_is_learned_and_told_back() -> None:
     np.testing.assert_array_equal(again.predict(frame), regressor.predict(frame))
 
 
+@pytest.mark.parametrize("loss", ["poisson", "Poisson", "poisson()"])
+def test_counts_are_not_scaled(loss: str) -> None:
+    pipeline = table_pipeline(MLPRegressor(loss, (3,), max_iter=2))
+    assert isinstance(pipeline.named_steps["network"], MLPRegressor)
+    counts = np.arange(20)
+    assert pipeline.fit(counts[:, None], counts).predict(counts[:, None]).min() >= 0
+
+
 def test_the_inputs_are_those_of_descend() -> None:
     frame, kind, _ = mixed()
     recipe = Recipe(Network([3]), Descent(epochs=1, validation=0.0))

@@ -23,6 +23,8 @@ def settings(**changes: Any) -> dict[str, Any]:
         ({"solver": "sgd", "nesterovs_momentum": False}, "momentum(momentum=0.9)"),
         ({"solver": "sgd", "momentum": 0}, "gd"),
         ({"solver": "adam", "beta_1": 0.5}, "adam(0.5, 0.999, 1e-8, 1)"),
+        ({"solver": "Adam", "beta_1": 0.5}, "adam(0.5, 0.999, 1e-8, 1)"),
+        ({"solver": "Adam(0.8)", "beta_1": 0.5}, "adam(0.8)"),
         ({"solver": "lion(beta1=0.8)"}, "lion(beta1=0.8)"),
     ],
 )
@@ -43,6 +45,7 @@ def test_a_momentum_of_one_is_taken_as_scikit_learn_takes_it() -> None:
     [
         ({}, "constant"),
         ({"solver": "adam", "learning_rate": "invscaling"}, "constant"),
+        ({"solver": "Adam", "learning_rate": "adaptive"}, "constant"),
         ({"solver": "sgd", "learning_rate": "invscaling"}, "inverse_scaling(0.5)"),
         ({"solver": "momentum", "learning_rate": "cosine"}, "cosine"),
         (

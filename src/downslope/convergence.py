@@ -18,6 +18,7 @@ from downslope.kernels import plan as kinds
 from downslope.network import BuiltNetwork
 from downslope.score import classes_of
 from downslope.stepper import Predictor, Targets
+from downslope.translation import solver_of
 
 Array = npt.NDArray[Any]
 
@@ -123,7 +124,7 @@ class Convergence:
         else:
             self._count_by_score(*self.validation.measure(epoch.network, e._threads()))
         progress = e._optimizer
-        if e.learning_rate == "invscaling" and e.solver != "adam":
+        if e.learning_rate == "invscaling" and solver_of(e.solver) != "adam":
             progress.learning_rate = e.learning_rate_init / (e.t_ + 1) ** e.power_t
         asked = e._call_back(epoch.history.steps)
         if e._no_improvement_count > e.n_iter_no_change:
@@ -162,7 +163,7 @@ class Convergence:
             f"{what} did not improve more than tol={e.tol:f} for {e.n_iter_no_change} "
             f"consecutive epochs."
         )
-        adapts = e.learning_rate == "adaptive" and e.solver != "adam"
+        adapts = e.learning_rate == "adaptive" and solver_of(e.solver) != "adam"
         stops = not adapts or progress.learning_rate <= SMALLEST_RATE
         if not stops:
             progress.learning_rate /= 5.0

@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from downslope import table as tables
+from downslope.catalogue import plain_name
 from downslope.errors import TableError
 from downslope.preparation import Preparation
 from downslope.recipe import DTYPES
@@ -117,7 +118,7 @@ def table_pipeline(estimator: Any, scaling: str = "auto", dtype: str = "float32"
     >>> pipeline.fit(rows, [1, 0, 1, 0]).predict([["blue", 1.0], ["red", 4.0]])
     array([0, 1])
     """
-    counts = getattr(estimator, "loss", None) == "poisson"
+    counts = plain_name(str(getattr(estimator, "loss", ""))) == "poisson"
     if is_regressor(estimator) and not counts and scaling != "none":
         estimator = TransformedTargetRegressor(estimator, transformer=StandardScaler())
     return Pipeline([("preparation", TablePreparation(scaling, dtype)), ("network", estimator)])

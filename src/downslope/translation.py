@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from sklearn.utils._param_validation import StrOptions
 
-from downslope.catalogue import LOSSES, TABLES, choose
+from downslope.catalogue import LOSSES, TABLES, choose, plain_name
 from downslope.errors import DownslopeError, InvalidValueError
 from downslope.recipe import Descent, Network, Recipe
 
@@ -58,7 +58,7 @@ class Named(StrOptions):  # type: ignore[misc]
 
     def refuse_options(self, owner: str, value: object) -> None:
         """Raise InvalidValueError for options that a name of the table does not have."""
-        name = str(value).partition("(")[0].strip().lower().replace("-", "_")
+        name = plain_name(str(value).partition("(")[0])
         if not isinstance(value, str) or name not in self._names or self.is_satisfied_by(value):
             return
         try:
@@ -97,9 +97,18 @@ def network_of(settings: Mapping[str, Any], task: str) -> Network:
     )
 
 
+def solver_of(solver: str) -> str:
+    """Give a solver by its plain name; one with options, which scikit-learn's have not, as it is.
+
+    >>> solver_of("Adam"), solver_of("Adam(0.8)")
+    ('adam', 'Adam(0.8)')
+    """
+    return solver if "(" in solver else plain_name(solver)
+
+
 def rule_of(settings: Mapping[str, Any]) -> str:
     """Give the rule that `solver` names: scikit-learn's two with the options it has for them."""
-    named: str = settings["solver"]
+    named = solver_of(settings["solver"])
     if named == "adam":
         # scikit-learn adds epsilon before the correction, and so gives the second moment's root.
         options = (float(settings[name]) for name in ("beta_1", "beta_2", "epsilon"))
@@ -146,7 +155,7 @@ def _schedule_of(settings: Mapping[str, Any]) -> str:
     schedule: str = settings["learning_rate"]
     if schedule not in SCHEDULES:
         return schedule
-    if settings["solver"] in ("adam", "lbfgs") or schedule == "constant":
+    if solver_of(settings["solver"]) in ("adam", "lbfgs") or schedule == "constant":
         return "constant"
     if schedule == "invscaling":
         return f"inverse_scaling({float(settings['power_t'])!r})"
