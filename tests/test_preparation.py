@@ -445,6 +445,18 @@ def test_an_output_that_is_constant_in_training() -> None:
     table = read(np.eye(3), [4.5, 4.5, 9.0])
     preparation = Preparation.fit(table, rows=np.array([0, 1]))
     np.testing.assert_array_equal(preparation.encode_target(table.target)[:, 0], [0, 0, 4.5])
+    tenths = np.full((1000, 2), 0.1)  # their mean is not 0.1 to the last bit
+    tenths[:, 1] = np.arange(1000)
+    preparation = Preparation.fit(read(np.eye(1000), tenths))
+    assert preparation.target_scale[0] == 1
+    assert preparation.encode_target([[1.1, 0.0]])[0, 0] == pytest.approx(1)
+
+
+def test_target_values_too_large_for_the_number_type() -> None:
+    preparation = Preparation.fit(read(np.eye(3), [1.5, 2.5, 9.0]), scaling="none")
+    with pytest.raises(TableError, match=r"value of the target 'target' is too large for float32"):
+        preparation.encode_target([1e39])
+    assert preparation.encode_target([1e39], np.float64)[0, 0] == 1e39
 
 
 def test_several_labels_stay_0_and_1() -> None:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from downslope.columns import fit_vectorizer, kind_of, load_vectorizer, matrix_of
 from downslope.errors import InvalidValueError, ModelFileError, TableError, nearest
-from downslope.scaling import SCALINGS, Features, Scaling
+from downslope.scaling import SCALINGS, Features, Scaling, check_size, column_statistics
 from downslope.table import (
     Array,
     Table,
@@ -138,7 +138,7 @@ class Preparation:
             classes = tuple(np.unique(target).tolist())
         mean = deviation = np.empty(0)
         if task == "regression":
-            mean, deviation = _spread(target if rows is None else target[rows], scaling)
+            mean, deviation = _spread(target.reshape(len(target), -1), rows, scaling)
         return cls(task, table.feature_names, kinds, tuple(names), scaler, vectorizer,
                    table.target_names, classes, mean, deviation)  # fmt: skip
 
@@ -225,6 +225,7 @@ class Preparation:
                 raise TableError(f"a multi-label target takes 0 and 1; {title!r} holds others")
             return np.ascontiguousarray(values, dtype=dtype)
         scaled = (values.astype(np.float64) - self.target_mean) / self.target_scale
+        check_size(scaled, dtype, f"a value of the target {title!r}", "it", "standard")
         return np.ascontiguousarray(scaled, dtype=dtype)
 
     def decode(self, predicted: Array) -> Array:
@@ -321,14 +322,13 @@ _SCALING_TYPES: Final = MappingProxyType(
 )  # fmt: skip
 
 
-def _spread(target: Array, scaling: str) -> tuple[Array, Array]:
-    """Give the mean and the standard deviation of each output, (outputs,); 0 and 1 for "none"."""
-    outputs = target.reshape(len(target), -1)
+def _spread(target: Array, rows: npt.NDArray[np.int64] | None, scaling: str) -> tuple[Array, Array]:
+    """Give mean and scale of each output, (outputs,), by some rows; 0 and 1 for "none"."""
     if scaling == "none":
-        return np.zeros(outputs.shape[1]), np.ones(outputs.shape[1])
-    deviation = outputs.std(axis=0, dtype=np.float64)
-    deviation[deviation == 0] = 1.0  # an output that is constant in training stays what it is
-    return outputs.mean(axis=0, dtype=np.float64), deviation
+        return np.zeros(target.shape[1]), np.ones(target.shape[1])
+    _, mean, deviation, _, _ = column_statistics(target, rows)
+    # An output that is constant in training stays what it is.
+    return mean, np.where(deviation > 0, deviation, 1.0)
 
 
 def _labels(values: Array, classes: Array, title: str) -> npt.NDArray[np.int64]:

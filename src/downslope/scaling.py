@@ -71,7 +71,7 @@ class Scaling:
     @classmethod
     def fit(cls, matrix: Array, rows: npt.NDArray[np.int64] | None, method: str) -> Scaling:
         """Learn from the given rows of a matrix, (rows, columns) with NaN for missing values."""
-        count, mean, deviation, low, high = _statistics(matrix, rows)
+        count, mean, deviation, low, high = column_statistics(matrix, rows)
         seen = len(matrix) if rows is None else len(rows)
         partly = np.flatnonzero((count < seen) & (count > 0))
         columns = matrix.shape[1]
@@ -111,11 +111,7 @@ class Scaling:
             values = matrix[rows].astype(np.float64)
             missing = np.isnan(values)
             values = self.scale(np.where(missing, self.fill, values))
-            if not np.abs(values).max(initial=0.0) <= np.finfo(dtype).max:
-                raise TableError(
-                    f"a value is too large for {np.dtype(dtype).name}, even scaled: "
-                    "divide the column by a power of 10, or scale it (scaling='squash')"
-                )
+            check_size(values, dtype, "a value", "the column", "squash")
             result[rows, :columns] = values
             result[rows, columns:] = missing[:, self.indicators]
         return result
@@ -218,6 +214,19 @@ class ScaledRows:
         return self[:] if dtype is None else self[:].astype(dtype, copy=False)
 
 
+def check_size(values: Array, dtype: npt.DTypeLike, what: str, whole: str, scaling: str) -> None:
+    """Raise TableError for a scaled value that is too large for a number type.
+
+    what, whole, scaling: what the value is, what it is part of and how to scale that, as the
+    message has it.
+    """
+    if not np.abs(values).max(initial=0.0) <= np.finfo(dtype).max:
+        raise TableError(
+            f"{what} is too large for {np.dtype(dtype).name}, even scaled: "
+            f"divide {whole} by a power of 10, or scale it (scaling={scaling!r})"
+        )
+
+
 Features = Array | ScaledRows
 """Features as a network takes them: (rows, inputs), ready, or to be scaled where they are read."""
 
@@ -227,7 +236,7 @@ def as_matrix(features: Any) -> Features:
     return features if isinstance(features, ScaledRows) else np.asarray(features)
 
 
-def _statistics(
+def column_statistics(
     matrix: Array, rows: npt.NDArray[np.int64] | None
 ) -> tuple[Array, Array, Array, Array, Array]:
     """Give each column's count, mean, standard deviation, least and largest, missing ones apart.
