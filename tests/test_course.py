@@ -567,11 +567,33 @@ def test_tasks_go_down(task: str) -> None:
         (np.zeros(103), "must not all be 0"),
         (np.ones(5), "one for each of 103"),
         (np.full(103, np.nan), "row 0 has nan"),
+        (np.full(103, 1e39), "must lie in 1.18e-38 to 1.84e.19 for float32; row 0 has 1e.39"),
+        (np.full(103, 1e-50), "must lie in .*; row 0 has 1e-50: multiply all by one number"),
     ],
 )
 def test_row_weights_that_make_no_sense(weights: Array, says: str) -> None:
     with pytest.raises(InvalidValueError, match=says):
         Targets.of(blobs(103)[1], weights, 3, np.float32)
+
+
+def test_row_weights_keep_their_bits() -> None:
+    weights = np.array([0.0, 1e-50, 0.1, 7.0, 1e19])
+    found = Targets.of(np.zeros(5, np.int64), weights, 1, np.float32).weights
+    np.testing.assert_array_equal(found, weights.astype(np.float32))
+    found = Targets.of(np.zeros(5, np.int64), np.full(5, 1e39), 1, np.float64).weights
+    np.testing.assert_array_equal(found, 1e39)
+
+
+@pytest.mark.parametrize(("which", "says"), [("training", "trained on"), ("held_out", "held out")])
+def test_rows_trained_on_and_held_out_must_weigh_something(which: str, says: str) -> None:
+    features, labels = blobs(20)
+    rows = {"training": np.arange(15), "held_out": np.arange(15, 20)}
+    weights = np.ones(20)
+    weights[rows[which]] = 0
+    with pytest.raises(
+        InvalidValueError, match=f"0 for all {len(rows[which])} rows that are {says}"
+    ):
+        Data(features, Targets.of(labels, weights, 3, np.float32), **rows)
 
 
 def test_class_numbers_must_have_an_output() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from downslope.errors import InvalidValueError
 from downslope.recipe import Descent
 from downslope.scaling import Features
 from downslope.stepper import Targets
@@ -35,12 +36,29 @@ class Data:
     targets
     training, held_out : (rows,) int64, ascending
         Which rows are trained on; which ones the score is taken of.
+
+    Raises
+    ------
+    InvalidValueError
+        If either rows all weigh 0.
     """
 
     features: Features
     targets: Targets
     training: Rows
     held_out: Rows
+
+    def __post_init__(self) -> None:
+        weights = self.targets.weights
+        for rows, which, so in (
+            (self.training, "trained on", "nothing would be learned"),
+            (self.held_out, "held out", "no loss would say which theta is the best"),
+        ):
+            if weights.size and rows.size and not weights[rows].any():
+                raise InvalidValueError(
+                    f"row weights must not be 0 for all {len(rows)} rows that are {which}: {so}; "
+                    "give some of them weight, or hold out other rows (validation, seed)"
+                )
 
     def training_rows(self, descent: Descent, outputs: int) -> RowSet:
         """Give what is descended on: the rows trained on, their weights, the penalties."""

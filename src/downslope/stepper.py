@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Any, Self
@@ -92,7 +93,11 @@ class Targets:
 
 
 def check_weights(weights: Array | None, rows: int, dtype: Any) -> Array:
-    """Check row weights: one for each row, finite, not negative, not all 0; empty for None."""
+    """Check row weights: one for each row, finite, not negative, not all 0; empty for None.
+
+    They are not rescaled where the number type does not hold them: penalties and the statistics of
+    batch normalization go by their sum, so that they are another descent's with other weights.
+    """
     if weights is None:
         return np.empty(0, dtype)
     weights = np.asarray(weights)
@@ -111,6 +116,14 @@ def check_weights(weights: Array | None, rows: int, dtype: Any) -> Array:
         )
     if not weights.any():
         raise InvalidValueError("row weights must not all be 0: nothing would be learned")
+    limits, row = np.finfo(dtype), int(weights.argmax())
+    # Batch normalization multiplies by them, so that their products must find room too.
+    low, high = float(limits.tiny), math.sqrt(limits.max)
+    if not low <= weights[row] <= high:
+        raise InvalidValueError(
+            f"the largest of the row weights must lie in {low:.3g} to {high:.3g} for "
+            f"{np.dtype(dtype).name}; row {row} has {weights[row]:g}: multiply all by one number"
+        )
     return np.ascontiguousarray(weights, dtype)
 
 
