@@ -62,6 +62,23 @@ def test_the_best_theta_is_kept() -> None:
     assert 0 < np.argmin(losses) < 11
 
 
+def test_a_loss_that_is_no_number_is_the_best_only_until_another_comes() -> None:
+    held_out, network, *_ = make("multiclass")
+    theta = network.theta.copy()
+    with held_out:
+        network.theta[:] = np.nan
+        assert math.isnan(held_out.measure()[0])
+        network.theta[:] = theta
+        loss, _ = held_out.measure()
+        assert held_out.best is not None
+        np.testing.assert_array_equal(held_out.best[0], theta)
+        network.theta[:] = np.nan
+        held_out.measure()
+        np.testing.assert_array_equal(held_out.best[0], theta)
+        held_out.go_on_from(held_out.best, [math.nan, loss, math.nan])
+        assert held_out.lowest == loss
+
+
 def test_it_goes_on_from_the_best_of_an_earlier_run() -> None:
     held_out, network, *_ = make("multiclass")
     before = np.zeros_like(network.theta), network.statistics

@@ -39,6 +39,15 @@ def test_every_metric_by_hand() -> None:
         assert measure(outcome(), metric, 2.0) == pytest.approx(value), metric
 
 
+def test_an_epoch_whose_loss_is_no_number_is_not_the_one_that_is_kept() -> None:
+    begun = outcome(validation_losses=[math.nan, 1.0, math.nan, 2.5], losses=[math.nan, 2.0])
+    assert begun.kept == 1
+    assert [measure(begun, each, 2.0) for each in ("score", "validation_loss", "best_loss")] == [
+        0.6, 1.0, 2.0
+    ]  # fmt: skip
+    assert outcome(validation_losses=[math.nan] * 4).kept == 0
+
+
 def test_a_target_that_is_never_reached_and_none_at_all() -> None:
     for metric in ("epochs_to_target", "steps_to_target", "seconds_to_target"):
         assert measure(outcome(), metric, 0.4) == math.inf

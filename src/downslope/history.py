@@ -65,10 +65,7 @@ class History:
     @property
     def best_epoch(self) -> int:
         """Epoch, from 1, of the lowest watched loss; 0 before the first."""
-        if not self.watched:
-            return 0
-        losses = [math.inf if math.isnan(loss) else loss for loss in self.watched]
-        return 1 + min(range(len(losses)), key=losses.__getitem__)
+        return 1 + lowest(self.watched) if self.watched else 0
 
     @property
     def spread(self) -> float:
@@ -124,6 +121,18 @@ def with_nan(plain: Any) -> Any:
     if isinstance(plain, list):
         return [with_nan(each) for each in plain]
     return math.nan if plain is None else plain
+
+
+def lowest(losses: Sequence[float]) -> int:
+    """Give the place, from 0, of the lowest loss, the first of equal ones: the epoch that is kept.
+
+    A loss that is not a number counts as infinite.
+
+    >>> lowest([math.nan, 2.0, 1.0, 1.0])
+    2
+    """
+    finite = [math.inf if math.isnan(loss) else loss for loss in losses]
+    return min(range(len(finite)), key=finite.__getitem__)
 
 
 class Stagnation:

@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from downslope.errors import ModelFileError
+from downslope.history import lowest
 from downslope.storage import writing
 
 FORMAT: Final = "downslope runs 1"
@@ -72,7 +73,7 @@ class Outcome:
     @property
     def kept(self) -> int:
         """The place, from 0, of the epoch whose theta is kept: the best by held-out loss."""
-        return min(range(len(self.validation_losses)), key=self.validation_losses.__getitem__)
+        return lowest(self.validation_losses)
 
     def epochs_to(self, target: float) -> float:
         """Count the epochs until the training loss has come down to a target; infinite if never."""
@@ -121,23 +122,21 @@ def _epoch_seconds(outcome: Outcome, _: float) -> float:
     return middle.median(passed) if passed else math.nan
 
 
-def _lowest(losses: list[float]) -> float:
-    return min(losses, default=math.nan)
+def _least(losses: list[float]) -> float:
+    return losses[lowest(losses)] if losses else math.nan
 
 
 METRICS: Final[Mapping[str, Metric]] = MappingProxyType(
     {
         "score": Metric("held-out score (accuracy or R2) of the theta kept", _score, rises=True),
         "validation_loss": Metric(
-            "held-out loss (the least)", lambda outcome, _: _lowest(outcome.validation_losses)
+            "held-out loss (the least)", lambda outcome, _: _least(outcome.validation_losses)
         ),
         "final_loss": Metric(
             "training loss of the last epoch",
             lambda outcome, _: outcome.losses[-1] if outcome.losses else math.nan,
         ),
-        "best_loss": Metric(
-            "training loss (the least)", lambda outcome, _: _lowest(outcome.losses)
-        ),
+        "best_loss": Metric("training loss (the least)", lambda outcome, _: _least(outcome.losses)),
         "epochs_to_target": Metric(
             "epochs until the training loss is down to the target",
             lambda outcome, target: outcome.epochs_to(target),
