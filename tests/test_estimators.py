@@ -29,6 +29,7 @@ from sklearn.preprocessing import StandardScaler
 from downslope import Descent, MLPClassifier, MLPRegressor, Network, Recipe
 from downslope.catalogue import ACTIVATIONS, INITIALIZERS, RULES, SCHEDULES
 from downslope.errors import DownslopeError, InvalidValueError
+from downslope.stepper import Predictor
 
 Array = npt.NDArray[Any]
 
@@ -192,6 +193,48 @@ def test_partial_fit_goes_on_where_the_rule_is() -> None:
             steps.partial_fit(DIABETES, PROGRESSION)
         np.testing.assert_array_equal(steps.network_.theta, whole.network_.theta)
         assert steps.loss_curve_ == whole.loss_curve_
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "one_cycle", "step(every=2)", "Exponential"])
+def test_partial_fit_goes_on_where_the_schedule_is(schedule: str) -> None:
+    settings: dict[str, Any] = {
+        "random_state": 0, "max_iter": 4, "shuffle": False, "learning_rate": schedule
+    }  # fmt: skip
+    whole = MLPRegressor(**settings).fit(DIABETES, PROGRESSION)
+    steps = MLPRegressor(**settings)
+    for _ in range(4):
+        before = steps.network_.theta.copy() if "network_" in vars(steps) else np.empty(0)
+        steps.partial_fit(DIABETES, PROGRESSION)
+    np.testing.assert_array_equal(steps.network_.theta, whole.network_.theta)
+    assert steps.loss_curve_ == whole.loss_curve_
+    last = abs(steps.network_.theta - before).max()
+    for _ in range(3):  # it stays at its end, it does not rise again
+        before = steps.network_.theta.copy()
+        steps.partial_fit(DIABETES, PROGRESSION)
+        assert 0 < abs(steps.network_.theta - before).max() < last
+
+
+def test_partial_fit_takes_no_schedule_that_looks_at_many_epochs() -> None:
+    with pytest.raises(InvalidValueError, match="'plateau' goes by the losses of many epochs"):
+        MLPRegressor(learning_rate="Plateau(patience=3)").partial_fit(DIABETES, PROGRESSION)
+
+
+def test_early_stopping_makes_one_forward_pass_for_the_rows_held_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[int] = []
+    begin = Predictor.__init__
+
+    def spy(self: Predictor, *given: Any) -> None:
+        made.append(given[4])
+        begin(self, *given)
+
+    monkeypatch.setattr(Predictor, "__init__", spy)
+    fitted = MLPClassifier((4,), early_stopping=True, max_iter=6, random_state=0)
+    fitted.fit(IRIS, SPECIES)
+    assert [rows for rows in made if rows] == [15]
+    assert fitted.validation_scores_ is not None
+    assert len(fitted.validation_scores_) == 6
 
 
 def test_warm_start_takes_up_theta_and_new_settings() -> None:

@@ -54,6 +54,13 @@ def test_cosine_goes_from_the_learning_rate_to_final_of_it() -> None:
     assert found[59] == pytest.approx(expected, rel=1e-14)
 
 
+@pytest.mark.parametrize("name", ["cosine", "cosine(final=0.2)", "one_cycle", "one_cycle(1)"])
+def test_what_spans_a_run_stays_at_its_end(name: str) -> None:
+    found = rates(choose("schedule", name), 0.1, 0, np.arange(200), SPAN)
+    np.testing.assert_array_equal(found[:60], scheduled(name))
+    np.testing.assert_array_equal(found[60:], found[59])
+
+
 def test_one_cycle_goes_up_to_the_learning_rate_and_down_to_nearly_nothing() -> None:
     found = scheduled("one_cycle(peak_at=0.35, start=25, end=1e4)")
     assert found[0] == pytest.approx(0.1 / 25)

@@ -14,10 +14,10 @@ import numpy.typing as npt
 
 from downslope.course import Course
 from downslope.epoch import Epoch
+from downslope.held_out import HeldOut
 from downslope.kernels import plan as kinds
 from downslope.network import BuiltNetwork
 from downslope.score import classes_of
-from downslope.stepper import Predictor, Targets
 from downslope.translation import solver_of
 
 Array = npt.NDArray[Any]
@@ -48,43 +48,32 @@ class Progress:
     steps: int = 0
 
 
-@dataclass(frozen=True)
-class Validation:
-    """The rows that early stopping looks at.
+def measure(held_out: HeldOut, network: BuiltNetwork) -> tuple[float, float]:
+    """Give what early stopping looks at: loss and score of the rows that are held out.
 
-    Attributes
-    ----------
-    features, targets
-        Of all rows.
-    rows : (held-out rows,) int64
+    The score is accuracy, for several labels that of whole rows, or R2; of outputs that are not
+    finite it is NaN, but for classes.
     """
+    outputs, loss = held_out.outputs_and_loss()
+    target, weights = held_out.target, held_out.weights if held_out.weights.size else None
+    if network.task == "regression":
+        loss /= shares(network)
+        if not np.isfinite(outputs).all():
+            return loss, math.nan
+        from sklearn.metrics import r2_score
 
-    features: Array
-    targets: Targets
-    rows: npt.NDArray[np.int64]
+        return loss, float(r2_score(target, outputs, sample_weight=weights))
+    if network.task == "multilabel":
+        right = ((outputs > 0.5) == (target > 0.5)).all(axis=1)
+    else:
+        right = classes_of(outputs) == target
+    return loss, float(np.average(right, weights=weights))
 
-    def measure(self, network: BuiltNetwork, threads: int | None) -> tuple[float, float]:
-        """Give loss and score: accuracy, for several labels of whole rows, or R2.
 
-        The score of outputs that are not finite is NaN, but for classes.
-        """
-        with Predictor(network.parameters, self.features, self.targets, threads) as predictor:
-            outputs, loss = predictor.outputs_and_loss(self.rows)
-        weights = self.targets.weights[self.rows] if self.targets.weights.size else None
-        values = self.targets.values.reshape(-1, outputs.shape[1])
-        if network.task == "regression":
-            outputs = network.expected(outputs)
-            if not np.isfinite(outputs).all():
-                return loss / outputs.shape[1], math.nan
-            from sklearn.metrics import r2_score
-
-            shares = 1 if network.loss.name == "poisson" else outputs.shape[1]
-            return loss / shares, float(r2_score(values[self.rows], outputs, sample_weight=weights))
-        if network.task == "multilabel":
-            right = ((outputs > 0.5) == (values[self.rows] > 0.5)).all(axis=1)
-        else:
-            right = classes_of(outputs) == self.targets.labels[self.rows]
-        return loss, float(np.average(right, weights=weights))
+def shares(network: BuiltNetwork) -> int:
+    """Give how many outputs scikit-learn averages the loss over, where we add it up."""
+    averaged = network.task == "regression" and network.loss.name != "poisson"
+    return network.outputs if averaged else 1
 
 
 class Convergence:
@@ -96,16 +85,16 @@ class Convergence:
         Its attributes are written.
     course
         What is watched; its rate is moved.
-    validation
-        None where the training loss decides.
+    held_out
+        The rows whose score decides; None where the training loss does.
     once
         One epoch of `partial_fit`: no warning that it has not converged.
     """
 
     def __init__(
-        self, estimator: Any, course: Course, validation: Validation | None, once: bool
+        self, estimator: Any, course: Course, held_out: HeldOut | None, once: bool
     ) -> None:
-        self.estimator, self.course, self.validation = estimator, course, validation
+        self.estimator, self.course, self.held_out = estimator, course, held_out
         self.once, self.converged = once, False
         self._penalty = self._penalty_now()
 
@@ -119,10 +108,10 @@ class Convergence:
         e.loss_curve_.append(e.loss_)
         if e.verbose:
             print(f"Iteration {e.n_iter_}, loss = {e.loss_:.8f}")  # noqa: T201
-        if self.validation is None:
+        if self.held_out is None:
             self._count_by_loss()
         else:
-            self._count_by_score(*self.validation.measure(epoch.network, e._threads()))
+            self._count_by_score(*measure(self.held_out, epoch.network))
         progress = e._optimizer
         if e.learning_rate == "invscaling" and solver_of(e.solver) != "adam":
             progress.learning_rate = e.learning_rate_init / (e.t_ + 1) ** e.power_t
@@ -133,7 +122,7 @@ class Convergence:
                 e._no_improvement_count = 0
         self.course.rate = progress.learning_rate
         self.converged = self.converged or asked
-        return self.converged
+        return self.converged or self.once
 
     def _count_by_loss(self) -> None:
         """Count the epochs whose loss was not below the best by `tol`."""
@@ -158,7 +147,7 @@ class Convergence:
     def _is_stopping(self) -> bool:
         """Say why the run stops, or go on at a fifth of the rate."""
         e, progress = self.estimator, self.estimator._optimizer
-        what = "Training loss" if self.validation is None else "Validation score"
+        what = "Training loss" if self.held_out is None else "Validation score"
         message = (
             f"{what} did not improve more than tol={e.tol:f} for {e.n_iter_no_change} "
             f"consecutive epochs."
@@ -177,7 +166,7 @@ class Convergence:
     def _penalty_now(self) -> float:
         """Give the mean penalty of a step as theta is now; 0 where it need not be known apart."""
         network, descent = self.course.network, self.course.descent
-        if self._shares() == 1 or not (descent.l1 or descent.l2):
+        if shares(self.course.network) == 1 or not (descent.l1 or descent.l2):
             return 0.0
         total = 0.0
         for part in network.layout.parts:
@@ -189,12 +178,6 @@ class Convergence:
         weight = float(weights[rows].sum()) if weights.size else len(rows)
         return total * self.course.steps_per_epoch / weight
 
-    def _shares(self) -> int:
-        """Give how many outputs scikit-learn averages the loss over, where we add it up."""
-        network = self.course.network
-        averaged = network.task == "regression" and network.loss.name != "poisson"
-        return network.outputs if averaged else 1
-
     def _reported(self, loss: float) -> float:
         """Give the loss as scikit-learn gives it: of several outputs, the mean.
 
@@ -202,4 +185,4 @@ class Convergence:
         """
         before, self._penalty = self._penalty, self._penalty_now()
         penalty = (before + self._penalty) / 2
-        return (loss - penalty) / self._shares() + penalty
+        return (loss - penalty) / shares(self.course.network) + penalty

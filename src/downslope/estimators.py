@@ -241,6 +241,8 @@ n_layers_, n_outputs_, out_activation_, n_features_in_, feature_names_in_
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
         """Train for one epoch over some rows, from where the network and its rule are.
 
+        A schedule that spans a run, as "cosine", spans `max_iter` calls and stays at its end then.
+
         Parameters
         ----------
         X, y, sample_weight
@@ -397,6 +399,8 @@ class MLPRegressor(RegressorMixin, Perceptron):  # type: ignore[misc]
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train for one epoch over some rows, from where the network and its rule are.
+
+        A schedule that spans a run, as "cosine", spans `max_iter` calls and stays at its end then.
 
         Parameters
         ----------

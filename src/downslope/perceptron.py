@@ -21,10 +21,12 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.optimize import _check_optimize_result
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from downslope.convergence import Convergence, Progress, Validation
+from downslope.catalogue import plain_name
+from downslope.convergence import Convergence, Progress, shares
 from downslope.course import Course
 from downslope.data import Data
 from downslope.errors import InvalidValueError, NonFiniteError
+from downslope.held_out import HeldOut
 from downslope.interrupt import interruptible
 from downslope.kernels import plan as kinds
 from downslope.matrices import copy_into, draw, views_of
@@ -308,6 +310,11 @@ class Perceptron(BaseEstimator, ABC):  # type: ignore[misc]
         early = self.early_stopping
         if early and incremental:
             raise InvalidValueError("partial_fit does not support early_stopping=True")
+        if incremental and plain_name(self.learning_rate) == "plateau":
+            raise InvalidValueError(
+                "the schedule 'plateau' goes by the losses of many epochs, and partial_fit sees "
+                "one; take learning_rate='adaptive' with solver='sgd', or another schedule"
+            )
         if "validation_scores_" in vars(self):  # not if coefs_ were set by hand
             self._watch(early)
         rows, held_out = self._split(targets, len(X)) if early else (np.arange(len(X)), None)
@@ -322,21 +329,24 @@ class Perceptron(BaseEstimator, ABC):  # type: ignore[misc]
         if not incremental or progress is None or progress.rule != rule_of(self._settings()):
             progress = Progress(rule_of(self._settings()), self.learning_rate_init)
         self._optimizer = progress
-        epochs = 1 if incremental else descent.epochs or 1
         none = np.empty(0, np.int64)
         course = Course(
             self.network_,
             Data(X, targets, np.sort(rows), none),
-            as_run(descent, epochs, self.learning_rate),
+            as_run(descent, self.learning_rate),
             self._threads(),
             order=self._orders(rows),
         )
         if progress.state is not None and progress.state.shape == course.state.shape:
             course.go_on_from(progress.state, progress.steps)
         course.rate = progress.learning_rate
-        validation = None if held_out is None else Validation(X, targets, held_out)
         self.n_iter_ = 0
-        self._run(course, Convergence(self, course, validation, incremental))
+        if held_out is None:
+            self._run(course, Convergence(self, course, None, incremental))
+        else:
+            data = Data(X, targets, np.sort(rows), np.sort(held_out))
+            with HeldOut(self.network_, data, self._threads()) as looked_at:
+                self._run(course, Convergence(self, course, looked_at, incremental))
         progress.state, progress.steps = course.state, course.history.steps
         if early:
             self.network_.theta[:], self.network_.statistics[:] = self._best
@@ -409,14 +419,12 @@ class Perceptron(BaseEstimator, ABC):  # type: ignore[misc]
                 "solver='lbfgs' takes dropout=0"
             )
         descent = self._describe(len(X))
-        regression = self.network_.task == "regression" and self.network_.loss.name != "poisson"
-        shares = self.network_.outputs if regression else 1
-
+        each = shares(self.network_)
         asked = False
 
         def watch(iteration: int, loss: float) -> bool:
             nonlocal asked
-            self.loss_ = loss / shares
+            self.loss_ = loss / each
             self.loss_curve_.append(self.loss_)
             if self.verbose:
                 print(f"Iteration {iteration}, loss = {self.loss_:.8f}")  # noqa: T201
@@ -430,7 +438,7 @@ class Perceptron(BaseEstimator, ABC):  # type: ignore[misc]
             raise InvalidValueError(NOT_FINITE)
         checked = result.nit if asked else _check_optimize_result("lbfgs", result, self.max_iter)
         self.n_iter_ = int(checked)
-        self.loss_ = float(result.fun) / shares
+        self.loss_ = float(result.fun) / each
 
     def _call_back(self, steps: int) -> bool:
         """Call the callbacks; say whether one asked to stop."""

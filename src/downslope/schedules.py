@@ -172,7 +172,7 @@ def _inverse_scaling(options: Options, t: Integers, span: Span) -> Doubles:
 def _cosine(options: Options, t: Integers, span: Span) -> Doubles:
     """Go down to ``final``: final + (1 - final) (1 + cos(pi t / T)) / 2."""
     final = options["final"]
-    return final + (1 - final) * (1 + np.cos(np.pi * t / _total(span))) / 2
+    return final + (1 - final) * (1 + np.cos(np.pi * _within(t, span) / _total(span))) / 2
 
 
 def _one_cycle(options: Options, steps: Integers, span: Span) -> Doubles:
@@ -180,7 +180,7 @@ def _one_cycle(options: Options, steps: Integers, span: Span) -> Doubles:
     start, end = 1 / options["start"], 1 / (options["start"] * options["end"])
     last = _total(span) - 1
     peak = options["peak_at"] * _total(span) - 1
-    t = np.asarray(steps, dtype=np.float64)
+    t = np.asarray(_within(steps, span), dtype=np.float64)
     up = _half_cosine(start, 1.0, t / peak) if peak > 0 else np.ones_like(t)
     down = _half_cosine(1.0, end, (t - peak) / (last - peak)) if last > peak else up
     return np.where(t <= peak, up, down)
@@ -193,6 +193,11 @@ def _half_cosine(first: float, last: float, share: Doubles) -> Doubles:
 
 def _total(span: Span) -> int:
     return span.total_steps or 1
+
+
+def _within(t: Integers, span: Span) -> Integers:
+    """Give the last step for those after it: what spans a run stays at its end."""
+    return np.minimum(t, _total(span) - 1)
 
 
 _FACTORS: Final[Mapping[str, Callable[[Options, Integers, Span], Doubles]]] = MappingProxyType(

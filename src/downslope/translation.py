@@ -97,13 +97,13 @@ def network_of(settings: Mapping[str, Any], task: str) -> Network:
     )
 
 
-def solver_of(solver: str) -> str:
+def solver_of(named: str) -> str:
     """Give a solver by its plain name; one with options, which scikit-learn's have not, as it is.
 
     >>> solver_of("Adam"), solver_of("Adam(0.8)")
     ('adam', 'Adam(0.8)')
     """
-    return solver if "(" in solver else plain_name(solver)
+    return named if "(" in named else plain_name(named)
 
 
 def rule_of(settings: Mapping[str, Any]) -> str:
@@ -163,12 +163,10 @@ def _schedule_of(settings: Mapping[str, Any]) -> str:
     return f"plateau(factor=0.2, patience={int(waits)}, tolerance=0, low=1e-06)"
 
 
-def as_run(descent: Descent, epochs: int, schedule: str) -> Descent:
+def as_run(descent: Descent, schedule: str) -> Descent:
     """Give the descent without what scikit-learn's own rules see to: when to stop, and the rate."""
     ours = descent.schedule if schedule not in SCHEDULES else "constant"
-    return dataclasses.replace(
-        descent, epochs=epochs, validation=0.0, patience=None, tolerance=0.0, schedule=ours
-    )
+    return dataclasses.replace(descent, validation=0.0, patience=None, tolerance=0.0, schedule=ours)
 
 
 def parameters_of(recipe: Recipe, classifies: bool) -> dict[str, Any]:
