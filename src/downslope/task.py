@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +14,6 @@ from downslope.errors import (
     TableError,
     nearest,
 )
-
-if TYPE_CHECKING:
-    pass
 
 Array = npt.NDArray[Any]
 
