@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from downslope.catalogue import ACTIVATIONS, INITIALIZERS, LOSSES, RULES, SCHEDULES
+from downslope.descent import descend
 from downslope.errors import (
     DownslopeError,
     InvalidTypeError,
@@ -22,7 +23,14 @@ from downslope.errors import (
     MissingFileError,
 )
 from downslope.network import BuiltNetwork
-from downslope.recipe import NORMALIZATIONS, Descent, Network, Recipe, field_owner
+from downslope.recipe import (
+    NORMALIZATIONS,
+    Descent,
+    Network,
+    Recipe,
+    _least_epsilon,
+    field_owner,
+)
 from downslope.scaling import SCALINGS
 from downslope.task import TASKS
 
@@ -188,6 +196,18 @@ def test_numbers_are_kept_as_python_has_them() -> None:
     assert copy.deepcopy(built).network == pickle.loads(pickle.dumps(built)).network == network
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", [name for name in RULES if "epsilon" in RULES[name].options])
+def test_the_least_epsilon_moves_a_weight_of_no_gradient_nowhere(name: str, dtype: str) -> None:
+    least = _least_epsilon(RULES[name].options, dtype) * 1.01
+    features = np.array([[0.0, -1.0], [0.0, 1.0]] * 10)  # no weight of the first has a gradient
+    recipe = Recipe(
+        Network([3], initializer="he_normal", scaling="none"),
+        Descent(rule=f"{name}(epsilon={least!r})", epochs=2, validation=0.0, dtype=dtype),
+    )
+    assert np.isfinite(descend(recipe, features, features[:, 1]).network.theta).all()
+
+
 def test_functions_cannot_go_to_a_file() -> None:
     for descent in (Descent(rule=lambda *_: None), Descent(schedule=lambda step: 0.1)):
         with pytest.raises(InvalidValueError, match="function of your own, which a file cannot"):
@@ -241,6 +261,10 @@ VALUES: list[tuple[type[Any], dict[str, Any], str]] = [
     (Descent, {"epochs": None}, "set epochs, steps or seconds"),
     (Descent, {"target_score": 0.9, "validation": 0}, "set validation above 0"),
     (Descent, {"rule": "adamw", "weight_decay": 0.1}, "not both"),
+    (Descent, {"rule": "adam(epsilon=0)"}, "epsilon must be at least 3.72e-37 in float32.*got 0"),
+    (Descent, {"rule": "adam(epsilon=1e-40)"}, "at least 3.72e-37 in float32, or .*; got 1e-40"),
+    (Descent, {"rule": "adagrad(1e-38)"}, "epsilon must be at least 1.18e-38 in float32"),
+    (Descent, {"rule": "adam(epsilon=1e-308)", "dtype": "float64"}, "7.04e-307 in float64"),
     (Descent, {"rule": "rprop"}, "needs batch='full'; got batch=32"),
 ]
 

@@ -78,6 +78,15 @@ def _hidden(text: object) -> str:
     return activation
 
 
+def _least_epsilon(options: Mapping[str, float], dtype: str) -> float:
+    """Give the least epsilon of a rule that is not taken as 0: Adam's first step shrinks it most.
+
+    It is multiplied there by sqrt(1 - beta2).
+    """
+    rest = 1 - options.get("beta2", 0.0)
+    return float(np.finfo(dtype).tiny) / math.sqrt(rest if rest > 0 else 1.0)
+
+
 def _put(recipe: Network | Descent, name: str, value: object) -> None:
     """Keep what a setting means in the place of what was written: equal ones are then the same."""
     object.__setattr__(recipe, name, value)
@@ -317,7 +326,16 @@ class Descent:
             raise InvalidValueError(
                 "Descent: target_score is about held-out rows; set validation above 0"
             )
-        rule = None if callable(self.rule) else choose("rule", self.rule).name
+        if callable(self.rule):
+            return
+        choice = choose("rule", self.rule)
+        rule = choice.name
+        least = _least_epsilon(choice.options, self.dtype)
+        if choice.options.get("epsilon", 1.0) < least:
+            raise InvalidValueError(
+                f"Descent: rule {rule!r}: epsilon must be at least {least:.3g} in {self.dtype}, or "
+                f"a gradient that is 0 is divided by 0; got {choice.options['epsilon']:g}"
+            )
         if rule == "adamw" and self.weight_decay:
             raise InvalidValueError(
                 "Descent: rule 'adamw' has a weight_decay option of its own, as "
