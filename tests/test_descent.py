@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from downslope import Descent, Network, Recipe, compare, datasets, descend, minimize
-from downslope.errors import InvalidValueError
+from downslope.errors import InvalidValueError, MissingFileError
 
 COUNTS = Recipe(
     Network([], loss="poisson"), Descent(batch="full", rule="adam", learning_rate=0.3, epochs=200)
@@ -79,3 +79,33 @@ def test_what_a_run_gives_shows_itself_in_one_line() -> None:
     descended = minimize("x**2", [1.0], steps=3, learning_rate=0.25)
     says = f"FunctionRun('x**2', 'gd', 3 steps to 0.015625; {descended.reason})"
     assert repr(descended) == says
+
+
+def test_a_model_predicts_for_a_file_by_its_path(tmp_path: Path) -> None:
+    table = datasets.load("iris")
+    assert isinstance(table.features, np.ndarray)
+    assert table.target is not None
+    run = descend(Recipe(Network([3]), Descent(epochs=1)), table)
+    wanted = run.predict(table.features)
+    np.savez(tmp_path / "rows.npz", X=table.features, y=table.target)
+    lines = [",".join(table.feature_names), *(",".join(map(str, row)) for row in table.features)]
+    (tmp_path / "rows.csv").write_text("\n".join(lines))
+    for name in ("rows.npz", "rows.csv"):
+        np.testing.assert_array_equal(run.model.predict(str(tmp_path / name)), wanted)
+        np.testing.assert_array_equal(run.model.predict(tmp_path / name), wanted)
+    with pytest.raises(MissingFileError):
+        run.model.predict(str(tmp_path / "other.csv"))
+    assert len(run.model.predict(table.features[:0])) == 0
+
+
+def test_predictions_for_booleans_are_booleans() -> None:
+    features = np.arange(40.0)[:, None]
+    target = np.empty(40, dtype=object)
+    target[:] = list(features[:, 0] > 20)
+    found = descend(Recipe(Network([3]), Descent(epochs=1)), features, target).predict(features)
+    assert found.dtype == np.bool_
+
+
+def test_going_on_needs_a_place_to_go_on_from() -> None:
+    with pytest.raises(InvalidValueError, match="resume goes on from the state in checkpoint"):
+        descend(Recipe(), datasets.load("iris"), resume=True)

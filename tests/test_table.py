@@ -323,6 +323,9 @@ def test_targets_of_other_kinds() -> None:
     assert read_target(np.array(["a", "b"], dtype=object)).dtype.kind == "U"
     assert read_target(np.array([1, 2.5], dtype=object)).dtype == np.float64
     assert read_target(np.array([True, False], dtype=object)).dtype == np.bool_
+    booleans = np.empty(2, dtype=object)
+    booleans[:] = np.True_, np.False_
+    assert read_target(booleans).dtype == np.bool_
     assert read_target([[1.5], [2.5]]).shape == (2,)
     with pytest.raises(TableError, match="got datetime64"):
         read_target(np.array(["2024-01-01"], dtype="datetime64[D]"))

@@ -113,6 +113,11 @@ def descend(
     recording = as_recording(record)
     if checkpoint is not None:
         _check_checkpoint(recipe)
+    elif resume:
+        raise InvalidValueError(
+            "descend: resume goes on from the state in checkpoint, and there is none: give the "
+            "directory as checkpoint, or leave resume out"
+        )
     read = source if isinstance(source, tables.Table) else tables.read(source, target)
     if read.target is None:
         raise InvalidValueError("descend needs a target: the values, or the name of a column")

@@ -151,7 +151,7 @@ class Preparation:
         Parameters
         ----------
         features
-            A table, a data frame, or an array, (rows, columns).
+            A table, a data frame, an array, (rows, columns), or the path of a file.
         dtype
             The number type of the inputs.
 

@@ -247,7 +247,8 @@ def read_target(values: Any, names: Sequence[str] = ("target",)) -> Array:
         # Only a missing value differs from itself (NaN, NaT); pandas.NA compares to neither.
         missing = np.array([_is_missing(each) for each in target.ravel()]).reshape(target.shape)
         _refuse_missing(missing, title)
-        plain = all(isinstance(each, bool | int | float | np.number) for each in target.ravel())
+        numbers = bool | int | float | np.bool_ | np.number
+        plain = all(isinstance(each, numbers) for each in target.ravel())
         target = np.array(target.tolist(), dtype=None if plain else np.str_)
     if target.dtype.kind not in "biufU":
         raise TableError(
@@ -332,6 +333,7 @@ def _from_pandas(source: Any) -> pl.DataFrame:
 def as_features(source: Any) -> pl.DataFrame | Array:
     """Give a data frame of any kind as polars', anything else as an array, (rows, columns).
 
+    A path gives the features of its file, the columns of a target among them if it names none.
     Arrays of texts or mixed objects become a data frame with the columns x0, x1, ...; nothing
     about the values is checked yet.
 
@@ -347,6 +349,8 @@ def as_features(source: Any) -> pl.DataFrame | Array:
     >>> as_features([[1, 2], [3, 4]]).shape
     (2, 2)
     """
+    if isinstance(source, str | os.PathLike):
+        return read(source).features
     frame = _as_frame(source)
     if frame is not None:
         return frame
