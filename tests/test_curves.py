@@ -6,10 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import polars as pl
 import pytest
 
-from accounts import account_of, changed, make_trace, trace_of
+from accounts import account_of, make_trace, trace_of
 from downslope import Descent, Network, Recipe, curves, datasets, descend
 from downslope.account import Account
 from downslope.history import History
@@ -169,55 +168,6 @@ def test_gradient_norm_shows_before_and_after_clipping(iris: Account) -> None:
     clipped = int((trace_of(iris).steps["gradient_norm"] > 1).sum())
     assert section.seen == f"Clipped in {clipped} of {len(trace_of(iris).steps)} recorded steps."
     assert curves.gradient_norm([replace(iris, trace=None)]).content is None
-
-
-@pytest.mark.parametrize(
-    ("suggested", "said"), [(2.0, "smaller batch"), (30.0, "they fit"), (120.0, "larger batches")]
-)
-def test_noise_says_how_the_batch_fits(iris: Account, suggested: float, said: str) -> None:
-    trace = changed(make_trace(3), "steps", suggested_batch=suggested)
-    section = curves.noise([replace(iris, trace=trace)])
-    assert said in section.seen
-    assert any(each["name"] == "batch used: 32" for each in section.content["data"])
-    assert curves.noise([replace(iris, trace=None)]).content is None
-
-
-def noise_seen(account: Account, suggested: Any, **steps: Any) -> str:
-    trace = changed(make_trace(3), "steps", suggested_batch=suggested, **steps)
-    return curves.noise([replace(account, trace=trace)]).seen
-
-
-def test_a_noise_scale_that_is_infinite_at_the_end_is_said_to_be(iris: Account) -> None:
-    late = pl.when(pl.col("step") > 1000).then(float("inf")).otherwise(620.0)
-    seen = noise_seen(iris, late)
-    assert seen.startswith("From step 1,050 on the gradient cannot be told from its noise")
-    assert "620" not in seen
-    trace = changed(make_trace(3), "steps", suggested_batch=late)
-    drawn = curves.noise([replace(iris, trace=trace)]).content["data"][1]
-    assert np.isnan(np.asarray(drawn["y"])[np.asarray(drawn["x"]) > 1000]).all()
-    never = changed(make_trace(3), "steps", noise_scale=float("inf"))
-    section = curves.noise([replace(iris, trace=never)])
-    assert section.content is None
-    assert "told from its noise" in section.sentence
-
-
-@pytest.mark.parametrize(
-    ("batch", "said"),
-    [(32, "larger batches would still save steps, up to all the rows"), (135, "largest there is")],
-)
-def test_no_batch_above_the_training_rows_is_advised(iris: Account, batch: int, said: str) -> None:
-    seen = noise_seen(iris, 620.0, rows=batch)
-    assert f"more than the 135 rows there are for training, the batch {batch}" in seen
-    assert said in seen
-    assert "620" not in seen
-
-
-def test_nothing_is_said_of_the_batch_where_nothing_is_learned(iris: Account) -> None:
-    assert noise_seen(iris, 20.0)
-    assert not noise_seen(iris, 20.0, gradient_norm=0.0)
-    assert not noise_seen(iris, float("inf"), gradient_norm=0.0)
-    trivial = replace(iris, scores={"training": {"score": 0.333, "trivial": 0.333}})
-    assert not noise_seen(trivial, 20.0)
 
 
 def test_a_norm_that_jumps_by_noise_is_not_called_exploding(iris: Account) -> None:

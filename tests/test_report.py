@@ -14,7 +14,7 @@ import pytest
 
 import browser
 from accounts import account_of, make_trace, trace_of
-from downslope import Descent, Network, Recipe, cli, curves, datasets, descend, report
+from downslope import Descent, Network, Recipe, cli, curves, datasets, descend, noise, report
 from downslope.account import Account, have_same_data, names_of
 from downslope.errors import InvalidValueError, ModelFileError, NonFiniteError
 from downslope.history import History
@@ -279,7 +279,7 @@ def test_what_all_runs_share_is_drawn_to_the_last_step_of_the_longest() -> None:
     short = account_of("iris", "short", trace=make_trace(3, steps=np.arange(1, 21)))
     long = account_of("iris", "long", trace=make_trace(3))
     steps = max(trace_of(long).steps["step"])
-    used = [each for each in curves.noise([short, long]).content["data"] if "batch" in each["name"]]
+    used = [each for each in noise.noise([short, long]).content["data"] if "batch" in each["name"]]
     assert [(each["name"], list(each["x"])) for each in used] == [("batch used: 32", [1, steps])]
     few = replace(long, history=History(*4 * ([0.5] * 900,)))
     many = replace(long, history=History(*4 * ([0.5] * 9000,)))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from downslope import curves, flow, look, page, picture, prediction, relief, signals
+from downslope import curves, flow, look, noise, page, picture, prediction, relief, signals
 from downslope.account import Account
 from downslope.errors import InvalidValueError
 from downslope.landscape import Line, Plane
@@ -57,7 +57,7 @@ class Plots:
 
     def noise(self, path: str | Path | None = None) -> go.Figure:
         """Draw the simple noise scale against the batch that was used."""
-        return self._give(curves.noise([self.account]), path)
+        return self._give(noise.noise([self.account]), path)
 
     def gradient_flow(self, path: str | Path | None = None) -> go.Figure:
         """Draw the size of dL/dW by step and layer, and what makes it shrink or grow."""

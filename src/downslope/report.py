@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from downslope import arrival, curves, flow, page, prediction, signals
+from downslope import arrival, curves, flow, noise, page, prediction, signals
 from downslope.account import Account, have_same_data
 from downslope.errors import InvalidValueError
 from downslope.page import Grid, Section
@@ -59,7 +59,7 @@ def sections_of(account: Account, more: Sequence[Section] = ()) -> list[Section]
             signals.flat(account),
             signals.gradients(account),
             flow.updates(account),
-            curves.noise(several),
+            noise.noise(several),
             curves.gradient_norm(several),
         ]
     sections += [curves.learning_rate(several), *more]
@@ -88,7 +88,7 @@ def sections_of_several(accounts: Sequence[Account], more: Sequence[Section] = (
         flow.profile(accounts, "y_std", "Spread of outputs by layer", "standard deviation of y"),
         flow.profile(accounts, "dead", "Dead units by layer", "share"),
         flow.profile(accounts, "flat", "Flat zone by layer", "share"),
-        curves.noise(accounts),
+        noise.noise(accounts),
     ]
     return [
         overview(accounts),
