@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
+import re
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -35,6 +39,13 @@ FORMATS: Final = MappingProxyType(
 
 NULL_MARKERS: Final = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "?")
 """What stands for a missing value in CSV and TSV."""
+
+SAMPLED_LINES: Final = 20
+"""Lines of a CSV file that are looked at for what stands between its fields. Few, for what is right
+shows at once; more than one, for a header may hold another mark within a name."""
+
+_QUOTED: Final = re.compile(r'"[^"]*"')
+_WITH_COMMA: Final = r"^[+-]?((\d+|\d{1,3}(\.\d{3})+)(,\d+)?|,\d+)([eE][+-]?\d+)?$"
 
 
 def refuse_twice(names: Sequence[str], where: str) -> None:
@@ -83,6 +94,38 @@ def check_file(path: Path) -> str:
     return kind
 
 
+def kind_written(path: Path) -> str:
+    """Give the format in which a data frame is written to a file: CSV where it has no ending.
+
+    Raises
+    ------
+    TableError
+        For an ending of which no data frame can be written.
+    """
+    kind = FORMATS.get(path.suffix.lower(), "csv" if not path.suffix else None)
+    if kind in ("csv", "parquet", "ipc", "ndjson"):
+        return "tsv" if path.suffix.lower() in (".tsv", ".tab") else kind
+    known = ", ".join(ending for ending, kind in FORMATS.items() if kind != "npz")
+    raise TableError(
+        f"cannot write {str(path)!r}: its format is told by its extension; got {path.suffix!r}; "
+        f"known: {known}"
+    )
+
+
+def pack_frame(frame: pl.DataFrame, kind: str) -> bytes:
+    """Give a data frame as the bytes of a file, in a format that `kind_written` gives."""
+    buffer = io.BytesIO()
+    write: dict[str, Callable[[io.BytesIO], Any]] = {
+        "csv": frame.write_csv,
+        "tsv": partial(frame.write_csv, separator="\t"),
+        "parquet": frame.write_parquet,
+        "ipc": frame.write_ipc,
+        "ndjson": frame.write_ndjson,
+    }
+    write[kind](buffer)
+    return buffer.getvalue()
+
+
 def read_file(path: Path, target: Any) -> tuple[Any, Any]:
     """Read a file: a data frame, or the arrays of an .npz with its target.
 
@@ -127,11 +170,9 @@ def _read_frame(path: Path, kind: str) -> pl.DataFrame:
     if kind == "ndjson":
         return pl.read_ndjson(path, infer_schema_length=None)
     with path.open(encoding="utf-8-sig", newline="") as file:
-        header = file.readline()
-    separator = "," if path.suffix.lower() == ".csv" else "\t"
-    if separator not in header and path.suffix.lower() == ".csv":
-        separator = max(",;\t|", key=header.count)
-    refuse_twice(next(csv.reader([header], delimiter=separator), []), repr(str(path)))
+        lines = [line for line in islice(file, SAMPLED_LINES) if line.strip()]
+    separator = _separator_of(lines) if path.suffix.lower() == ".csv" else "\t"
+    refuse_twice(next(csv.reader(lines[:1], delimiter=separator), []), repr(str(path)))
     try:
         frame = pl.read_csv(
             path,
@@ -147,7 +188,62 @@ def _read_frame(path: Path, kind: str) -> pl.DataFrame:
         # polars fills a row that is too short with missing values, and takes an empty line for one.
         _refuse_ragged(path, separator)
         frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))
-    return frame
+    return _read_decimal_commas(frame, path) if separator == ";" else frame
+
+
+def _separator_of(lines: Sequence[str]) -> str:
+    """Say what stands between the fields of a CSV file, by its first lines.
+
+    It is what every line has equally often, else what the header has most often; quotes aside. Of
+    two that do, a comma.
+    """
+    bare = [_QUOTED.sub("", line) for line in lines]
+
+    def fit(separator: str) -> tuple[bool, int]:
+        counts = [line.count(separator) for line in bare] or [0]
+        return counts[0] > 0 and len(set(counts)) == 1, counts[0]
+
+    return max(",;\t|", key=fit)
+
+
+def _read_decimal_commas(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
+    """Turn columns of texts such as 1.234,5 into numbers, in a file with semicolons between fields.
+
+    Semicolons are there because the comma is the decimal mark: so do spreadsheets write in much of
+    Europe. A column in which one value is no such number stays as it is.
+
+    Raises
+    ------
+    TableError
+        If another column has decimal points: then it cannot be told what the commas are.
+    """
+    import polars as pl
+
+    texts = frame.select(pl.col(pl.String)).select(pl.all().str.strip_chars())
+    numbers = [each for each in texts if each.count() and each.str.contains(_WITH_COMMA).all()]
+    commas = [each for each in numbers if each.str.contains(",", literal=True).any()]
+    if not commas:
+        return frame
+    floats = frame.select(pl.col(pl.Float64)).columns
+    raw = pl.read_csv(path, separator=";", infer_schema=False).select(floats)
+    for column in raw:
+        points = column.filter(column.str.contains(".", literal=True))
+        if len(points):
+            raise TableError(
+                f"{str(path)!r}: column {commas[0].name!r} holds numbers with commas, such as "
+                f"{_first_with(commas[0], ',')!r}, and {column.name!r} with points, such as "
+                f"{points[0]!r}: which mark is the decimal one cannot be told; write all numbers "
+                "with one, and without marks between thousands"
+            )
+    plain = [
+        each.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
+        for each in numbers
+    ]
+    return frame.with_columns([each.cast(pl.Float64) for each in plain])
+
+
+def _first_with(texts: pl.Series, mark: str) -> str:
+    return str(texts.filter(texts.str.contains(mark, literal=True))[0])
 
 
 def _refuse_other_encoding(path: Path) -> None:
@@ -189,10 +285,30 @@ def _read_npz(path: Path, target: Any) -> tuple[Array, Any]:
         if isinstance(target, str):
             if target not in known:
                 raise TableError(f"{str(path)!r} has no array {target!r}: {nearest(target, known)}")
-            return arrays[features], arrays[target]
+            return _array(arrays, features, path), _array(arrays, target, path)
         default = next((each for each in ("y", "target") if each in known), None)
-        values = arrays[default] if target is None and default else target
-        return arrays[features], values
+        values = _array(arrays, default, path) if target is None and default else target
+        return _array(arrays, features, path), values
+
+
+def _array(arrays: Any, name: str, path: Path) -> Array:
+    """Read one array of an open .npz; never a pickle, which could run anything."""
+    try:
+        array: Array = arrays[name]
+    except ValueError as error:
+        if "Object arrays" not in str(error):
+            raise
+        raise TableError(
+            f"{str(path)!r}: array {name!r} holds Python objects, which are not read, for they may "
+            f"run any code: save it as texts, {name}.astype(str), or as numbers"
+        ) from None
+    return array
+
+
+def arrays_in(path: Path) -> list[str]:
+    """Give the names of the arrays in an .npz file."""
+    with np.load(path, allow_pickle=False) as arrays:
+        return list(arrays.files)
 
 
 def _estimate_memory(path: Path, kind: str) -> int:

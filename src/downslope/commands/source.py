@@ -20,6 +20,13 @@ def load(source: str, target: str | None) -> Any:
         return datasets.load(source)
     if not Path(source).suffix and not files.is_there(source):
         return datasets.load(source)
-    if files.check_file(Path(source)) != "npz" and target is None:
+    arrays = files.check_file(Path(source)) == "npz"
+    if target is None and not arrays:
         raise InvalidValueError(f"say with --target which column of {source!r} to predict")
-    return table.read(source, target)
+    read = table.read(source, target)
+    if read.target is None:
+        raise InvalidValueError(
+            f"{source!r} has no array 'y' or 'target': say with --target which one to predict; it "
+            f"holds {files.arrays_in(Path(source))}"
+        )
+    return read

@@ -1,0 +1,91 @@
+"""Files of tables: what stands between fields, which mark is the decimal one, what is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from downslope.errors import TableError
+from downslope.files import kind_written, pack_frame, read_file
+
+
+def frame_of(folder: Path, text: str, name: str = "t.csv") -> pl.DataFrame:
+    (folder / name).write_text(text, encoding="utf-8")
+    found = read_file(folder / name, None)[0]
+    assert isinstance(found, pl.DataFrame)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        ('a;"name, first";y\n1;x;2\n3;y;4\n', ["a", "name, first", "y"]),
+        ('a;"b, c, d, e";y\n1;x;2\n', ["a", "b, c, d, e", "y"]),
+        ("a;name, first, last;y\n1;x;2\n3;z;4\n", ["a", "name, first, last", "y"]),
+        ('"a;b;c",y\n1,2\n', ["a;b;c", "y"]),
+        ("a;b,y\n1,2\n", ["a;b", "y"]),
+        ("a|b\n1|2,5\n", ["a", "b"]),
+        ("a,b\tc\n1\t2\n", ["a,b", "c"]),
+        ("a\n1;2\n", ["a"]),
+    ],
+)
+def test_what_stands_between_fields_is_seen_by_the_first_lines(
+    text: str, columns: list[str], tmp_path: Path
+) -> None:
+    assert frame_of(tmp_path, text).columns == columns
+
+
+def test_decimal_commas_between_semicolons_are_read(tmp_path: Path) -> None:
+    text = (
+        "a;b;c;word;two;y\n"
+        "0,5;1.234,5;-1;3,4 cm;1,2;ja\n"
+        ";12;2,5e-3;7;1,2,3;nein\n"
+        "-,25;1.234.567,25;+3,0;1,5;2;ja\n"
+    )
+    got = frame_of(tmp_path, text)
+    assert got["a"].to_list() == [0.5, None, -0.25]
+    assert got["b"].to_list() == [1234.5, 12.0, 1234567.25]
+    assert got["c"].to_list() == [-1.0, 0.0025, 3.0]
+    assert got["word"].to_list() == ["3,4 cm", "7", "1,5"]
+    assert got["two"].to_list() == ["1,2", "1,2,3", "2"]
+    assert got["y"].to_list() == ["ja", "nein", "ja"]
+
+
+def test_commas_in_quotes_between_commas_stay_texts(tmp_path: Path) -> None:
+    assert frame_of(tmp_path, 'a,y\n"1,5",1\n"2,5",2\n')["a"].to_list() == ["1,5", "2,5"]
+
+
+@pytest.mark.parametrize("other", ["1.234", "0.5"])
+def test_two_decimal_marks_in_a_file_are_refused_by_name(other: str, tmp_path: Path) -> None:
+    says = rf"'a' holds numbers with commas, such as '0,5', and 'b' with points, such as '{other}'"
+    with pytest.raises(TableError, match=says):
+        frame_of(tmp_path, f"a;b;y\n0,5;{other};1\n1;3;2\n")
+
+
+def test_an_array_of_python_objects_is_refused_and_not_called_damaged(tmp_path: Path) -> None:
+    np.savez(tmp_path / "t.npz", X=np.ones((2, 1)), y=np.array(["u", "v"], dtype=object))
+    with pytest.raises(
+        TableError, match=r"array 'y' holds Python objects.*y\.astype\(str\)"
+    ) as got:
+        read_file(tmp_path / "t.npz", None)
+    assert "damaged" not in str(got.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["t.csv", "t.tsv", "t.TAB", "t.parquet", "t.arrow", "t.feather", "t.jsonl", "t.ndjson"]
+)
+def test_a_frame_is_written_in_the_format_of_the_ending(name: str, tmp_path: Path) -> None:
+    frame = pl.DataFrame({"prediction": ["a", "b"], "p(a)": [0.75, 0.25]})
+    path = tmp_path / name
+    path.write_bytes(pack_frame(frame, kind_written(path)))
+    assert read_file(path, None)[0].equals(frame)
+
+
+def test_an_ending_that_cannot_be_written_is_refused() -> None:
+    assert kind_written(Path("/dev/stdout")) == "csv"
+    for name in ("p.npz", "p.xlsx", "p.csv.gz"):
+        with pytest.raises(TableError, match=r"told by its extension; got '\.\w+'; known: \.csv,"):
+            kind_written(Path(name))
