@@ -1,5 +1,6 @@
 """From files and data frames to checked features and targets."""
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -18,6 +19,7 @@ from downslope.errors import (
     TableError,
     UnreadableError,
 )
+from downslope.preparation import Preparation
 from downslope.table import read, read_target
 from downslope.task import infer_task, split
 
@@ -478,3 +480,97 @@ def test_arrow_tables_with_the_same_name_twice_are_refused() -> None:
     doubled = pa.table([pa.array([1]), pa.array([2])], names=["a", "a"])
     with pytest.raises(TableError, match="appears more than once"):
         read(doubled)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int64, np.bool_, np.str_, np.object_])
+def test_masked_values_are_missing(kind: Any) -> None:
+    X = np.ma.masked_array(np.ones((3, 2)).astype(kind), mask=[[False, True]] * 3)
+    got = read(X).features
+    if isinstance(got, np.ndarray):
+        np.testing.assert_array_equal(np.isnan(got), X.mask)
+        assert got.dtype == (np.float32 if kind is np.float32 else np.float64)
+    else:
+        assert got.null_count().row(0) == (0, 3)
+    np.testing.assert_array_equal(read(np.ma.masked_array([[1.5]])).features, [[1.5]])
+
+
+def test_a_masked_target_is_refused() -> None:
+    masked = np.ma.masked_array([0, 1, 0, 1], mask=[False, True, False, True])
+    for values in (masked, masked[:, None], np.ma.column_stack([masked, masked])):
+        with pytest.raises(TableError, match=r"missing in 2 of 4 rows \(counted from 1: 2, 4\)"):
+            read_target(values)
+
+
+def test_decimals_are_numbers_wherever_they_come_from() -> None:
+    values = [Decimal(each) / 8 for each in range(40)]
+    inside = read(pd.DataFrame({"a": range(40), "y": values}), "y").target
+    beside = pd.Series(values)
+    for target in (values, beside, pl.Series(values)):
+        got = read_target(target)
+        assert got.dtype == np.float64
+        np.testing.assert_array_equal(got, inside)
+    assert isinstance(beside[0], Decimal)
+
+
+def test_a_table_without_any_value_teaches_nothing() -> None:
+    nothing: list[Any] = [
+        np.full((20, 2), np.nan), pd.DataFrame({"a": np.full(20, np.nan)}),
+        pl.DataFrame({"a": [None] * 20}), pl.DataFrame({"a": [None] * 20}, schema={"a": pl.String}),
+        pl.DataFrame({"a": [np.nan] * 20}),
+    ]  # fmt: skip
+    for source in nothing:
+        with pytest.raises(TableError, match="its columns hold no values: nothing to learn from"):
+            read(source, np.arange(20) % 2)
+
+
+def test_sparse_columns_of_pandas_are_filled() -> None:
+    frame = pd.get_dummies(pd.Series(list("aba")), sparse=True, dtype=float)
+    got = read(frame).features
+    assert isinstance(got, pl.DataFrame)
+    assert got.rows() == [(1.0, 0.0), (0.0, 1.0), (1.0, 0.0)]
+
+
+def test_times_of_several_zones_are_brought_to_one() -> None:
+    zones = [pd.Timestamp("2020", tz="UTC"), pd.Timestamp("2020", tz="Asia/Tokyo"), None]
+    got = read(pd.DataFrame({"t": pd.Series(zones, dtype=object)})).features
+    assert isinstance(got, pl.DataFrame)
+    assert got["t"].dtype == pl.Datetime("us", "UTC")
+    assert [each and each.hour for each in got["t"]] == [0, 15, None]
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ([np.ones(2)] * 20, r"column 'z' takes numbers, texts, categories or dates; got Array"),
+        ([np.ones(2), 1] * 10, r"column 'z' takes .* and cannot be read \(object: "),
+        (np.ones(20) * 1j, r"column 'z' takes .* and cannot be read \(complex128: "),
+        (
+            pd.Series([1j, 2] * 10, dtype=object),
+            "column 'z' takes numbers, texts, categories or dates; got Object",
+        ),
+        (
+            [pd.Timestamp("2020"), pd.Timestamp("2020", tz="UTC")] * 10,
+            r"column 'z' takes .* and cannot be read \(object: ",
+        ),
+    ],
+)
+def test_columns_of_pandas_that_cannot_be_read_are_named(values: Any, says: str) -> None:
+    with pytest.raises(TableError, match=says):
+        Preparation.fit(read(pd.DataFrame({"z": values}), np.arange(20) % 2))
+
+
+def test_a_targets_own_names_are_taken() -> None:
+    X, one, two = np.ones((4, 1)), [0, 1, 0, 1], [1, 1, 0, 0]
+    for frame in (pd.DataFrame({"u": one, "v": two}), pl.DataFrame({"u": one, "v": two})):
+        assert read(X, frame).target_names == ("u", "v")
+        assert read(frame, frame["v"]).target_names == ("v",)
+    with pytest.raises(TableError, match="target 'u' is missing in 2 of 4 rows"):
+        read(X, pd.Series([1, None, 1, None], name="u"))
+    for unnamed in (pd.Series(one), pl.Series(one), np.array(one), one):
+        assert read(X, unnamed).target_names == ("target",)
+    assert read(X, pd.DataFrame(np.array([one, two]).T)).target_names == ("target0", "target1")
+
+
+def test_names_come_nearest_whatever_their_case() -> None:
+    with pytest.raises(TableError, match=r"no target column 'Y': did you mean 'y'\?"):
+        read(FRAME, "Y")

@@ -88,6 +88,19 @@ def reading(path: str | PathLike[str]) -> Iterator[None]:
         ) from error
 
 
+def closest(name: object, known: Iterable[str], count: int = 3) -> list[str]:
+    """Give the known names that come nearest to the one given, whatever their case.
+
+    >>> closest("AGE", ["height", "age"])
+    ['age']
+    """
+    by_case: dict[str, list[str]] = {}
+    for each in known:
+        by_case.setdefault(each.lower(), []).append(each)
+    close = get_close_matches(str(name).lower(), by_case, n=count, cutoff=0.5)
+    return [each for lower in close for each in by_case[lower]][:count]
+
+
 def nearest(name: object, known: Iterable[str]) -> str:
     """Say which of the known names come nearest to the one given, then all of them.
 
@@ -99,7 +112,7 @@ def nearest(name: object, known: Iterable[str]) -> str:
     "known are 'relu', 'elu', 'tanh'"
     """
     names = list(known)
-    close = get_close_matches(str(name), names, n=3, cutoff=0.5)
+    close = closest(name, names)
     listed = ", ".join(repr(each) for each in names[:40]) + (", ..." if len(names) > 40 else "")
     told = f"known {'is' if len(names) == 1 else 'are'} {listed or 'none'}"
     if not close:

@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -119,15 +121,34 @@ def read(source: Any, target: Any = None, name: str | None = None) -> Table:
     name = name or "array"
     if isinstance(target, str):
         raise TableError(f"{name} has no named columns: give the target's values, not {target!r}")
-    names = tuple(f"x{index}" for index in range(features.shape[1]))
-    return _checked(features, target, names, ("target",), name)
+    names = places(features.shape[1])
+    return _checked(features, target, names, _names_of(target), name)
+
+
+def places(columns: int) -> tuple[str, ...]:
+    """Give the names of columns that have none of their own: x0, x1 and so on.
+
+    >>> places(2)
+    ('x0', 'x1')
+    """
+    return tuple(f"x{index}" for index in range(columns))
+
+
+def _names_of(target: Any) -> tuple[str, ...]:
+    """Give the names that a data frame or a series of target values brings along."""
+    columns = getattr(target, "columns", None)
+    names: list[Any] = [getattr(target, "name", None)] if columns is None else list(columns)
+    if not all(isinstance(each, str) and each for each in names):
+        return ("target",)
+    refuse_twice(names, "target")
+    return tuple(names)
 
 
 def _from_frame(frame: pl.DataFrame, target: Any, name: str) -> Table:
     """Take the target out of a data frame, or beside it."""
     names = _column_names(frame, target, name)
     if names is None:
-        return _checked(frame, target, tuple(frame.columns), ("target",), name)
+        return _checked(frame, target, tuple(frame.columns), _names_of(target), name)
     columns = [_column_values(frame.get_column(each), each) for each in names]
     kinds = {values.dtype.kind in "U" for values in columns}
     if len(kinds) > 1:
@@ -174,6 +195,8 @@ def _checked(
     if target is None:
         return Table(features, None, names, (), name)
     check_finite(features, names, name)
+    if not _holds_values(features):
+        raise TableError(f"{name}: its columns hold no values: nothing to learn from")
     values = read_target(target, targets)
     if len(values) != rows:
         raise TableError(f"{name} has {rows} rows of features and {len(values)} of the target")
@@ -201,6 +224,17 @@ def check_finite(features: pl.DataFrame | Array, names: Sequence[str], name: str
                 found = np.isinf(features[rows]).sum(axis=0)
                 counts = [int(a + b) for a, b in zip(counts, found, strict=True)]
     _refuse_infinite(counts, names, name)
+
+
+def _holds_values(features: pl.DataFrame | Array) -> bool:
+    """Say whether anything is known of any row."""
+    if not isinstance(features, np.ndarray):
+        known = (column.drop_nans() if column.dtype.is_float() else column
+                 for column in features.iter_columns())  # fmt: skip
+        return any(column.count() for column in known)
+    if features.dtype.kind != "f":
+        return True
+    return not all(np.isnan(features[rows]).all() for rows in blocks(features.shape))
 
 
 def _refuse_infinite(counts: Iterable[int], names: Sequence[str], name: str) -> None:
@@ -237,6 +271,8 @@ def read_target(values: Any, names: Sequence[str] = ("target",)) -> Array:
     >>> read_target([[1], [2]])
     array([1, 2])
     """
+    if isinstance(values, np.ma.MaskedArray):
+        _refuse_missing(np.ma.getmaskarray(values), " and ".join(repr(each) for each in names))
     target = np.asarray(values)
     if target.ndim == 2 and target.shape[1] == 1:
         target = target[:, 0]
@@ -247,6 +283,8 @@ def read_target(values: Any, names: Sequence[str] = ("target",)) -> Array:
         # Only a missing value differs from itself (NaN, NaT); pandas.NA compares to neither.
         missing = np.array([_is_missing(each) for each in target.ravel()]).reshape(target.shape)
         _refuse_missing(missing, title)
+        values = (float(each) if isinstance(each, Decimal) else each for each in target.flat)
+        target = np.fromiter(values, np.object_, target.size).reshape(target.shape)
         numbers = bool | int | float | np.bool_ | np.number
         plain = all(isinstance(each, numbers) for each in target.ravel())
         target = np.array(target.tolist(), dtype=None if plain else np.str_)
@@ -262,7 +300,10 @@ def read_target(values: Any, names: Sequence[str] = ("target",)) -> Array:
 
 
 def _is_missing(value: object) -> bool:
-    return value is None or type(value).__name__ in ("NAType", "NaTType") or value != value
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    differs: Any = value != value
+    return not isinstance(differs, np.ndarray) and bool(differs)
 
 
 def _refuse_missing(missing: Array, title: str) -> None:
@@ -284,20 +325,19 @@ def _column_values(column: pl.Series, name: str) -> Array:
             f"target {name!r} takes numbers, booleans or texts; got {column.dtype}: "
             "turn it into a number first"
         )
-    if column.dtype.is_decimal():
-        return np.array(column.to_list(), dtype=np.float64)
     return read_target(column.to_numpy(), [name])
 
 
 def _as_frame(source: Any) -> pl.DataFrame | None:
     """Give a data frame of any kind as polars'; None for what is no data frame."""
-    polars, pandas = sys.modules.get("polars"), sys.modules.get("pandas")
+    polars = sys.modules.get("polars")
     if polars is not None and isinstance(source, polars.LazyFrame):
         source = source.collect()
     if polars is not None and isinstance(source, polars.DataFrame):
         return source  # type: ignore[no-any-return]
-    if pandas is not None and isinstance(source, pandas.DataFrame):
-        return _from_pandas(source)
+    names = names_in(source)
+    if names is not None:
+        return _from_pandas(source, names)
     if hasattr(source, "__arrow_c_stream__"):
         import polars as pl
 
@@ -308,26 +348,52 @@ def _as_frame(source: Any) -> pl.DataFrame | None:
     return None
 
 
-def _from_pandas(source: Any) -> pl.DataFrame:
+def names_in(source: Any) -> tuple[str, ...] | None:
+    """Give the names of the columns of a pandas data frame; None for anything else."""
+    pandas = sys.modules.get("pandas")
+    if pandas is None or not isinstance(source, pandas.DataFrame):
+        return None
+    return tuple(str(each) for each in source.columns)
+
+
+def _from_pandas(source: Any, names: Sequence[str]) -> pl.DataFrame:
     """Give a pandas data frame as polars', without its index; columns of mixed objects as text."""
     import polars as pl
+    from polars.exceptions import PolarsError
 
-    names = [str(each) for each in source.columns]
     refuse_twice(names, "data frame")
     columns = []
     for position, name in enumerate(names):
         series = source.iloc[:, position]
-        mixed = series.dtype.name in ("object", "category", "str", "string")
-        if not mixed:
-            columns.append(pl.Series(name, pl.from_pandas(series)))
-            continue
-        values = [None if _is_missing(each) else each for each in series]
-        if series.dtype.name == "category":
-            texts = [None if each is None else str(each) for each in values]
-            columns.append(pl.Series(name, texts, dtype=pl.Categorical))
-        else:
-            columns.append(pl.Series(name, values, strict=False))
+        try:
+            columns.append(_from_series(series, name))
+        except (TypeError, ValueError, NotImplementedError, PolarsError) as error:
+            raise TableError(
+                f"column {name!r} takes numbers, texts, categories or dates, and cannot be read "
+                f"({series.dtype}: {error}): turn it into one of them, or drop it"
+            ) from error
     return pl.DataFrame(columns)
+
+
+def _from_series(series: Any, name: str) -> pl.Series:
+    """Give a pandas series as polars'."""
+    import polars as pl
+
+    if hasattr(series, "sparse"):
+        series = series.sparse.to_dense()
+    if series.dtype.name not in ("object", "category", "str", "string"):
+        return pl.Series(name, pl.from_pandas(series))
+    values = [None if _is_missing(each) else _in_utc(each) for each in series]
+    if series.dtype.name == "category":
+        texts = [None if each is None else str(each) for each in values]
+        return pl.Series(name, texts, dtype=pl.Categorical)
+    return pl.Series(name, values, strict=False)
+
+
+def _in_utc(value: Any) -> Any:
+    """Give a time that has a zone in UTC: a column is of one zone; leave all else as it is."""
+    zoned = isinstance(value, datetime) and value.tzinfo is not None
+    return value.astimezone(UTC) if zoned else value
 
 
 def as_features(source: Any) -> pl.DataFrame | Array:
@@ -355,7 +421,7 @@ def as_features(source: Any) -> pl.DataFrame | Array:
     if frame is not None:
         return frame
     try:
-        features = np.asarray(source)
+        features = np.asarray(_without_mask(source))
     except ValueError as error:
         raise TableError(f"rows of features take the same number of columns: {error}") from error
     if features.ndim == 0 or features.dtype.kind in "cV":
@@ -372,14 +438,26 @@ def as_features(source: Any) -> pl.DataFrame | Array:
     return features if features.dtype.kind in "biuf" else _object_frame(features)
 
 
+def _without_mask(source: Any) -> Any:
+    """Let the masked values of a NumPy array be missing ones."""
+    if not isinstance(source, np.ma.MaskedArray) or not np.ma.is_masked(source):
+        return source
+    kind = source.dtype.kind
+    plain = source.data.astype(
+        source.dtype if kind == "f" else np.float64 if kind in "biu" else "O"
+    )
+    plain[np.ma.getmaskarray(source)] = np.nan if plain.dtype.kind == "f" else None
+    return plain
+
+
 def _object_frame(features: Array) -> pl.DataFrame:
     """Give an array of texts or mixed objects as a data frame, column by column."""
     import polars as pl
 
     columns = {
-        f"x{index}": pl.Series(
+        name: pl.Series(
             [None if _is_missing(each) else each for each in column.tolist()], strict=False
         )
-        for index, column in enumerate(features.T)
+        for name, column in zip(places(features.shape[1]), features.T, strict=True)
     }
     return pl.DataFrame(columns)
