@@ -8,7 +8,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from downslope.errors import MissingFileError, ModelFileError, UnwritableError, reading
+from downslope.files import is_there
 from downslope.scaling import Features
 from downslope.table import blocks
 
@@ -64,21 +65,31 @@ def _unwritable(path: str | Path, reason: str) -> UnwritableError:
     return UnwritableError(f"cannot write {str(path)!r}: {reason}; name another place for it")
 
 
-def check_writable(*paths: str | Path) -> None:
+def check_writable(*paths: str | Path, reads: Iterable[str | Path] = ()) -> None:
     """Find out whether files can be written, before the work whose results they are to hold.
 
     A temporary file is made, and removed, in the folder that each would be written to, or in the
     nearest one above it that is there: permissions alone do not tell of file systems that take no
     files. Nothing is left behind, so folders that are missing are made only in writing.
 
+    Parameters
+    ----------
+    paths
+        The files to be written.
+    reads
+        Files that the same work reads, under any name, and that are not to be lost.
+
     Raises
     ------
     UnwritableError
-        If one names no file, is a folder, or lies where no file can be made.
+        If one names no file, is a folder, lies where no file can be made, or is one of `reads`.
     """
+    kept = [each for each in reads if is_there(each)]
     for path in map(Path, paths):
         with writing(path):
             _refuse_no_file(path)
+            if path.is_file() and any(path.samefile(each) for each in kept):
+                raise _unwritable(path, "the same command reads it, and it would be lost")
             if path.exists() and not path.is_file():
                 continue  # a device or a pipe takes what is written to it
             real = _real(path)
@@ -254,8 +265,8 @@ def read_arrays(path: str | Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str
     return unpack_arrays(read_bytes(path), str(path))
 
 
-def read_bytes(path: str | Path) -> bytes:
-    """Read a file whole.
+def read_bytes(path: str | Path, ending: str = "") -> bytes:
+    """Read a file whole; ending: what its name may lack.
 
     Raises
     ------
@@ -267,5 +278,7 @@ def read_bytes(path: str | Path) -> bytes:
     path = Path(path)
     with reading(path):
         if not path.is_file():
-            raise MissingFileError(f"there is no file {str(path)!r}")
+            near = path.with_name(path.name + ending) if path.name else path
+            hint = f"; did you mean {str(near)!r}?" if near.is_file() else ""
+            raise MissingFileError(f"there is no file {str(path)!r}{hint}")
         return path.read_bytes()
