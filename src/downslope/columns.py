@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from downslope.errors import ModelFileError, TableError
-from downslope.table import (
-    Array,
-    check_finite,
-)
+from downslope.errors import ModelFileError, TableError, closest
+from downslope.table import Array, Table, check_finite, names_in, places
 
 if TYPE_CHECKING:
     import polars as pl
@@ -127,13 +123,40 @@ def _refuse_missing(columns: Sequence[str], names: Sequence[str], targets: Seque
     missing = [each for each in names if each not in columns]
     if not missing:
         return
+    if len(missing) == len(names) and tuple(names) == places(len(names)):
+        raise TableError(
+            f"{len(names)} columns without names were trained on, so they go by their places, and "
+            f"got columns named {list(columns)[:10]}: give the same columns in the same order "
+            "without names, such as df.to_numpy()"
+        )
     others = [each for each in columns if each not in {*names, *targets}]
-    close = {each: get_close_matches(each, others, n=1, cutoff=0.5) for each in missing}
+    close = {each: closest(each, others, 1) for each in missing}
     hints = [f"{found[0]!r} may be {each!r}" for each, found in close.items() if found]
     raise TableError(
         f"columns {missing} were trained on and are missing here: add them, empty where nothing is "
         f"known{', or rename what holds them: ' if hints else ''}{', '.join(hints[:3])}"
     )
+
+
+def select(source: Any, names: Sequence[str], targets: Sequence[str] = ()) -> Any:
+    """Leave of a source only what a network reads that was trained on columns of these names.
+
+    A pandas data frame loses its other columns before they are converted, which not all can be.
+    Features of a table that are an array under other names become a data frame, in which columns
+    are found by their names.
+    """
+    if isinstance(source, Table):
+        own, array = source.feature_names, isinstance(source.features, np.ndarray)
+        if not array or own in (tuple(names), places(len(own))):
+            return source
+        import polars as pl
+
+        return pl.DataFrame(source.features, schema=list(own))
+    columns = names_in(source)
+    if columns is None:
+        return source
+    _refuse_missing(columns, names, targets)
+    return source.iloc[:, [place for place, each in enumerate(columns) if each in names]]
 
 
 def matrix_of(

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from downslope import storage
+from downslope.columns import select
 from downslope.errors import InvalidValueError, ModelFileError
 from downslope.network import BuiltNetwork
 from downslope.preparation import Preparation
@@ -25,6 +26,7 @@ from downslope.recipe import Recipe
 from downslope.score import classes_of
 
 FORMAT = "downslope model 1"
+ENDING = ".downslope"
 
 _NETWORK, _MODEL, _PREPARATION = "network.safetensors", "model.json", "preparation.skops"
 
@@ -61,7 +63,9 @@ class Model:
 
     def output(self, source: Any, threads: int | None = None) -> npt.NDArray[Any]:
         """Give the network's outputs for the rows of a table: (rows, outputs)."""
-        features = self.preparation.inputs(source, self.network.theta.dtype)
+        preparation = self.preparation
+        chosen = select(source, preparation.feature_names, preparation.target_names)
+        features = preparation.inputs(chosen, self.network.theta.dtype)
         return self.network.output(features, threads)
 
     def predict(self, source: Any, threads: int | None = None) -> npt.NDArray[Any]:
@@ -136,7 +140,7 @@ class Model:
         """
         where = str(path)
         try:
-            with zipfile.ZipFile(io.BytesIO(storage.read_bytes(path))) as archive:
+            with zipfile.ZipFile(io.BytesIO(storage.read_bytes(path, ENDING))) as archive:
                 names = set(archive.namelist())
                 description = json.loads(archive.read(_MODEL))
                 network = archive.read(_NETWORK)

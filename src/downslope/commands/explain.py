@@ -19,6 +19,7 @@ WIDEST = 10_000
 def explain(
     model: Path,
     source: str,
+    /,
     *,
     layer: int,
     weight: str | None = None,
@@ -48,6 +49,7 @@ def explain(
         How many rows or weights are printed.
     """
     from downslope import chainrule, datasets
+    from downslope.columns import select
     from downslope.model import Model
 
     show = whole_number("--show", show, 1)
@@ -56,7 +58,8 @@ def explain(
         target = ",".join(loaded.preparation.target_names) or None
     read = load(source, target)
     network, preparation = loaded.network, loaded.preparation
-    features = preparation.inputs(read.features, network.theta.dtype)
+    columns = select(read, preparation.feature_names, preparation.target_names)
+    features = preparation.inputs(columns, network.theta.dtype)
     values = preparation.encode_target(read.target, network.theta.dtype)
     chosen = None if rows is None else _numbers(rows, "--rows")
     if weight is None:

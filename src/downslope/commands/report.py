@@ -36,11 +36,13 @@ def report(
     if target is not None and landscape is None:
         raise InvalidValueError("--target names a column of the table that --landscape takes")
     from downslope import report, storage
-    from downslope.account import Account, names_of
+    from downslope.account import Account, files_beside, names_of
 
     if out is None:
         out = models[0].with_suffix(".html") if len(models) == 1 else Path("runs.html")
-    storage.check_writable(out)
+    beside = [files_beside(model) for model in models]
+    reads = [*models, *(files[kind] for files in beside for kind in ("summary", "trace"))]
+    storage.check_writable(out, reads=reads if landscape is None else [*reads, landscape])
     found = [Account.read(model) for model in models]
     named = zip(found, names_of(models), strict=True)
     accounts = [replace(account, name=name) for account, name in named]
@@ -51,6 +53,7 @@ def report(
 def _landscape(accounts: Sequence[Any], source: str, target: str | None) -> list[Any]:
     """Draw the loss over the rows of a table, around one model or between several."""
     from downslope import landscape, relief
+    from downslope.columns import select
     from downslope.commands.source import load
     from downslope.data import penalties_of
     from downslope.surface import RowSet
@@ -58,8 +61,9 @@ def _landscape(accounts: Sequence[Any], source: str, target: str | None) -> list
     first, read = accounts[0], load(source, target)
     network, preparation = first.model.network, first.model.preparation
     descent = None if first.recipe is None else first.recipe.descent
+    columns = select(read, preparation.feature_names, preparation.target_names)
     rows = RowSet(
-        preparation.inputs(read.features, network.theta.dtype),
+        preparation.inputs(columns, network.theta.dtype),
         preparation.encode_target(read.target, str(network.theta.dtype)),
         penalties=(0.0, 0.0) if descent is None else penalties_of(descent, len(read)),
     )

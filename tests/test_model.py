@@ -1,0 +1,62 @@
+"""A model finds the columns that it was trained on, by their names, and leaves the others alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from downslope import Descent, Model, Network, Recipe, Table, datasets, descend
+from downslope.errors import TableError
+
+RECIPE = Recipe(Network([4]), Descent(epochs=2))
+NAMES = ("age", "income", "debt")
+
+
+@pytest.fixture(scope="module")
+def frame() -> pd.DataFrame:
+    values = np.random.default_rng(0).normal(size=(60, 3))
+    return pd.DataFrame(values, columns=list(NAMES))
+
+
+@pytest.fixture(scope="module")
+def model(frame: pd.DataFrame) -> Model:
+    return descend(RECIPE, frame, (frame["age"] > 0).to_numpy()).model
+
+
+def test_a_tables_columns_go_by_their_names(model: Model, frame: pd.DataFrame) -> None:
+    values = frame.to_numpy()
+    expected = model.output(frame)
+    for source in (values, Table(values, None, NAMES), Table(values, None, ("x0", "x1", "x2"))):
+        np.testing.assert_array_equal(model.output(source), expected)
+    turned = Table(values[:, ::-1], None, NAMES[::-1])
+    np.testing.assert_array_equal(model.output(turned), expected)
+    with pytest.raises(TableError, match=r"\['age', 'income', 'debt'\] were trained on and are"):
+        model.predict(Table(values, None, ("a", "b", "c")))
+    with pytest.raises(TableError, match="were trained on and are missing here"):
+        model.predict(datasets.load("diabetes"))
+
+
+def test_names_in_other_case_are_hinted_at(model: Model, frame: pd.DataFrame) -> None:
+    with pytest.raises(TableError, match="'AGE' may be 'age', 'INCOME' may be 'income'"):
+        model.predict(frame.rename(columns=str.upper))
+
+
+def test_columns_that_are_not_read_are_not_converted(model: Model, frame: pd.DataFrame) -> None:
+    more = frame.assign(
+        wave=1j, rows=[np.ones(k % 3) for k in range(60)], sparse=pd.arrays.SparseArray([0.0] * 60)
+    )
+    np.testing.assert_array_equal(model.predict(more), model.predict(frame))
+
+
+def test_a_network_trained_without_names_says_so_to_a_data_frame(frame: pd.DataFrame) -> None:
+    run = descend(RECIPE, frame.to_numpy(), frame["age"] > 0)
+    with pytest.raises(TableError, match=r"3 columns without names were trained on.*df\.to_numpy"):
+        run.predict(frame)
+
+
+def test_a_targets_names_are_kept(frame: pd.DataFrame) -> None:
+    one = descend(RECIPE, frame, pd.Series(np.arange(60) % 2, name="clicked"))
+    assert one.model.preparation.target_names == ("clicked",)
+    two = descend(RECIPE, frame.to_numpy(), frame[["age", "debt"]].add_suffix("2"))
+    assert two.model.preparation.target_names == ("age2", "debt2")
