@@ -339,6 +339,12 @@ def test_compare_refuses(
         (("fit", "iris", "--learning-rate", "x"), 'unable to convert "x" into float'),
         (("fit", "iris", "--record", "foo"), 'Choose from: "default", "all", "none"'),
         (("fit", "iris", "--epochs"), "--epochs requires an argument"),
+        (("fit",), 'Command "fit" parameter SOURCE requires an argument'),
+        (("predict", "m.downslope"), 'Command "predict" parameter SOURCE requires an argument'),
+        (
+            ("fit", "iris", "more.csv", "x"),
+            "fit takes no more after its arguments; got 'more.csv x'",
+        ),
         (("fit", "iris", "--batch", "x"), "--batch takes whole numbers; got 'x'"),
     ],
 )
@@ -349,3 +355,84 @@ def test_any_error_is_one_line(
     assert error.startswith("downslope: ")
     assert error.count("\n") == 1
     assert says in error
+
+
+def test_no_command_writes_over_what_it_reads(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_flowers(here / "flowers.csv")
+    recipe = '{"network":{"layers":[8]},"descent":{"epochs":1}}'
+    (here / "flowers.json").write_text(recipe)
+    run(*"fit flowers.csv --target kind --recipe flowers.json --out model --no-page".split())
+    pl.read_csv(here / "flowers.csv").write_parquet(here / "flowers.trace.parquet")
+    (here / "index").mkdir()
+    (here / "index" / "winner.toml").write_text("[network]\nlayers = [8]\n")
+    before = {path: path.read_bytes() for path in here.rglob("*.*") if path.is_file()}
+    for arguments in (
+        "fit flowers.csv --target kind --recipe flowers.json --no-page",
+        "fit flowers.trace.parquet --target kind --out flowers --record none",
+        "predict model.downslope flowers.csv --out ./flowers.csv",
+        "report model.downslope --out model.trace.parquet",
+        "report model.downslope --out model.json",
+        "report model.downslope --landscape flowers.csv --target kind --out flowers.csv",
+        "compare iris --vary batch=8,16 --recipe index/winner.toml --out index",
+    ):
+        shown = refused(capsys, *arguments.split())
+        assert "the same command reads it, and it would be lost" in shown
+    after = {path: path.read_bytes() for path in here.rglob("*.*") if path.is_file()}
+    assert after == before
+
+
+def test_predict_looks_for_the_columns_of_a_built_in_data_set(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = pl.DataFrame(np.random.default_rng(0).normal(size=(60, 4)), schema=[*"abcd"])
+    frame.with_columns(y=frame["a"] > 0).write_csv(here / "t.csv")
+    run(*"fit t.csv --target y --epochs 1 --layers 4 --no-page".split())
+    for command in ("predict t.downslope iris", "explain t.downslope iris --layer 1"):
+        assert "were trained on and are missing here" in refused(capsys, *command.split())
+    said = refused(capsys, "predict", "t", "t.csv")
+    assert "there is no file 't'; did you mean 't.downslope'?" in said
+    run(*"predict t.downslope t.csv --out p.parquet".split())
+    assert pl.read_parquet(here / "p.parquet").columns == ["prediction"]
+    said = refused(capsys, *"predict t.downslope t.csv --out p.xlsx".split())
+    assert "told by its extension; got '.xlsx'" in said
+
+
+def test_several_targets_are_predicted_under_their_names(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = pl.DataFrame(np.random.default_rng(0).normal(size=(60, 2)), schema=["a", "b"])
+    frame = frame.with_columns(l1=(frame["a"] > 0).cast(int), l2=(frame["b"] > 0).cast(int))
+    frame.write_csv(here / "t.csv")
+    run(*"fit t.csv --target l1,l2 --epochs 1 --layers 4 --no-page".split())
+    capsys.readouterr()
+    run(*"predict t.downslope t.csv --proba".split())
+    head = capsys.readouterr().out.splitlines()[0]
+    assert head == "prediction(l1),prediction(l2),p(l1),p(l2)"
+
+
+def test_arrays_without_a_target_are_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(here / "t.npz", X=np.ones((4, 2)), label=[0, 1, 0, 1])
+    said = refused(capsys, "fit", "t.npz")
+    assert "say with --target which one to predict; it holds ['X', 'label']" in said
+
+
+INTERRUPTED = """
+import sys
+class Interrupt:
+    def find_spec(self, name, path, target=None):
+        if name == sys.argv[1]:
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupt())
+from downslope.cli import main
+main(["fit", "iris", "--epochs", "1"])
+"""
+
+
+@pytest.mark.parametrize("module", ["cyclopts", "downslope.recipe", "numpy", "downslope.descent"])
+def test_control_c_during_the_imports_is_silent(module: str, here: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, module], cwd=here, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (130, "")

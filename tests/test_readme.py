@@ -29,7 +29,7 @@ def test_the_examples_run_one_after_another(
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_is_understood(command: str) -> None:
     words = shlex.split(command)[1:]
-    chosen, _, _ = cli.app.parse_args(words, exit_on_error=False, print_error=False)
+    chosen, _, _ = cli.make_app().parse_args(words, exit_on_error=False, print_error=False)
     assert chosen.__module__.startswith("downslope.commands.")
 
 

@@ -17,6 +17,7 @@ from downslope.vary import read_vary
 
 def compare(
     source: str,
+    /,
     *,
     vary: Annotated[list[str] | None, Parameter(negative="")] = None,
     target: str | None = None,
@@ -64,9 +65,11 @@ def compare(
     paths = _names(source)
     directory = Path("-".join(paths) + "-compare") if out is None else out
     from downslope.comparison_page import files_in, save
+    from downslope.contest import RUNS_FILE
     from downslope.storage import check_writable
 
-    check_writable(*files_in(directory).values())
+    reads = [*map(Path, paths.values()), *([] if recipe is None else [recipe])]
+    check_writable(*files_in(directory).values(), directory / RUNS_FILE, reads=reads)
     read = {name: load(path, target) for name, path in paths.items()}
     from downslope.comparison_terminal import ProgressBar, print_comparison
     from downslope.contest import compare as run

@@ -63,6 +63,7 @@ USUAL = FunctionSettings()
 
 def descend(
     function: str,
+    /,
     *,
     start: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     starts: int | None = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -14,6 +15,7 @@ from downslope.recipe import Recipe
 
 def fit(
     source: str,
+    /,
     *,
     target: str | None = None,
     recipe: Path | None = None,
@@ -49,7 +51,8 @@ def fit(
     record
         Which steps are recorded in OUT.trace.parquet: by default up to some 200 of them.
     checkpoint
-        A directory for the state of the run, from which --resume goes on.
+        A directory for the state of the run, from which --resume goes on. One that holds a state
+        already is taken with --resume only.
     resume
         Go on from the state in --checkpoint.
     threads
@@ -62,7 +65,8 @@ def fit(
     chosen = settings.edit(Recipe() if recipe is None else Recipe.read(recipe))
     out = Path(Path(source).stem) if out is None else out
     left_out = {"trace"} if record == "none" else set()
-    files = _check_files(out, left_out if page else left_out | {"page"}, checkpoint)
+    reads = [Path(source), *([] if recipe is None else [recipe])]
+    files = _check_files(out, left_out if page else left_out | {"page"}, checkpoint, reads)
     read = load(source, target)
     from downslope import report
     from downslope.account import replace_model
@@ -107,14 +111,18 @@ def fit(
         raise failure
 
 
-def _check_files(out: Path, left_out: set[str], checkpoint: Path | None) -> dict[str, Path]:
+def _check_files(
+    out: Path, left_out: set[str], checkpoint: Path | None, reads: Sequence[Path]
+) -> dict[str, Path]:
     """Give the files that are to be written, once it is sure that they can be."""
     from downslope.account import files_beside
     from downslope.checkpoint import FILE
+    from downslope.model import ENDING
     from downslope.storage import check_writable, with_ending
 
-    model = with_ending(out, ".downslope")
+    model = with_ending(out, ENDING)
     files = {"model": model} | files_beside(model)
-    files = {kind: path for kind, path in files.items() if kind not in left_out}
-    check_writable(*files.values(), *([] if checkpoint is None else [checkpoint / FILE]))
-    return files
+    # Those left out go too, where they are of a model that was there before.
+    states = [] if checkpoint is None else [checkpoint / FILE]
+    check_writable(*files.values(), *states, reads=reads)
+    return {kind: path for kind, path in files.items() if kind not in left_out}

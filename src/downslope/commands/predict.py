@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import polars as pl
 
 from downslope.files import is_there
 
 
-def predict(model: Path, source: str, *, out: Path | None = None, proba: bool = False) -> None:
+def predict(model: Path, source: str, /, *, out: Path | None = None, proba: bool = False) -> None:
     """Predict the target for the rows of a table.
 
     Parameters
@@ -19,31 +22,38 @@ def predict(model: Path, source: str, *, out: Path | None = None, proba: bool = 
     source
         A file with the same columns; others are left alone.
     out
-        A CSV file to write; by default the terminal.
+        A file to write (.csv, .tsv, .parquet, .arrow, .feather, .jsonl; without ending, CSV); by
+        default the terminal.
     proba
         Give the probability of each class beside the prediction.
     """
-    import polars as pl
-
-    from downslope import datasets, storage, table
+    from downslope import datasets, files, storage, table
     from downslope.model import Model
 
+    kind = "csv" if out is None else files.kind_written(out)
     if out is not None:
-        storage.check_writable(out)
+        storage.check_writable(out, reads=[model, source])
     loaded = Model.load(model)
     builtin = not is_there(source) and source in datasets.names()
     read = datasets.load(source) if builtin else table.read(source)
-    values = loaded.predict(read.features)
-    columns: dict[str, Any] = {"prediction": values}
-    if values.ndim == 2:
-        columns = {f"prediction{k + 1}": values[:, k] for k in range(values.shape[1])}
-    if proba:
-        chances = loaded.predict_proba(read.features)
-        names = loaded.preparation.classes or range(1, chances.shape[1] + 1)
-        columns |= {f"p({name})": chances[:, k] for k, name in enumerate(names)}
-    frame = pl.DataFrame(columns)
+    frame = _predictions(loaded, read, proba)
+    content = files.pack_frame(frame, kind)
     if out is None:
-        sys.stdout.write(frame.write_csv())
+        sys.stdout.write(content.decode())
     else:
-        storage.write_atomically(out, frame.write_csv().encode())
+        storage.write_atomically(out, content)
         print(f"{len(frame):,} predictions: {out}")
+
+
+def _predictions(model: Any, read: Any, proba: bool) -> pl.DataFrame:
+    """Give what is predicted as columns: of several targets, each under its name."""
+    import polars as pl
+
+    values, targets = model.predict(read), model.preparation.target_names
+    columns = {"prediction": values}
+    if values.ndim == 2:
+        columns = {f"prediction({name})": values[:, k] for k, name in enumerate(targets)}
+    if proba:
+        chances, names = model.predict_proba(read), model.preparation.classes or targets
+        columns |= {f"p({name})": chances[:, k] for k, name in enumerate(names)}
+    return pl.DataFrame(columns)
