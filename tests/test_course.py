@@ -563,12 +563,12 @@ def test_tasks_go_down(task: str) -> None:
 @pytest.mark.parametrize(
     ("weights", "says"),
     [
-        (np.full(103, -1.0), "not negative; row 0 has -1"),
+        (np.full(103, -1.0), "not negative; row 1 has -1"),
         (np.zeros(103), "must not all be 0"),
         (np.ones(5), "one for each of 103"),
-        (np.full(103, np.nan), "row 0 has nan"),
-        (np.full(103, 1e39), "must lie in 1.18e-38 to 1.84e.19 for float32; row 0 has 1e.39"),
-        (np.full(103, 1e-50), "must lie in .*; row 0 has 1e-50: multiply all by one number"),
+        (np.full(103, np.nan), "row 1 has nan"),
+        (np.full(103, 1e39), "must lie in 1.18e-38 to 1.84e.19 for float32; row 1 has 1e.39"),
+        (np.full(103, 1e-50), "must lie in .*; row 1 has 1e-50: multiply all by one number"),
     ],
 )
 def test_row_weights_that_make_no_sense(weights: Array, says: str) -> None:

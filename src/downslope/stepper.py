@@ -111,8 +111,8 @@ def check_weights(weights: Array | None, rows: int, dtype: Any) -> Array:
     if bad.any():
         row = int(bad.argmax())
         raise InvalidValueError(
-            f"row weights must be finite and not negative; row {row} has {weights[row]}: remove "
-            f"the row or give it weight 0"
+            f"row weights must be finite and not negative; row {row + 1} has {weights[row]}: "
+            f"remove the row or give it weight 0"
         )
     if not weights.any():
         raise InvalidValueError("row weights must not all be 0: nothing would be learned")
@@ -122,7 +122,8 @@ def check_weights(weights: Array | None, rows: int, dtype: Any) -> Array:
     if not low <= weights[row] <= high:
         raise InvalidValueError(
             f"the largest of the row weights must lie in {low:.3g} to {high:.3g} for "
-            f"{np.dtype(dtype).name}; row {row} has {weights[row]:g}: multiply all by one number"
+            f"{np.dtype(dtype).name}; row {row + 1} has {weights[row]:g}: multiply all by one "
+            "number"
         )
     return np.ascontiguousarray(weights, dtype)
 
