@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from downslope import Descent, Network, Recipe, compare, datasets, descend, minimize
+from downslope.checkpoint import FILE
 from downslope.errors import InvalidValueError, MissingFileError
 
 COUNTS = Recipe(
@@ -57,6 +58,18 @@ def test_a_function_of_ones_own_cannot_go_into_a_checkpoint(
         descend(recipe, datasets.load("iris"), checkpoint=tmp_path / "state")
     assert not (tmp_path / "state").exists()
     assert descend(recipe, datasets.load("iris")).history.epochs == 1
+
+
+def test_a_run_is_not_begun_anew_over_the_state_of_another(tmp_path: Path) -> None:
+    iris, recipe = datasets.load("iris"), Recipe(Network([3]), Descent(epochs=3))
+    stopped = descend(recipe, iris, checkpoint=tmp_path, watchers=[lambda epoch: True])
+    assert stopped.history.epochs == 1
+    before = (tmp_path / FILE).read_bytes()
+    for other in (recipe, recipe.edit(layers=(4,))):
+        with pytest.raises(InvalidValueError, match=r"holds the checkpoint of a run.*--resume, or"):
+            descend(other, iris, checkpoint=tmp_path)
+    assert (tmp_path / FILE).read_bytes() == before
+    assert descend(recipe, iris, checkpoint=tmp_path, resume=True).history.epochs == 3
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy"])

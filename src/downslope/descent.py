@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from downslope import table as tables
-from downslope.checkpoint import Checkpoint
+from downslope.checkpoint import FILE, Checkpoint
 from downslope.course import Course
 from downslope.data import Data
 from downslope.epoch import Watcher
@@ -73,7 +73,8 @@ def descend(
         Functions called at each epoch's end with an `Epoch`; one that gives True ends the run. One
         that has a method `next_after(epoch)`, the next epoch that it is to see, costs less.
     checkpoint
-        A directory for the run's state, written at least about once a second.
+        A directory for the run's state, written at least about once a second. One that holds the
+        state of a run already is refused, unless it is to be resumed.
     resume
         Go on from the state in `checkpoint`, if there is one: the result is the same, bit for bit,
         as if the run had not been interrupted.
@@ -112,7 +113,7 @@ def descend(
     """
     recording = as_recording(record)
     if checkpoint is not None:
-        _check_checkpoint(recipe)
+        _check_checkpoint(recipe, Path(checkpoint), resume)
     elif resume:
         raise InvalidValueError(
             "descend: resume goes on from the state in checkpoint, and there is none: give the "
@@ -181,8 +182,13 @@ def _for_counts(preparation: Preparation, target: Array) -> Preparation:
     return replace(preparation, target_mean=np.zeros(outputs), target_scale=np.ones(outputs))
 
 
-def _check_checkpoint(recipe: Recipe) -> None:
-    """Refuse to keep a run on disk whose recipe no file can hold."""
+def _check_checkpoint(recipe: Recipe, directory: Path, resume: bool) -> None:
+    """Refuse to keep a run on disk whose recipe no file can hold, or in the place of another."""
+    if not resume and (directory / FILE).is_file():
+        raise InvalidValueError(
+            f"{str(directory)!r} holds the checkpoint of a run, which would be lost: go on with it "
+            "(--resume, or resume=True), or name another directory, or remove this one"
+        )
     for name in ("rule", "schedule"):
         if callable(getattr(recipe.descent, name)):
             raise InvalidValueError(
