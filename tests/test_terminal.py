@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from accounts import account_of, make_trace
-from downslope import terminal
+from downslope import Descent, Network, Recipe, datasets, descend, terminal
 from downslope.account import Account
 from downslope.epoch import Epoch, asked_for
 from downslope.history import History
@@ -82,3 +83,13 @@ def test_a_live_line_need_not_show_what_is_written_over_at_once(
     assert shown[-1] == ""
     assert ["epoch    7" in line for line in shown] == [False, False, True, False]
     assert ("\x1b[2K" in shown[0]) == live
+
+
+def test_lines_of_a_summary_are_neither_filled_nor_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    run = descend(Recipe(Network([3]), Descent(epochs=1)), datasets.load("iris"))
+    long = "not finite: " + "step 12, layer 3, " * 9 + "[x]"
+    terminal.print_summary(replace(run, reason=long), "iris", {"model": Path("a" * 90 + "[b].x")})
+    shown = capsys.readouterr().out.splitlines()
+    assert f"stopped   {long}" in shown
+    assert "model     " + "a" * 90 + "[b].x" in shown
+    assert all(line == line.rstrip() for line in shown)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from downslope.account import Account
 from downslope.arrival import by_layer, lately, recorded, seen_in_flow, shrinkage, typically
@@ -106,29 +107,29 @@ def print_summary(run: Run, name: str, files: Mapping[str, Path]) -> None:
     widths = " - ".join(str(units) for units in (network.inputs, *network.layout.plan["units"]))
     score = "R2" if task == "regression" else "accuracy"
     trivial = "the mean" if task == "regression" else "the most frequent class"
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    table.add_row("data", name)
-    table.add_row("network", f"{widths}, {task}, {network.output_activation} + {network.loss}")
-    table.add_row("weights", f"{network.theta.size:,} parameters in {network.theta.dtype}")
+    rows: dict[str, str | Text] = {
+        "data": name,
+        "network": f"{widths}, {task}, {network.output_activation} + {network.loss}",
+        "weights": f"{network.theta.size:,} parameters in {network.theta.dtype}",
+    }
     shown = f"{run.history.epochs} epochs, {run.steps:,} steps, {duration(run.seconds)}"
-    table.add_row("descent", shown + f", {run.threads} thread{'s' * (run.threads > 1)}")
-    table.add_row("stopped", run.reason)
+    rows["descent"] = shown + f", {run.threads} thread{'s' * (run.threads > 1)}"
+    rows["stopped"] = run.reason
     if run.history.validation_losses:
-        table.add_row("kept", f"the theta of epoch {run.history.best_epoch}, best on held-out rows")
-    for rows, values in run.scores.items():
-        label = "held out" if rows == "validation" else rows
+        rows["kept"] = f"the theta of epoch {run.history.best_epoch}, best on held-out rows"
+    for part, values in run.scores.items():
         reached, guessed = (decimals(values[each], 4) for each in ("score", "trivial"))
-        text = f"{score} {reached}  ({trivial}: {guessed})"
+        text: str | Text = f"{score} {reached}  ({trivial}: {guessed})"
         if no_better(values["score"], values["trivial"], 4):
-            text += "  [bold]no better than trivial[/bold]"
-        table.add_row(label, text)
-    for kind, path in files.items():
-        table.add_row(kind, str(path))
+            text = Text.assemble(text, ("  no better than trivial", "bold"))
+        rows["held out" if part == "validation" else part] = text
+    rows |= {kind: str(path) for kind, path in files.items()}
     console = Console(highlight=False)
     console.print()
-    console.print(table)
+    for label, text in rows.items():
+        # A line is never cut in two: a terminal wraps what is too wide, and a log is searched.
+        line = Text.assemble((label.ljust(max(map(len, rows)) + 2), "bold"), text)
+        console.print(line, soft_wrap=True)
 
 
 def print_layers(account: Account) -> None:
