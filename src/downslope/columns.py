@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from downslope.errors import ModelFileError, TableError, closest
-from downslope.table import Array, Table, check_finite, names_in, places
+from downslope.frames import names_in
+from downslope.table import Array, Table, check_finite, places
 
 if TYPE_CHECKING:
     import polars as pl

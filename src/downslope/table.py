@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +20,7 @@ from downslope.errors import (
     nearest,
 )
 from downslope.files import read_file, refuse_twice
+from downslope.frames import from_pandas, is_missing, names_in
 
 if TYPE_CHECKING:
     import polars as pl
@@ -281,7 +281,7 @@ def read_target(values: Any, names: Sequence[str] = ("target",)) -> Array:
         raise TableError(f"target {title} takes (rows,) or (rows, outputs); got {target.shape}")
     if target.dtype.kind == "O" or target.dtype.kind == "T":
         # Only a missing value differs from itself (NaN, NaT); pandas.NA compares to neither.
-        missing = np.array([_is_missing(each) for each in target.ravel()]).reshape(target.shape)
+        missing = np.array([is_missing(each) for each in target.ravel()]).reshape(target.shape)
         _refuse_missing(missing, title)
         values = (float(each) if isinstance(each, Decimal) else each for each in target.flat)
         target = np.fromiter(values, np.object_, target.size).reshape(target.shape)
@@ -297,13 +297,6 @@ def read_target(values: Any, names: Sequence[str] = ("target",)) -> Array:
         _refuse_missing(np.isnan(target), title)
         _refuse_infinite([int(np.isinf(target).sum())], [", ".join(names)], "the target")
     return target
-
-
-def _is_missing(value: object) -> bool:
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return True
-    differs: Any = value != value
-    return not isinstance(differs, np.ndarray) and bool(differs)
 
 
 def _refuse_missing(missing: Array, title: str) -> None:
@@ -337,7 +330,7 @@ def _as_frame(source: Any) -> pl.DataFrame | None:
         return source  # type: ignore[no-any-return]
     names = names_in(source)
     if names is not None:
-        return _from_pandas(source, names)
+        return from_pandas(source, names)
     if hasattr(source, "__arrow_c_stream__"):
         import polars as pl
 
@@ -346,54 +339,6 @@ def _as_frame(source: Any) -> pl.DataFrame | None:
         except pl.exceptions.PolarsError as error:
             raise TableError(f"this {type(source).__name__} is no table: {error}") from error
     return None
-
-
-def names_in(source: Any) -> tuple[str, ...] | None:
-    """Give the names of the columns of a pandas data frame; None for anything else."""
-    pandas = sys.modules.get("pandas")
-    if pandas is None or not isinstance(source, pandas.DataFrame):
-        return None
-    return tuple(str(each) for each in source.columns)
-
-
-def _from_pandas(source: Any, names: Sequence[str]) -> pl.DataFrame:
-    """Give a pandas data frame as polars', without its index; columns of mixed objects as text."""
-    import polars as pl
-    from polars.exceptions import PolarsError
-
-    refuse_twice(names, "data frame")
-    columns = []
-    for position, name in enumerate(names):
-        series = source.iloc[:, position]
-        try:
-            columns.append(_from_series(series, name))
-        except (TypeError, ValueError, NotImplementedError, PolarsError) as error:
-            raise TableError(
-                f"column {name!r} takes numbers, texts, categories or dates, and cannot be read "
-                f"({series.dtype}: {error}): turn it into one of them, or drop it"
-            ) from error
-    return pl.DataFrame(columns)
-
-
-def _from_series(series: Any, name: str) -> pl.Series:
-    """Give a pandas series as polars'."""
-    import polars as pl
-
-    if hasattr(series, "sparse"):
-        series = series.sparse.to_dense()
-    if series.dtype.name not in ("object", "category", "str", "string"):
-        return pl.Series(name, pl.from_pandas(series))
-    values = [None if _is_missing(each) else _in_utc(each) for each in series]
-    if series.dtype.name == "category":
-        texts = [None if each is None else str(each) for each in values]
-        return pl.Series(name, texts, dtype=pl.Categorical)
-    return pl.Series(name, values, strict=False)
-
-
-def _in_utc(value: Any) -> Any:
-    """Give a time that has a zone in UTC: a column is of one zone; leave all else as it is."""
-    zoned = isinstance(value, datetime) and value.tzinfo is not None
-    return value.astimezone(UTC) if zoned else value
 
 
 def as_features(source: Any) -> pl.DataFrame | Array:
@@ -456,7 +401,7 @@ def _object_frame(features: Array) -> pl.DataFrame:
 
     columns = {
         name: pl.Series(
-            [None if _is_missing(each) else each for each in column.tolist()], strict=False
+            [None if is_missing(each) else each for each in column.tolist()], strict=False
         )
         for name, column in zip(places(features.shape[1]), features.T, strict=True)
     }
