@@ -123,10 +123,24 @@ def test_the_best_theta_survives_an_interruption(tmp_path: Path) -> None:
     assert_same(resumed, whole)
 
 
-def test_a_finished_run_resumes_to_its_end(tmp_path: Path) -> None:
-    descent = Descent(batch=10, rule="adam", epochs=3)
+@pytest.mark.parametrize(
+    ("bounds", "says"),
+    [
+        ({"epochs": 3}, "epochs: all 3 done"),
+        ({"steps": 5}, "steps: all 5 done"),
+        ({"steps": 22}, "steps: all 22 done"),
+        ({"steps": 18}, "steps: all 18 done"),
+        ({"epochs": None, "seconds": 0.05}, "seconds: 0.05 are over"),
+    ],
+    ids=["epochs", "first epoch", "mid-epoch", "epoch's end", "seconds"],
+)
+def test_a_finished_run_resumes_to_its_end(
+    bounds: dict[str, Any], says: str, tmp_path: Path
+) -> None:
+    descent = Descent(batch=10, rule="adam", **bounds)
     whole = course(tmp_path, descent)
     whole.run()
+    assert whole.reason == says
     again = course(tmp_path, descent)
     assert again.resume()
     again.run()

@@ -443,7 +443,8 @@ class Course:
         self._loss_sum = float.fromhex(progress["loss_sum"])
         if self.history.learning_rates:
             self._last_rate = self.history.learning_rates[-1]
-        if self._position == 0 and self.history.epochs:
+        self.reason = bound_reached(self.descent, self.history) or ""
+        if self._position == 0 and self.history.epochs and not self.reason:
             self.reason = self._reason_to_stop()
         self._stretch.keep(self.history.steps)
         return True
