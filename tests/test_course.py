@@ -508,6 +508,34 @@ def test_leaving_the_finite_numbers_keeps_the_theta_before(
     np.testing.assert_array_equal(failing.network.theta, kept.network.theta)
 
 
+@pytest.mark.parametrize(
+    ("failed", "kept", "says"),
+    [
+        (20, 2, "kept as it was after epoch 2, best on held-out rows;"),
+        (3, 0, "kept as it was before that step;"),
+    ],
+    ids=["third epoch", "first epoch"],
+)
+def test_the_best_theta_is_restored_after_a_failure_too(failed: int, kept: int, says: str) -> None:
+    """At 9 steps an epoch; with none behind it, it is the theta before the step that failed."""
+
+    def rates(step: int) -> float:
+        return 1e-3 if step < failed - 2 else 2e30
+
+    def regression(**bounds: Any) -> Course:
+        descent = settings(schedule=rates, epochs=9, validation=0.2, **bounds)
+        network, features = Network([8], "identity", "lecun_normal", "batch"), blobs(103)[0]
+        return course(descent, network, (features, features[:, :2]), 20, task="regression")
+
+    failing, whole = regression(), regression(steps=9 * kept or failed - 1)
+    with pytest.raises(NonFiniteError, match=says):
+        failing.run()
+    whole.run()
+    assert failing.history.best_epoch == kept
+    assert failing.history.steps == failed - 1
+    same(failing, whole)
+
+
 def test_steps_are_counted_up_to_the_one_that_failed() -> None:
     failing = moving("gd", 10, 3.0, epochs=400)
     with pytest.raises(NonFiniteError) as failure:

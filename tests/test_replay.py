@@ -126,6 +126,17 @@ def test_a_failed_run_has_its_trace_up_to_the_failure(record: str) -> None:
         error.run.replay(1, last + 1)
 
 
+def test_the_path_of_a_failed_run_ends_at_the_theta_that_was_kept() -> None:
+    """Of an epoch that ended: what diverged after it is neither the network nor on its path."""
+    run = failing(validation=0.2, schedule=lambda step: 1e-3 if step < 29 else 2e30).run
+    epochs, thetas = run.path()
+    best = run.history.best_epoch
+    assert (run.steps, best, epochs) == (30, 3, [0, 1, 2, 3])
+    at_epoch = run.snapshots.states[run.snapshots.epochs.index(best)][0]
+    for theta in (thetas[-1], run.network.theta):
+        np.testing.assert_array_equal(theta, at_epoch)
+
+
 def test_a_run_explains_a_weight_over_the_rows_it_was_trained_on() -> None:
     done = run("none", Network([8, 6], "tanh"))
     whole = done.training_rows()

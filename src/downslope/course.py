@@ -156,22 +156,28 @@ class Course:
         Raises
         ------
         NonFiniteError
-            If the loss, the gradient or theta becomes NaN or infinite: theta is then the last
-            finite one.
+            If the loss, the gradient or theta becomes NaN or infinite. Theta is then the best one
+            too; where no rows are held out, or no epoch has ended, the last finite one.
         """
-        with self._stepper, self._held_out:
-            self._stepper.warm_up()
-            if len(self._held_out) or self.recorder.recording.steps != "none":
-                self._held_out.warm_up()
-            while not self.reason:
-                self._epochs(self._at_once(watchers))
-                if self._position == 0 and not self.reason:
-                    self.reason = self._reason_to_stop()
-                    self._show(watchers)
-                self._save(at_end=bool(self.reason))
-            self._look_for_dead_units()
-        if self._held_out.best is not None:
-            self.network.theta[:], self.network.statistics[:] = self._held_out.best
+        try:
+            with self._stepper, self._held_out:
+                self._descend(watchers)
+        finally:
+            if self._held_out.best is not None:
+                self.network.theta[:], self.network.statistics[:] = self._held_out.best
+
+    def _descend(self, watchers: tuple[Watcher, ...]) -> None:
+        """Run epoch after epoch until a reason to stop."""
+        self._stepper.warm_up()
+        if len(self._held_out) or self.recorder.recording.steps != "none":
+            self._held_out.warm_up()
+        while not self.reason:
+            self._epochs(self._at_once(watchers))
+            if self._position == 0 and not self.reason:
+                self.reason = self._reason_to_stop()
+                self._show(watchers)
+            self._save(at_end=bool(self.reason))
+        self._look_for_dead_units()
 
     def _reason_to_stop(self) -> str:
         """Say why the run ends with this epoch; nothing while it goes on."""
@@ -351,10 +357,13 @@ class Course:
     def _leave(self, failure: Failure) -> None:
         """End the run for what is not finite."""
         self.history.steps = failure.step - 1
+        kept = "as it was before that step"
+        if self._held_out.best is not None:
+            kept = f"as it was after epoch {self.history.best_epoch}, best on held-out rows"
         raise NonFiniteError(
             f"the descent left the finite numbers in step {failure.step} (epoch "
             f"{1 + (failure.step - 1) // self.steps_per_epoch}): first in {failure.place} (loss "
-            f"{failure.loss:g}). theta is kept as it was before that step; lower the learning rate "
+            f"{failure.loss:g}). theta is kept {kept}; lower the learning rate "
             f"(now {failure.rate:g}), clip the gradient (clip_norm=1), or normalize"
         )
 

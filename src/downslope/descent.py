@@ -93,8 +93,8 @@ def descend(
     TableError, InvalidValueError, InvalidTypeError, MissingFileError
         For data or settings that cannot be trained on.
     NonFiniteError
-        If the loss, the gradient or theta becomes NaN or infinite; its `run` holds the network
-        before that.
+        If the loss, the gradient or theta becomes NaN or infinite; its `run` holds the best network
+        by held-out rows, as at any other end, else the last finite one.
     UnwritableError
         If `checkpoint` is no place for files.
 

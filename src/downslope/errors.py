@@ -55,7 +55,8 @@ class NonFiniteError(DownslopeError, ArithmeticError):
     Attributes
     ----------
     run
-        The `Run` up to then, with the last finite theta; None where none was made.
+        The `Run` up to then, with the best theta by held-out rows, else the last finite one; None
+        where none was made.
     """
 
     run: Any = None

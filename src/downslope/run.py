@@ -87,7 +87,7 @@ class Run:
 
     @property
     def network(self) -> BuiltNetwork:
-        """The trained network; the best by validation where rows were held out."""
+        """The trained network: the best by held-out rows, else the last one that is finite."""
         return self.model.network
 
     @property
