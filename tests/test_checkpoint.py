@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -14,15 +15,18 @@ import numpy.typing as npt
 import pytest
 from polars.testing import assert_frame_equal
 
-from downslope import storage
+from downslope import datasets, storage
 from downslope.checkpoint import FILE, Checkpoint
 from downslope.course import Course
 from downslope.data import Data
+from downslope.descent import descend
+from downslope.epoch import Epoch, Watcher
 from downslope.errors import InvalidValueError, ModelFileError
 from downslope.network import BuiltNetwork
 from downslope.quantities import FRAMES
-from downslope.recipe import Descent, Network
+from downslope.recipe import Descent, Network, Recipe
 from downslope.recording import Recording
+from downslope.run import Run
 from downslope.stepper import Targets
 from downslope.trace import Trace
 
@@ -311,6 +315,32 @@ def test_a_checkpoint_of_before_has_no_error_of_the_trace(tmp_path: Path) -> Non
     before, after = Trace.of(resumed.recorder).curvature["trace_error"]
     assert before is None
     assert after > 0
+
+
+@pytest.mark.parametrize("stop", [3, 30])
+def test_the_path_is_that_of_a_run_without_interruption(stop: int, tmp_path: Path) -> None:
+    recipe = Recipe(Network([4]), Descent(epochs=60))
+    whole = descend(recipe, datasets.load("moons"), record="none")
+
+    def press(epoch: Epoch) -> None:
+        if epoch.number == stop:
+            signal.raise_signal(signal.SIGINT)
+
+    def part(*watchers: Watcher) -> Run:
+        return descend(
+            recipe, datasets.load("moons"), record="none", checkpoint=tmp_path, resume=True,
+            watchers=watchers,
+        )  # fmt: skip
+
+    assert part(press).reason.startswith("interrupted")
+    resumed = part()
+    assert whole.snapshots is not None
+    assert resumed.snapshots is not None
+    assert resumed.snapshots.epochs == whole.snapshots.epochs == list(range(0, 61, 4))
+    for found, expected in zip(resumed.snapshots.states, whole.snapshots.states, strict=True):
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(resumed.path()[1], whole.path()[1])
 
 
 def recorded(directory: Path | None, descent: Descent, record: str) -> Course:

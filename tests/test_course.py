@@ -255,6 +255,13 @@ def test_a_watcher_may_end_the_run() -> None:
     assert finished.reason.startswith("callback")
 
 
+@pytest.mark.parametrize("stop", [{"steps": 22}, {"epochs": 2}])
+def test_watchers_see_the_last_epoch_whatever_ends_the_run(stop: dict[str, int]) -> None:
+    seen: list[int] = []
+    done(settings(**stop), watchers=(lambda epoch: seen.append(epoch.number),))
+    assert seen == [1, 2]
+
+
 def test_the_best_theta_is_restored() -> None:
     best: list[Array] = []
     running = course(

@@ -16,8 +16,8 @@ from downslope.recording import Recorder, plain
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
-RECORD = "record."
-"""What the names of a checkpoint's records begin with."""
+RECORD, SNAPSHOTS = "record.", "snapshots."
+"""What the names of a checkpoint's records begin with, and of some epochs' thetas."""
 
 FILE = "checkpoint.safetensors"
 FORMAT = "downslope checkpoint 4"
@@ -81,9 +81,24 @@ class Checkpoint:
         return arrays, description["progress"]
 
 
+def named(beginning: str, arrays: Arrays) -> dict[str, npt.NDArray[Any]]:
+    """Put a beginning before the names of some arrays."""
+    return {beginning + name: array for name, array in arrays.items()}
+
+
+def of_name(beginning: str, arrays: Arrays) -> dict[str, npt.NDArray[Any]]:
+    """Give the arrays whose names have a beginning, without it."""
+    return {
+        name.removeprefix(beginning): array
+        for name, array in arrays.items()
+        if name.startswith(beginning)
+    }
+
+
 def records(recorder: Recorder, room: Gauges, steps: int) -> dict[str, npt.NDArray[Any]]:
     """Give the records after some steps, and what the next step is to be compared with."""
-    arrays = {RECORD + name: array for name, array in recorder.arrays().items() if array.size}
+    some = {name: array for name, array in recorder.arrays().items() if array.size}
+    arrays = named(RECORD, some)
     if recorder.recording.next_after(steps) == steps + 1:
         arrays |= {"gradient_before": room.gradient, "move_before": room.move}
         arrays["sums_before"] = plain(room.moves)
@@ -96,8 +111,7 @@ def take_up_records(
     """Go on with the records of a checkpoint, unless nothing is recorded now."""
     if recorder.recording.steps == "none":
         return
-    found = {name: each for name, each in arrays.items() if name.startswith(RECORD)}
-    recorder.restore({name.removeprefix(RECORD): each for name, each in found.items()})
+    recorder.restore(of_name(RECORD, arrays))
     recorder.dead_units += [tuple(each) for each in progress.get("dead_units", [])]
     recorder.curvature += progress.get("curvature", [])
     if "gradient_before" in arrays:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from downslope.batches import Batches, Order
 from downslope.catalogue import Choice, choose
-from downslope.checkpoint import Checkpoint, records, take_up_records
+from downslope.checkpoint import SNAPSHOTS, Checkpoint, named, of_name, records, take_up_records
 from downslope.curvature import measure
 from downslope.data import Data
 from downslope.epoch import Epoch, Watcher, asked_for
@@ -31,6 +31,7 @@ from downslope.pace import AHEAD, Pace
 from downslope.recipe import Descent
 from downslope.recording import DEAD_EPOCHS, Recorder, Recording, limits, note_move
 from downslope.schedules import Span
+from downslope.snapshots import Snapshots
 from downslope.stepper import Predictor, Stepper, predicting_threads
 from downslope.stretch import Failure, State, Stretch, is_finite
 from downslope.whole_rules import WholeRule, whole_rule
@@ -72,6 +73,8 @@ class Course:
     ----------
     rate
         The learning rate that the schedule starts from; a watcher may change it.
+    snapshots
+        The watcher that keeps some epochs' thetas, in the checkpoint too; None: nothing does.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class Course:
         self.history = History()
         self.reason = ""
         self.interrupted = False
+        self.snapshots: Snapshots | None = None
         self.batches = Batches(data.training, descent, order)
         self.steps_per_epoch = self.batches.steps
         self._rule: Choice | None = None if callable(descent.rule) else choose("rule", descent.rule)
@@ -159,6 +163,8 @@ class Course:
             If the loss, the gradient or theta becomes NaN or infinite. Theta is then the best one
             too; where no rows are held out, or no epoch has ended, the last finite one.
         """
+        if self.snapshots is not None:
+            watchers = (self.snapshots, *watchers)
         try:
             with self._stepper, self._held_out:
                 self._descend(watchers)
@@ -173,8 +179,8 @@ class Course:
             self._held_out.warm_up()
         while not self.reason:
             self._epochs(self._at_once(watchers))
-            if self._position == 0 and not self.reason:
-                self.reason = self._reason_to_stop()
+            if self._position == 0:
+                self.reason = self.reason or self._reason_to_stop()
                 self._show(watchers)
             self._save(at_end=bool(self.reason))
         self._look_for_dead_units()
@@ -423,6 +429,8 @@ class Course:
         }
         if self._held_out.best is not None:
             arrays["best_theta"], arrays["best_statistics"] = self._held_out.best
+        if self.snapshots is not None:
+            arrays |= named(SNAPSHOTS, self.snapshots.arrays())
         arrays |= records(self.recorder, self._stepper.job.gauges, self.history.steps)
         progress = {
             "history": self.history.to_dict(),
@@ -444,6 +452,9 @@ class Course:
         self.network.statistics[:] = arrays["statistics"]
         self._stepper.job.state[:] = arrays["state"]
         take_up_records(self.recorder, self._stepper.job.gauges, arrays, progress)
+        snapshots = of_name(SNAPSHOTS, arrays)
+        if self.snapshots is not None and snapshots:
+            self.snapshots.restore(snapshots)
         self.history = History(**progress["history"])
         if "best_theta" in arrays:
             best = arrays["best_theta"], arrays["best_statistics"]
@@ -453,7 +464,7 @@ class Course:
         if self.history.learning_rates:
             self._last_rate = self.history.learning_rates[-1]
         self.reason = bound_reached(self.descent, self.history) or ""
-        if self._position == 0 and self.history.epochs and not self.reason:
-            self.reason = self._reason_to_stop()
+        if self._position == 0 and self.history.epochs:
+            self.reason = self.reason or self._reason_to_stop()
         self._stretch.keep(self.history.steps)
         return True

@@ -127,14 +127,14 @@ def descend(
     identity = None if checkpoint is None else identify(recipe, data)
     kept = None if checkpoint is None else Checkpoint(Path(checkpoint), identity or {})
     course = Course(network, data, recipe.descent, threads, kept, recording=recording)
+    if path or network.inputs == 2 or MOST * network.theta.size <= PATH_FLOATS:
+        course.snapshots = Snapshots(network)
     if resume:
         course.resume()
-    kept_path = path or network.inputs == 2 or MOST * network.theta.size <= PATH_FLOATS
-    snapshots = Snapshots(network) if kept_path else None
     failure: NonFiniteError | None = None
     with interruptible(course):
         try:
-            course.run((*filter(None, (snapshots,)), *watchers))
+            course.run(tuple(watchers))
         except NonFiniteError as error:
             failure = error
             course.reason = f"not finite: {error}"
@@ -143,7 +143,7 @@ def descend(
     model = Model(network, preparation, recipe if with_file else None, {"reason": course.reason})
     run = Run(
         recipe, model, course.history, course.reason, scores, course.threads, read, data,
-        snapshots, Trace.of(course.recorder, model.digest), course.kept,
+        course.snapshots, Trace.of(course.recorder, model.digest), course.kept,
     )  # fmt: skip
     if failure is not None:
         failure.run = run

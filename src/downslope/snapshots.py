@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from downslope.epoch import Epoch
@@ -56,6 +58,17 @@ class Snapshots:
     def next_after(self, epoch: int) -> int:
         """Give the first epoch after one whose theta is to be kept."""
         return epoch + self.every - epoch % self.every
+
+    def arrays(self) -> dict[str, Array]:
+        """Give all that is kept as arrays, for a checkpoint."""
+        thetas, statistics = (np.stack(each) for each in zip(*self.states, strict=True))
+        epochs, every = np.array(self.epochs), np.array(self.every)
+        return {"epochs": epochs, "every": every, "thetas": thetas, "statistics": statistics}
+
+    def restore(self, arrays: Mapping[str, Array]) -> None:
+        """Go on from what `arrays` gave in a run that was interrupted."""
+        self.every, self.epochs = arrays["every"].item(), arrays["epochs"].tolist()
+        self.states = list(zip(arrays["thetas"], arrays["statistics"], strict=True))
 
     def _keep(self, number: int, network: BuiltNetwork) -> None:
         self.epochs.append(number)
