@@ -242,6 +242,23 @@ def test_the_norm_of_the_gradient_is_the_whole_gradients() -> None:
     np.testing.assert_allclose(finished.history.gradient_norm, np.linalg.norm(gradient), rtol=1e-12)
 
 
+@pytest.mark.parametrize("rule", ["gd", "own"])
+@pytest.mark.parametrize("norm", [None, 1e-5])
+def test_clipped_entries_make_no_optimum(norm: float | None, rule: Any) -> None:
+    """The norm that is held against the tolerance is the gradient's, penalties included."""
+
+    def own(theta: Array, gradient: Array, state: dict[str, Any], rate: float, step: int) -> None:
+        theta -= rate * gradient
+
+    clipped = {"clip_value": 1e-6, "clip_norm": norm, "rule": own if rule == "own" else rule}
+    usual = {"batch": "full", "epochs": 1, "gradient_tolerance": 1e-3, "l2": 50.0}
+    found = done(settings(**usual, **clipped, dtype="float64"))
+    assert found.reason == "epochs: all 1 done"
+    fresh = course(settings(dtype="float64")).network
+    gradient = fresh.loss_and_gradient(*blobs(103), penalties=(0.0, 50.0))[1]
+    np.testing.assert_allclose(found.history.gradient_norm, np.linalg.norm(gradient), rtol=1e-12)
+
+
 def test_a_watcher_may_end_the_run() -> None:
     seen: list[int] = []
 

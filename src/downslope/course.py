@@ -300,7 +300,7 @@ class Course:
             decays=decays,
             penalties=self._penalties,
             losses=np.empty(steps),
-            norms=np.empty(steps if whole or descent.gradient_tolerance is not None else 0),
+            norms=np.empty(0 if descent.gradient_tolerance is None else steps),
             record=self.recorder.begin(first, steps),
             epochs=batches.epochs,
         )
@@ -320,9 +320,9 @@ class Course:
     def _move(self, rule: WholeRule, rate: float, chunk: Chunk) -> None:
         """Move theta by a rule that wants the whole gradient."""
         gradient, theta = self._stepper.gradient(), self.network.theta
-        norm = float(chunk.norms[0])
-        if self.descent.clip_norm is not None and norm > self.descent.clip_norm:
-            gradient *= theta.dtype.type(self.descent.clip_norm / norm)
+        clip_norm = self.descent.clip_norm
+        if clip_norm is not None and (norm := self._stepper.bounded_norm()) > clip_norm:
+            gradient *= theta.dtype.type(clip_norm / norm)
         recorded = len(chunk.record.at) > 0
         before, seen = (theta.copy(), gradient.copy()) if recorded else (theta, gradient)
         decay = 1 - rate * self._pace.weight_decay

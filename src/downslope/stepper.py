@@ -14,6 +14,7 @@ from downslope.catalogue import Choice
 from downslope.errors import InvalidTypeError, InvalidValueError
 from downslope.kernels import gauges, loop, rules
 from downslope.kernels import plan as kinds
+from downslope.kernels.blocks import BOUNDED
 from downslope.kernels.threads import barrier_words
 from downslope.layout import (
     BLOCK_ROWS,
@@ -225,7 +226,7 @@ class Stepper(_Engine):
                 blocks=blocks,
                 gradient=allocate(gradient, dtype),
                 state=allocate((moments, layout.parameters), dtype),
-                sums=np.zeros((3, max(len(blocks), -(-rows // block)))),
+                sums=np.zeros((4, max(len(blocks), -(-rows // block)))),
             )
         super().__init__(job, workers)
         self._fastest, self._batch = FastestCount(workers.count), batch
@@ -287,6 +288,10 @@ class Stepper(_Engine):
     def gradient(self) -> Array:
         """View dL/dtheta of the last step that computed it whole."""
         return self.job.gradient[: self.job.theta.size]
+
+    def bounded_norm(self) -> float:
+        """Give the norm of that gradient, which clip_norm bounds: after clip_value."""
+        return math.sqrt(self.job.sums[BOUNDED, : len(self.job.blocks)].sum())
 
 
 def predicting_threads(parameters: Parameters, rows: int, threads: int | None) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from downslope.kernels import gauges, noted_moves, theta_gauges
 from downslope.kernels.gradients import (
     block_gradient,
@@ -25,6 +23,10 @@ BEGIN, ADD, FINISH, MOVE, ALONE = 1, 2, 4, 8, 16
 """What is done to a block of theta: its gradient begun or added to, penalties and bounds put on the
 finished gradient, the block moved by the rule; all but ADD at once by that of a row alone."""
 
+LOSS, SQUARES, BOUNDED, PENALTY = range(4)
+"""Rows of `job.sums`: the loss of each block of rows; of each block of theta the sum of squares of
+its gradient, before clipping and with its entries bounded by clip_value, and its penalty."""
+
 
 @inner
 def own_blocks(job, thread, threads):
@@ -41,19 +43,21 @@ def own_blocks(job, thread, threads):
 
 @inner
 def finish_gradient(job, chunk, b, out, scale, recorded):
-    """Add the penalties to a block's gradient, bound its entries; note its sum of squares."""
+    """Add the penalties to a block's gradient, bound its entries; note its sums of squares."""
     block = job.blocks[b]
     limits = chunk.penalties
     l1, l2, clip_norm, clip_value = limits[0], limits[1], limits[2], limits[3]
     if l1 > 0 or l2 > 0:
-        job.sums[2, b] = penalize(job, block, out, l1 * scale, l2 * scale)
+        job.sums[PENALTY, b] = penalize(job, block, out, l1 * scale, l2 * scale)
     gradient = elements(out, block.stop - block.start)
     if recorded and (l1 > 0 or l2 > 0 or clip_value > 0):
         job.gauges.norms[b] = gauges.sum_of_squares(gradient)
+    if clip_norm > 0 or chunk.norms.shape[0] > 0:
+        job.sums[SQUARES, b] = job.sums[BOUNDED, b] = square_sum(gradient)
     if clip_value > 0:
         clip_values(gradient, clip_value)
-    if clip_norm > 0 or chunk.norms.shape[0] > 0:
-        job.sums[1, b] = square_sum(gradient)
+        if clip_norm > 0:
+            job.sums[BOUNDED, b] = square_sum(gradient)
 
 
 @inner
@@ -135,12 +139,12 @@ def share_theta(job, chunk, k, x, rows, task, factor, scale, place, thread, thre
 
 
 @inner
-def gradient_norm(job):
-    """Norm of the whole gradient, from the blocks' sums of squares in their order."""
+def sum_over_blocks(job, of):
+    """Sum up what was noted of theta's blocks, in their order; of: PENALTY, SQUARES or BOUNDED."""
     total = 0.0
     for b in range(job.blocks.shape[0]):
-        total += job.sums[1, b]
-    return math.sqrt(total)
+        total += job.sums[of, b]
+    return total
 
 
 @inner

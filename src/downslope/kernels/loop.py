@@ -21,12 +21,16 @@ from downslope.kernels.blocks import (
     ADD,
     ALONE,
     BEGIN,
+    BOUNDED,
     FINISH,
+    LOSS,
     MOVE,
-    gradient_norm,
+    PENALTY,
+    SQUARES,
     known_rate,
     own_theta_is_finite,
     share_theta,
+    sum_over_blocks,
 )
 from downslope.kernels.denormals import flush_denormals, restore_denormals
 from downslope.kernels.gradients import input_of, keep_panels, rows_gradient
@@ -86,7 +90,7 @@ class Job(NamedTuple):
     labels: Integers  # (rows,), or empty
     targets: Floats  # (rows x outputs,), or empty
     weights: Floats  # (rows,), or empty
-    sums: Doubles  # (3, most blocks): loss of a block of rows, square sum, penalty of one of theta
+    sums: Doubles  # (4, most blocks): of a block of rows or of theta, see `blocks.LOSS`
     barrier: Integers
     gauges: gauges.Gauges
 
@@ -173,7 +177,7 @@ def losses_and_dz(job, chunk, x, begin, row, rows, scale, step, place, thread, t
         sums = frame.sums + b * frame.sums_size
         piece(job.workspace, sums, frame.sums_size)[:] = 0
         top = plan[layers - 1]
-        job.sums[0, b] = loss_and_dz(job, top, first, last, scale, sums + top.sums)
+        job.sums[LOSS, b] = loss_and_dz(job, top, first, last, scale, sums + top.sums)
         if place >= 0:
             row_gauges.note_output_dy(job, b, first, last, scale, thread)
     for number in range(layers - 2, -1, -1):
@@ -306,18 +310,18 @@ def steps(job, chunk, thread, threads):
                     theta_gauges.note_one_row(job, chunk.record, place, x, known_rate(chunk, k),
                                               thread)  # fmt: skip
                 for b in range((rows + frame.block - 1) // frame.block):
-                    loss += job.sums[0, b]
+                    loss += job.sums[LOSS, b]
                 if not math.isfinite(loss):
                     chunk.losses[k] = loss
                     return k
                 task = (BEGIN if row == 0 else ADD) + (FINISH if row + rows >= count else 0)
                 task += (MOVE if at_once else 0) + (ALONE if alone else 0)
             else:
-                norm = gradient_norm(job) if watched else 0.0
                 if thread == 0 and chunk.norms.shape[0] > 0:
-                    chunk.norms[k] = norm
+                    chunk.norms[k] = math.sqrt(sum_over_blocks(job, SQUARES))
                 if chunk.rule < 0:
                     break
+                norm = math.sqrt(sum_over_blocks(job, BOUNDED)) if clip_norm > 0 else 0.0
                 task, factor = MOVE + 0, clip_norm / norm if 0 < clip_norm < norm else 1.0
             share_theta(job, chunk, k, x, rows, task, factor, scale, place, thread, threads)
             wait(job.barrier, thread, threads)
@@ -328,8 +332,7 @@ def steps(job, chunk, thread, threads):
         if thread == 0:
             chunk.losses[k] = loss * scale
             if penalized:
-                for b in range(job.blocks.shape[0]):
-                    chunk.losses[k] += job.sums[2, b]
+                chunk.losses[k] += sum_over_blocks(job, PENALTY)
         if read_flag(job.barrier):
             return k
         begin += count
