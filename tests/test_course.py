@@ -496,6 +496,36 @@ def test_more_rows_than_are_looked_at_for_dead_units_compile_nothing() -> None:
     assert (signatures(loop.descend), signatures(loop.predict)) == compiled
 
 
+def heavy(dtype: str, weight: float, **changes: Any) -> Course:
+    """Set up a regression on 0 in which only the penalty sees how large the weights are."""
+    data = np.zeros((103, 4)), blobs(103)[0][:, :1]
+    descent = settings(dtype=dtype, learning_rate=1e-9, **changes)
+    plain = course(descent, Network([]), data, task="regression")
+    plain.network.parts()["layer1.weight"][:] = weight
+    return Course(plain.network, plain.data, descent, 1)
+
+
+@pytest.mark.parametrize(("weight", "l1", "l2"), [(1e25, 0.0, 0.5), (3e38, 0.5, 0.0)])
+def test_a_large_penalty_is_finite_in_the_type_of_losses(
+    weight: float, l1: float, l2: float
+) -> None:
+    """Four weights whose squares, or whose sum, float32 does not hold."""
+    running = heavy("float32", weight, l1=l1, l2=l2)
+    running.run()
+    expected = (l1 * 4 * weight + l2 * 4 * weight**2 / 2) / 10
+    np.testing.assert_allclose(running.history.last_losses[0], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("batch", [1, 10, "full"])
+@pytest.mark.parametrize("norm", [None, 1.0])
+def test_a_penalty_that_is_infinite_ends_the_run(norm: float | None, batch: Any) -> None:
+    failing = heavy("float64", 1e160, l2=0.5, batch=batch, clip_norm=norm)
+    before = failing.network.theta.copy()
+    with pytest.raises(NonFiniteError, match=r"in step 1 .* first in the penalty on the weights"):
+        failing.run()
+    np.testing.assert_array_equal(failing.network.theta, before)
+
+
 def moving(rule: str, batch: Any, rate: float, **bounds: Any) -> Course:
     """Set up a linear regression that takes steps far too long."""
     numbers = blobs(103)[0], blobs(103)[0][:, :2]

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from downslope.kernels.blocks import PENALTY
 from downslope.kernels.loop import Job
 
 
@@ -32,6 +33,8 @@ def first_non_finite(job: Job, loss: float) -> str:
             return f"{shown} of layer {number + 1}, forward pass"
         if bad("y_mean", number) and (number < layers - 1 or not job.frame[0]["fused"]):
             return f"y = phi(z) of layer {number + 1}, forward pass"
+    if not np.isfinite(job.sums[PENALTY]).all():
+        return "the penalty on the weights, whose squares are too large"
     if not math.isfinite(loss):
         return "the loss"
     for number in reversed(range(layers)):

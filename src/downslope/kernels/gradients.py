@@ -103,23 +103,42 @@ def rows_gradient(job, b, first, last, x, scratch):
 
 
 @inner
+def short_square_sum(values, zero):
+    """Sum of squares in zero's number type."""
+    total = zero
+    for k in range(values.shape[0]):
+        value = like(zero, values[k])
+        total += value * value
+    return np.float64(total)
+
+
+@inner
+def square_sum(values):
+    """Sum of squares, in float64 from runs short enough for the number type, if it holds them."""
+    size, total = values.shape[0], 0.0
+    for begin in range(0, size, 4096):
+        some = piece(values, begin, min(4096, size - begin))
+        part = short_square_sum(some, values.dtype.type(0))
+        total += part if is_sound(values, part) else short_square_sum(some, 0.0)
+    return total
+
+
+@inner
 def penalize_weights(w, gradient, l1, l2):
     """Add l1 sign(w) + l2 w to a gradient; give sum |w|, 0 where l1 is, and sum w^2; all (size,).
 
-    Each loop has one thing to do, so that it runs in vectors.
+    The sums are float64, which holds the squares of any float32. Each loop has one thing to do, so that it runs in vectors.
     """
     zero, one = w.dtype.type(0), w.dtype.type(1)
-    absolute, squares = zero, zero
+    absolute = 0.0
     for k in range(w.shape[0]):
         gradient[k] += l2 * w[k]
-    for k in range(w.shape[0]):
-        squares += w[k] * w[k]
     if l1 > zero:
         for k in range(w.shape[0]):
             gradient[k] += l1 * (one if w[k] > zero else (-one if w[k] < zero else zero))
         for k in range(w.shape[0]):
             absolute += abs(w[k])
-    return absolute, squares
+    return absolute, square_sum(w)
 
 
 @inner
@@ -148,27 +167,6 @@ def clip_values(gradient, limit):
     for k in range(gradient.shape[0]):
         g = gradient[k]
         gradient[k] = high if g > high else (-high if g < -high else g)
-
-
-@inner
-def short_square_sum(values, zero):
-    """Sum of squares in zero's number type."""
-    total = zero
-    for k in range(values.shape[0]):
-        value = like(zero, values[k])
-        total += value * value
-    return np.float64(total)
-
-
-@inner
-def square_sum(values):
-    """Sum of squares, in float64 from runs short enough for the number type, if it holds them."""
-    size, total = values.shape[0], 0.0
-    for begin in range(0, size, 4096):
-        some = piece(values, begin, min(4096, size - begin))
-        part = short_square_sum(some, values.dtype.type(0))
-        total += part if is_sound(values, part) else short_square_sum(some, 0.0)
-    return total
 
 
 @inner

@@ -329,11 +329,12 @@ def steps(job, chunk, thread, threads):
             row += rows
         if place != gauges.NOT and thread == 0:
             theta_gauges.merge_pieces(job, chunk.record, place, chunk.rule >= 0, alone)
+        loss *= scale
+        if penalized:
+            loss += sum_over_blocks(job, PENALTY)
         if thread == 0:
-            chunk.losses[k] = loss * scale
-            if penalized:
-                chunk.losses[k] += sum_over_blocks(job, PENALTY)
-        if read_flag(job.barrier):
+            chunk.losses[k] = loss
+        if read_flag(job.barrier) or not math.isfinite(loss):
             return k
         begin += count
         if begin == end:
