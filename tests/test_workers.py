@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from downslope.catalogue import choose
 from downslope.descent import descend as descend_on
@@ -19,7 +20,7 @@ from downslope.kernels.loop import Chunk, descend
 from downslope.network import BuiltNetwork
 from downslope.recipe import Descent, Network, Recipe
 from downslope.stepper import Stepper, Targets
-from downslope.workers import FastestCount
+from downslope.workers import FastestCount, one_blas_thread
 
 ROWS, STEPS, CALLS = 64, 3, 12
 ADAM = choose("rule", "adam")
@@ -190,3 +191,32 @@ def test_a_number_of_threads_is_checked_however_small_the_work(
         descend_on(recipe, features, np.arange(4.0), threads=count)
     with pytest.raises(error, match=says):
         BuiltNetwork(Network([2]), 2, 1, "regression").output(features, threads=count)
+
+
+def blas_threads() -> set[int]:
+    return {each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"}
+
+
+def test_the_last_to_leave_gives_blas_its_threads_back() -> None:
+    """Descents side by side do not end in the order in which they began, nor in its reverse."""
+    with threadpool_limits(2, user_api="blas"):
+        first, second = one_blas_thread(), one_blas_thread()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert blas_threads() == {1}
+        second.__exit__(None, None, None)
+        assert blas_threads() == {2}
+
+
+def test_muon_keeps_blas_to_one_thread_from_its_first_step_to_its_last() -> None:
+    seen: list[set[int]] = []
+    descent = Descent(rule="muon", batch=32, epochs=3, validation=0.0)
+    features = np.random.default_rng(0).normal(size=(64, 3))
+    with threadpool_limits(2, user_api="blas"):
+        descend_on(
+            Recipe(Network([4]), descent), features, features[:, 0],
+            watchers=[lambda _: seen.append(blas_threads())],
+        )  # fmt: skip
+        assert seen == [{1}] * 3
+        assert blas_threads() == {2}

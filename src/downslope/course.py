@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -109,6 +110,7 @@ class Course:
             self._stepper.watch(limits(network))
         self._stretch = Stretch(network, self._stepper, self.batches, self.recorder)
         self._whole_rule = whole_rule(descent, network.layout, self.state)
+        self._limits = self._whole_rule.limits if self._whole_rule else nullcontext()
         self._penalties = np.array(
             [descent.l1, descent.l2, descent.clip_norm or 0.0, descent.clip_value or 0.0]
         )
@@ -166,7 +168,7 @@ class Course:
         if self.snapshots is not None:
             watchers = (self.snapshots, *watchers)
         try:
-            with self._stepper, self._held_out:
+            with self._stepper, self._held_out, self._limits:
                 self._descend(watchers)
         finally:
             if self._held_out.best is not None:
@@ -348,7 +350,7 @@ class Course:
             validation_losses=past.validation_losses[:epochs],
             steps=state.steps,
         )
-        with self._stepper, self._held_out:
+        with self._stepper, self._held_out, self._limits:
             self._stepper.warm_up()
             self._stretch.restore(state)
             self._stretch.keep(state.steps)

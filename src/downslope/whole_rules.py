@@ -6,6 +6,7 @@ run inside the compiled loop.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,7 +24,15 @@ Array = npt.NDArray[Any]
 
 
 class WholeRule(Protocol):
-    """Moves theta given the whole gradient, which it may overwrite."""
+    """Moves theta given the whole gradient, which it may overwrite.
+
+    Attributes
+    ----------
+    limits
+        What is to hold from the first move of a descent to its last.
+    """
+
+    limits: AbstractContextManager[None]
 
     def move(self, theta: Array, gradient: Array, rate: float, step: int) -> None:
         """Move theta in place; step: 1 for the first."""
@@ -33,6 +42,7 @@ class Own:
     """A rule given as a function, with the dictionary that is its own from step to step."""
 
     def __init__(self, rule: Rule) -> None:
+        self.limits: AbstractContextManager[None] = nullcontext()
         self._rule = rule
         self._state: dict[str, Any] = {}
 
@@ -54,7 +64,7 @@ class Muon:
     """
 
     def __init__(self, choice: Choice, layout: Layout, state: Array) -> None:
-        self._choice, self._state = choice, state
+        self._choice, self._state, self.limits = choice, state, one_blas_thread()
         last = len(layout.plan) - 1
         matrices = (kinds.WEIGHT, kinds.PROJECTION)
         self._matrices = [
@@ -66,10 +76,6 @@ class Muon:
 
     def move(self, theta: Array, gradient: Array, rate: float, step: int) -> None:
         """Move the matrices by Muon and the rest by Adam."""
-        with one_blas_thread():
-            self._move(theta, gradient, rate, step)
-
-    def _move(self, theta: Array, gradient: Array, rate: float, step: int) -> None:
         row = coefficients(self._choice, np.array([rate]), step)[0]
 
         def matrix(array: Array, part: Part) -> Array:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
@@ -151,8 +152,37 @@ def _blas() -> Any:
     return ThreadpoolController()
 
 
-@contextlib.contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Keep BLAS to one thread: its sums, and so their bits, hang on how many it has."""
-    with _blas().limit(limits=1, user_api="blas"):
-        yield
+class _OneBlasThread:
+    """A limit for the whole process: the first to enter sets it, the last to leave takes it off.
+
+    Descents run side by side. If each put back what it had found, one would find another's limit,
+    and leave it for good.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._within, self._limit = 0, contextlib.ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._within == 0:
+                limit = _blas().limit(limits=1, user_api="blas")
+                self._limit.callback(limit.restore_original_limits)
+            self._within += 1
+
+    def __exit__(self, *failure: object) -> None:
+        with self._lock:
+            self._within -= 1
+            if self._within == 0:
+                self._limit.close()
+
+
+_ONE_BLAS_THREAD = _OneBlasThread()
+
+
+def one_blas_thread() -> contextlib.AbstractContextManager[None]:
+    """Keep BLAS to one thread: its sums, and so their bits, hang on how many it has.
+
+    It may be entered any number of times, by several threads at once.
+    """
+    return _ONE_BLAS_THREAD
