@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +218,16 @@ def test_output_is_the_forward_pass(rows: int, dtype: Any) -> None:
     assert got.dtype == dtype
     np.testing.assert_allclose(got, expected, rtol=1e-5 if dtype == "float32" else 1e-13)
     np.testing.assert_array_equal(built.output(x, threads=2), got)
+
+
+def test_output_keeps_no_features_in_memory() -> None:
+    built = BuiltNetwork(Network([4]), inputs=3, columns=2, task="binary")
+    features = np.ones((100, 3), np.float32)
+    seen = weakref.ref(features)
+    first = built.output(features)
+    del features
+    assert seen() is None
+    np.testing.assert_array_equal(built.output(np.ones((100, 3), np.float32)), first)
 
 
 def test_output_takes_any_numbers() -> None:

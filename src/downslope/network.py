@@ -221,10 +221,11 @@ class BuiltNetwork:
         try:
             predictor = self._idle.pop()
         except IndexError:
-            room = np.empty((BLOCK_ROWS, self.inputs), self.theta.dtype)
-            predictor = Predictor(self.parameters, room, threads=1)
+            nothing = np.empty((0, self.inputs), self.theta.dtype)
+            predictor = Predictor(self.parameters, nothing, threads=1, rows=BLOCK_ROWS)
         predictor.look_at(features)
         outputs = predictor.outputs(order, in_order=True)
+        predictor.look_back()  # what is idle keeps no array of the caller's in memory
         self._idle.append(predictor)
         return outputs
 

@@ -338,6 +338,7 @@ class Predictor(_Engine):
         with room_for(parameters.layout.widths, needed):
             job = _job(parameters, space, features, targets, workers.count)
         super().__init__(job, workers)
+        self._first = job
         self._outputs = int(parameters.layout.plan["units"][-1])
         self._block = block
 
@@ -347,6 +348,10 @@ class Predictor(_Engine):
         self.job = self.job._replace(
             features=values, centers=centers, factors=factors, squashes=squashes
         )
+
+    def look_back(self) -> None:
+        """Go back to the features it was made for, and let go of all others."""
+        self.job = self._first
 
     def layer_outputs(self, rows: int) -> list[Array]:
         """Give the outputs (rows, units) of every layer for the first rows, block after block."""
