@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -151,6 +152,32 @@ def test_a_finished_run_resumes_to_its_end(
     assert_same(again, whole)
 
 
+@pytest.mark.parametrize(("seconds", "saves"), [(0.02, 100), (0.5, 10)], ids=["short", "long"])
+def test_writing_takes_a_twentieth_of_the_time_at_most(
+    seconds: float, saves: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock of its own, on which each step takes half a second, for a hundred seconds."""
+    now, written = [0.0], []
+    clock = SimpleNamespace(monotonic=lambda: now[0], perf_counter=time.perf_counter)
+    monkeypatch.setattr("downslope.course.time", clock)
+    running = course(tmp_path, Descent(batch=10, epochs=None, steps=200))
+    steps = running._steps
+
+    def write(*_: Any) -> None:
+        written.append(now[0])
+        now[0] += seconds
+
+    def step(count: int) -> None:
+        steps(count)
+        now[0] += 0.5 * count
+
+    monkeypatch.setattr(running, "_steps", step)
+    monkeypatch.setattr(running, "_chunk_steps", lambda: 1)
+    monkeypatch.setattr(Checkpoint, "write", write)
+    running.run()
+    assert len(written) == pytest.approx(saves, rel=0.1)
+
+
 def test_nothing_to_resume(tmp_path: Path) -> None:
     assert not course(tmp_path, Descent()).resume()
     assert not course(None, Descent()).resume()
@@ -166,6 +193,7 @@ import test_checkpoint as here
 from downslope import course
 from downslope.recipe import Descent
 course.SAVE_SECONDS = course.CHUNK_SECONDS = 0.005
+course.SAVES_APART = 0
 directory = Path(sys.argv[2])
 running = here.course(directory, Descent(batch=10, rule="adam", learning_rate=0.01, epochs=60))
 running.resume()

@@ -46,8 +46,11 @@ TRIAL_SECONDS = 0.002
 """How long a number of threads is tried: waking them is then a small part of it."""
 
 SAVE_SECONDS = 1.0
-"""How often a checkpoint is written, at most."""
+"""Seconds from one checkpoint to the next, at least."""
 
+SAVES_APART = 20
+"""How many times as long as a checkpoint took to write the next one comes later, at least: writing
+then takes a twentieth of the time at most."""
 
 UNRECORDED = Recording("none")
 
@@ -116,7 +119,7 @@ class Course:
         )
         self._stagnation = Stagnation(descent.tolerance)
         self._position, self._loss_sum = 0, 0.0
-        self._seconds_per_step, self._saved = 0.0, time.monotonic()
+        self._seconds_per_step, self._next_save = 0.0, time.monotonic() + SAVE_SECONDS
 
     @property
     def threads(self) -> int:
@@ -420,9 +423,10 @@ class Course:
 
     def _save(self, at_end: bool) -> None:
         """Write a checkpoint, unless the last one is fresh."""
+        begun = time.monotonic()
         if self.checkpoint is None or self._rule is None:
             return
-        if not at_end and time.monotonic() - self._saved < SAVE_SECONDS:
+        if not at_end and begun < self._next_save:
             return
         arrays = {
             "theta": self.network.theta,
@@ -442,7 +446,8 @@ class Course:
             "curvature": self.recorder.curvature,
         }
         self.checkpoint.write(arrays, progress)
-        self._saved = time.monotonic()
+        written = time.monotonic()
+        self._next_save = written + max(SAVE_SECONDS, SAVES_APART * (written - begun))
 
     def resume(self) -> bool:
         """Go on from the checkpoint; False where there is none yet."""

@@ -73,8 +73,9 @@ def descend(
         Functions called at each epoch's end with an `Epoch`; one that gives True ends the run. One
         that has a method `next_after(epoch)`, the next epoch that it is to see, costs less.
     checkpoint
-        A directory for the run's state, written at least about once a second. One that holds the
-        state of a run already is refused, unless it is to be resumed.
+        A directory for the run's state: written about once a second, less often where writing
+        would take more than a twentieth of the time, and at the end. One that holds the state of a
+        run already is refused, unless it is to be resumed.
     resume
         Go on from the state in `checkpoint`, if there is one: the result is the same, bit for bit,
         as if the run had not been interrupted.

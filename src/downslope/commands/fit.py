@@ -51,8 +51,9 @@ def fit(
     record
         Which steps are recorded in OUT.trace.parquet: by default up to some 200 of them.
     checkpoint
-        A directory for the state of the run, from which --resume goes on. One that holds a state
-        already is taken with --resume only.
+        A directory for the state of the run, from which --resume goes on: written about once a
+        second, less often where that would take long. One that holds a state already is taken with
+        --resume only.
     resume
         Go on from the state in --checkpoint.
     threads
