@@ -14,7 +14,7 @@ from polars.testing import assert_frame_equal
 from downslope import Descent, Network, Recipe, descend, recording
 from downslope.errors import InvalidTypeError, InvalidValueError, MissingFileError, ModelFileError
 from downslope.network import BuiltNetwork
-from downslope.quantities import COLUMNS, FRAMES
+from downslope.quantities import AVERAGED, COLUMNS, FRAMES, average
 from downslope.recording import Recorder, Recording, distance
 from downslope.trace import Trace
 
@@ -119,6 +119,17 @@ def test_clipping_shows_before_and_after() -> None:
     np.testing.assert_allclose(steps["clipped_norm"], 0.05, rtol=1e-5)
     free = run(Network([16], "tanh", "glorot_normal"), "all").trace.steps
     np.testing.assert_allclose(free["clipped_norm"], free["gradient_norm"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("count", [0, 1, AVERAGED - 1, AVERAGED, AVERAGED + 1, 500])
+def test_an_average_is_that_of_the_last_records_and_no_others(count: int) -> None:
+    """To the bit, and with what is not finite in those windows alone that hold it."""
+    values = np.exp(np.random.default_rng(count).normal(size=count, scale=5))
+    values[20:21], values[40:41] = np.nan, np.inf
+    spans = [values[max(k + 1 - AVERAGED, 0) : k + 1] for k in range(count)]
+    found = average(values)
+    np.testing.assert_array_equal(found, [span.mean() for span in spans])
+    assert found.shape == (count,)
 
 
 def test_the_noise_scale_is_that_of_the_whole_data() -> None:

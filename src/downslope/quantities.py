@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
 
 from downslope.kernels import gauges
 from downslope.kernels.gauges import MOVES, ROWS
@@ -196,15 +197,18 @@ def _steps(arrays: Mapping[str, Array], recorder: Recorder) -> dict[str, Array]:
         "clipped_norm": np.sqrt(moves["final"]),
         "signal_to_noise": np.sqrt(rows / scale),
         "noise_scale": scale,
-        "suggested_batch": _noise_scale(_average(noise), _average(signal)),
+        "suggested_batch": _noise_scale(average(noise), average(signal)),
         **_cosines(moves),
         **{name: arrays["row_norms"][:, k] for k, name in enumerate(ROW_NORMS)},
     }
 
 
-def _average(values: Array) -> Array:
+def average(values: Array) -> Array:
     """Average each value with up to `AVERAGED` - 1 before it."""
-    return np.array([values[max(k + 1 - AVERAGED, 0) : k + 1].mean() for k in range(len(values))])
+    first = [values[: k + 1].mean() for k in range(min(AVERAGED - 1, len(values)))]
+    if len(values) < AVERAGED:
+        return np.array(first)
+    return np.concatenate([first, sliding_window_view(values, AVERAGED).mean(axis=1)])
 
 
 def _histograms(step: Array, bins: Array, starts: Array) -> pl.DataFrame:
