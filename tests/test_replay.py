@@ -126,6 +126,36 @@ def test_a_failed_run_has_its_trace_up_to_the_failure(record: str) -> None:
         error.run.replay(1, last + 1)
 
 
+COSINES = ("gradient_cosine", "update_cosine")
+
+
+def test_the_first_step_of_all_is_compared_with_none_in_a_replay() -> None:
+    steps = run("none").replay(1, 3).steps
+    for name in COSINES:
+        assert steps[name].is_null().to_list() == [True, False, False]
+
+
+def test_what_a_failed_run_goes_back_to_is_not_compared_with_what_came_after(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The gauges then hold a step of the run before; here it goes back to 11 steps, an epoch."""
+    keep, steps = Stretch.keep, Course._steps
+
+    def take(course: Course, count: int) -> None:
+        steps(course, count)
+        if course.history.steps == 11:
+            keep(course._stretch, 11)
+
+    monkeypatch.setattr(Course, "_steps", take)
+    monkeypatch.setattr(Stretch, "keep", lambda self, count: count or keep(self, 0))
+    failed = failing(schedule=lambda step: 1e-3 if step < 20 else 2e30).run
+    assert (failed.kept.steps, failed.steps) == (11, 21)
+    found = failed.trace.steps.filter(failed.trace.steps["step"] > 10)
+    assert found["step"].to_list() == list(range(12, 23))
+    for name in COSINES:
+        assert found[name].is_null().to_list()[:3] == [True, False, False]
+
+
 def test_the_path_of_a_failed_run_ends_at_the_theta_that_was_kept() -> None:
     """Of an epoch that ended: what diverged after it is neither the network nor on its path."""
     run = failing(validation=0.2, schedule=lambda step: 1e-3 if step < 29 else 2e30).run
