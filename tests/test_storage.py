@@ -104,6 +104,23 @@ def test_a_link_stays_one(here: Path) -> None:
             attempt("nowhere")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_a_new_file_has_the_permissions_of_any_and_an_old_one_its_own(
+    here: Path, mask: int, mode: int
+) -> None:
+    before = os.umask(mask)
+    try:
+        write_atomically("new", b"new")
+    finally:
+        os.umask(before)
+    assert (here / "new").stat().st_mode & 0o777 == mode
+    for kept in (0o640, 0o666, 0o400):
+        (here / "file").chmod(kept)
+        write_atomically("file", b"new")
+        assert (here / "file").stat().st_mode & 0o777 == kept
+
+
 def test_a_folder_that_may_not_be_read_takes_files(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

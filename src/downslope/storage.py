@@ -7,6 +7,8 @@ import hashlib
 import json
 import math
 import os
+import secrets
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -19,6 +21,9 @@ from downslope.errors import MissingFileError, ModelFileError, UnwritableError, 
 from downslope.files import is_there
 from downslope.scaling import Features
 from downslope.table import blocks
+
+_BINARY = getattr(os, "O_BINARY", 0)
+"""On Windows, files are else opened as text."""
 
 _DESCRIPTION, _DIGEST = "downslope", "digest"
 
@@ -150,7 +155,8 @@ def _refuse_no_file(path: Path) -> None:
 def write_atomically(path: str | Path, content: bytes) -> None:
     """Write a file whole or not at all: a temporary file beside it, fsync, rename.
 
-    A process killed at any moment leaves the old file or the new one. Of a symbolic link, that is
+    A process killed at any moment leaves the old file or the new one. The new one has the old one's
+    permissions; where there was none, those that any new file has there. Of a symbolic link, that is
     the file that it points to. A device or a pipe is written to as it is.
 
     Raises
@@ -171,13 +177,16 @@ def _replace(path: Path, content: bytes) -> None:
     """Put a new file in the place of the old one."""
     _folder_for(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}"
+    # Not by tempfile: what that makes is its owner's alone, whatever the umask or the folder says.
+    handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | _BINARY, 0o666)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
+        if path.exists():
+            os.chmod(temporary, stat.S_IMODE(path.stat().st_mode))
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
