@@ -9,6 +9,7 @@ import pytest
 from downslope import Descent, Network, Recipe, compare, datasets, descend, minimize
 from downslope.checkpoint import FILE
 from downslope.errors import InvalidValueError, MissingFileError
+from downslope.recording import Recording
 
 COUNTS = Recipe(
     Network([], loss="poisson"), Descent(batch="full", rule="adam", learning_rate=0.3, epochs=200)
@@ -40,6 +41,23 @@ def test_a_run_may_be_bounded_by_time_alone() -> None:
     assert set(run.history.learning_rates) == {timed.descent.rate}
     with pytest.raises(InvalidValueError, match="set one of them, or take the schedule 'constant'"):
         descend(timed.edit(schedule="cosine"), datasets.load("iris"))
+
+
+def test_all_that_a_run_does_takes_the_threads_it_was_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[object] = []
+
+    def check_threads(threads: object) -> int:
+        asked.append(threads)
+        return 1
+
+    monkeypatch.setattr("downslope.stepper.check_threads", check_threads)
+    recipe, recording = Recipe(Network([3]), Descent(epochs=2)), Recording("all", curvature=[2])
+    run = descend(recipe, datasets.load("iris"), threads=1, record=recording)
+    run.replay(1, 3)
+    assert len(asked) > 4
+    assert set(asked) == {1}
 
 
 def own_rule(theta: Any, gradient: Any, state: dict[str, Any], rate: float, step: int) -> None:

@@ -139,7 +139,7 @@ def descend(
         except NonFiniteError as error:
             failure = error
             course.reason = f"not finite: {error}"
-    scores = _scores(course, task)
+    scores = _scores(course, task, threads)
     with_file = not callable(recipe.descent.rule) and not callable(recipe.descent.schedule)
     model = Model(network, preparation, recipe if with_file else None, {"reason": course.reason})
     run = Run(
@@ -208,14 +208,14 @@ def identify(recipe: Recipe, data: Data) -> dict[str, Any]:
     }
 
 
-def _scores(course: Course, task: str) -> dict[str, dict[str, float]]:
+def _scores(course: Course, task: str, threads: int | None) -> dict[str, dict[str, float]]:
     """Score the network and the trivial predictor on the rows trained on and held out."""
     data, scores = course.data, {}
     whole = data.targets.labels
     if not whole.size:
         whole = data.targets.values.reshape(-1, course.network.outputs)
     guess = trivial_outputs(whole[data.training], task)
-    with Predictor(course.network.parameters, data.features) as predictor:
+    with Predictor(course.network.parameters, data.features, threads=threads) as predictor:
         for name, rows in (("training", data.training), ("validation", data.held_out)):
             if len(rows):
                 scores[name] = {

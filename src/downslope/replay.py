@@ -24,6 +24,7 @@ def replay(
     kept: State,
     steps: tuple[int, int],
     failed: bool = False,
+    threads: int | None = None,
 ) -> Trace:
     """Run some steps of a run again and record them all.
 
@@ -40,6 +41,8 @@ def replay(
         The first and the last, from 1.
     failed
         Whether the run left the finite numbers: the step in which it did so may then be the last.
+    threads
+        None takes the available cores; the result does not hang on it.
 
     Returns
     -------
@@ -65,7 +68,7 @@ def replay(
         network.network, network.inputs, network.columns, network.task, descent.dtype, descent.seed
     )
     recording = Recording(range(first, last + 1))
-    course = Course(fresh, data, descent, recording=recording)
+    course = Course(fresh, data, descent, threads, recording=recording)
     # A step's gradient is compared with the one before it, so that one is taken too.
     usable = kept.steps <= max(first - 2, 0) and not callable(descent.rule)
     with contextlib.suppress(NonFiniteError):

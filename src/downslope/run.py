@@ -142,7 +142,7 @@ class Run:
         """Run a stretch again, the same bits, and record every step of it (see `replay.replay`)."""
         return replay(
             self.recipe, self.network, self.data, self.history, self.kept,
-            (first_step, last_step), self.failed,
+            (first_step, last_step), self.failed, self.threads,
         )  # fmt: skip
 
     def explain(
