@@ -155,9 +155,9 @@ def _refuse_no_file(path: Path) -> None:
 def write_atomically(path: str | Path, content: bytes) -> None:
     """Write a file whole or not at all: a temporary file beside it, fsync, rename.
 
-    A process killed at any moment leaves the old file or the new one. The new one has the old one's
-    permissions; where there was none, those that any new file has there. Of a symbolic link, that is
-    the file that it points to. A device or a pipe is written to as it is.
+    A process killed at any moment leaves the old file or the new one. Of a symbolic link, that is
+    the file that it points to. A device or a pipe is written to as it is. The new file has the
+    permissions of the old one; where there was none, those that any new file has there.
 
     Raises
     ------

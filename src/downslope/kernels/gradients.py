@@ -127,7 +127,8 @@ def square_sum(values):
 def penalize_weights(w, gradient, l1, l2):
     """Add l1 sign(w) + l2 w to a gradient; give sum |w|, 0 where l1 is, and sum w^2; all (size,).
 
-    The sums are float64, which holds the squares of any float32. Each loop has one thing to do, so that it runs in vectors.
+    The sums are float64, which holds the squares of any float32. Each loop has one thing to do, so
+    that it runs in vectors.
     """
     zero, one = w.dtype.type(0), w.dtype.type(1)
     absolute = 0.0
