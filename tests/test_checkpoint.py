@@ -23,6 +23,7 @@ from downslope.data import Data
 from downslope.descent import descend
 from downslope.epoch import Epoch, Watcher
 from downslope.errors import InvalidValueError, ModelFileError
+from downslope.history import History
 from downslope.network import BuiltNetwork
 from downslope.quantities import FRAMES
 from downslope.recipe import Descent, Network, Recipe
@@ -49,14 +50,14 @@ def course(directory: Path | None, descent: Descent, network: Network = NETWORK)
 
 def interrupt(running: Course, step: int) -> None:
     """Let Ctrl-C come right after a step."""
-    chunk_steps = running._chunk_steps
+    chunk_steps = running._chunks.steps
 
-    def until() -> int:
-        steps = min(chunk_steps(), step - running.history.steps)
+    def until(history: History, position: int) -> int:
+        steps = min(chunk_steps(history, position), step - running.history.steps)
         running.interrupted = running.history.steps + steps == step
         return steps
 
-    running._chunk_steps = until  # type: ignore[method-assign]
+    running._chunks.steps = until  # type: ignore[method-assign]
 
 
 def assert_same(one: Course, other: Course) -> None:
@@ -172,7 +173,7 @@ def test_writing_takes_a_twentieth_of_the_time_at_most(
         now[0] += 0.5 * count
 
     monkeypatch.setattr(running, "_steps", step)
-    monkeypatch.setattr(running, "_chunk_steps", lambda: 1)
+    monkeypatch.setattr(running._chunks, "steps", lambda *_: 1)
     monkeypatch.setattr(Checkpoint, "write", write)
     running.run()
     assert len(written) == pytest.approx(saves, rel=0.1)
@@ -190,9 +191,9 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import numpy as np
 import test_checkpoint as here
-from downslope import course
+from downslope import chunks, course
 from downslope.recipe import Descent
-course.SAVE_SECONDS = course.CHUNK_SECONDS = 0.005
+course.SAVE_SECONDS = chunks.CHUNK_SECONDS = 0.005
 course.SAVES_APART = 0
 directory = Path(sys.argv[2])
 running = here.course(directory, Descent(batch=10, rule="adam", learning_rate=0.01, epochs=60))

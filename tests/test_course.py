@@ -303,7 +303,7 @@ def test_the_best_theta_is_restored() -> None:
 def test_how_often_python_looks_around_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for seconds in (0.0, 1e9):
-        monkeypatch.setattr("downslope.course.CHUNK_SECONDS", seconds)
+        monkeypatch.setattr("downslope.chunks.CHUNK_SECONDS", seconds)
         found.append(done(settings(rule="adam", batch=1, epochs=8, dtype="float64")))
     same(*found)
 
@@ -730,11 +730,3 @@ def test_a_step_of_one_row_has_the_bits_of_a_stored_gradient(
         descend(recipe.edit(clip_norm=1e9), features, target, record="none"),
     ):
         np.testing.assert_array_equal(stored.network.theta, at_once)
-
-
-def test_a_number_of_threads_is_tried_for_some_steps_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    running = course(settings(batch=1), data=blobs(5000))
-    running._seconds_per_step = 1e-4
-    assert running._chunk_steps() == 1000
-    monkeypatch.setattr(type(running._stepper), "is_trying", True)
-    assert running._chunk_steps() == 20

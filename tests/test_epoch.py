@@ -69,7 +69,7 @@ def most(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         steps.append(chunk.steps)
         return run(stepper, chunk)
 
-    monkeypatch.setattr("downslope.course.CHUNK_SECONDS", 1e9)
+    monkeypatch.setattr("downslope.chunks.CHUNK_SECONDS", 1e9)
     monkeypatch.setattr(Stepper, "run", note)
     return steps
 
@@ -181,7 +181,7 @@ def test_reasons_to_stop(
 
 
 def test_a_bound_on_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("downslope.course.CHUNK_SECONDS", 1e9)
+    monkeypatch.setattr("downslope.chunks.CHUNK_SECONDS", 1e9)
     done = course(epochs=None, seconds=0.05, schedule="constant")
     done.run()
     assert done.reason == "seconds: 0.05 are over"

@@ -12,38 +12,26 @@ import numpy.typing as npt
 from downslope.batches import Batches, Order
 from downslope.catalogue import Choice, choose
 from downslope.checkpoint import SNAPSHOTS, Checkpoint, named, of_name, records, take_up_records
-from downslope.curvature import measure
+from downslope.chunks import Chunks
 from downslope.data import Data
-from downslope.epoch import Epoch, Watcher, asked_for
+from downslope.epoch import Epoch, Watcher
 from downslope.errors import NonFiniteError
 from downslope.held_out import HeldOut
-from downslope.history import (
-    History,
-    Stagnation,
-    bound_reached,
-    epochs_to_a_reason,
-    reason_to_stop,
-)
+from downslope.history import History, Stagnation, bound_reached, reason_to_stop
+from downslope.inspection import Inspection
 from downslope.kernels import plan as kinds
 from downslope.kernels.loop import Chunk
-from downslope.layout import BLOCK_ROWS
 from downslope.network import BuiltNetwork
-from downslope.pace import AHEAD, Pace
+from downslope.pace import Pace
 from downslope.recipe import Descent
 from downslope.recording import DEAD_EPOCHS, Recorder, Recording, limits, note_move
 from downslope.schedules import Span
 from downslope.snapshots import Snapshots
-from downslope.stepper import Predictor, Stepper, predicting_threads
+from downslope.stepper import Stepper
 from downslope.stretch import Failure, State, Stretch, is_finite
 from downslope.whole_rules import WholeRule, whole_rule
 
 Array = npt.NDArray[Any]
-
-CHUNK_SECONDS = 0.1
-"""How long the compiled loop runs before Python looks at progress, time and Ctrl-C."""
-
-TRIAL_SECONDS = 0.002
-"""How long a number of threads is tried: waking them is then a small part of it."""
 
 SAVE_SECONDS = 1.0
 """Seconds from one checkpoint to the next, at least."""
@@ -91,7 +79,7 @@ class Course:
         order: Order | None = None,
         recording: Recording = UNRECORDED,
     ) -> None:
-        self.network, self.data, self.descent, self._threads = network, data, descent, threads
+        self.network, self.data, self.descent = network, data, descent
         self.checkpoint, self.rate = checkpoint, descent.rate
         self.history = History()
         self.reason = ""
@@ -111,15 +99,21 @@ class Course:
         self.recorder = Recorder(recording, network.layout, self.batches.rows, batch)
         if recording.steps != "none":
             self._stepper.watch(limits(network))
+        self._inspection = Inspection(network, data, descent, self.recorder, threads)
         self._stretch = Stretch(network, self._stepper, self.batches, self.recorder)
         self._whole_rule = whole_rule(descent, network.layout, self.state)
         self._limits = self._whole_rule.limits if self._whole_rule else nullcontext()
         self._penalties = np.array(
             [descent.l1, descent.l2, descent.clip_norm or 0.0, descent.clip_value or 0.0]
         )
+        self._chunks = Chunks(
+            descent, self.batches, self._stepper, self.recorder,
+            by_step=self._whole_rule is not None,
+            by_epoch=len(self._held_out) > 0 or not self._pace.foreseen,
+        )  # fmt: skip
         self._stagnation = Stagnation(descent.tolerance)
         self._position, self._loss_sum = 0, 0.0
-        self._seconds_per_step, self._next_save = 0.0, time.monotonic() + SAVE_SECONDS
+        self._next_save = time.monotonic() + SAVE_SECONDS
 
     @property
     def threads(self) -> int:
@@ -188,7 +182,7 @@ class Course:
                 self.reason = self.reason or self._reason_to_stop()
                 self._show(watchers)
             self._save(at_end=bool(self.reason))
-        self._look_for_dead_units()
+        self._inspection.look_for_dead_units(self.history.epochs)
 
     def _reason_to_stop(self) -> str:
         """Say why the run ends with this epoch; nothing while it goes on."""
@@ -200,13 +194,14 @@ class Course:
         self.batches.arrange(self.history.epochs, count)
         while self._position < self.steps_per_epoch and not self.reason:
             begun = time.perf_counter()
-            if self.history.steps + 1 in self.recorder.recording.curvature:
-                self._measure_curvature()
-            steps = self._chunk_steps() if count == 1 else count * self.steps_per_epoch
+            self._inspection.measure_curvature(self.history.steps + 1)
+            steps = count * self.steps_per_epoch
+            if count == 1:
+                steps = self._chunks.steps(self.history, self._position)
             self._steps(steps)
             passed = time.perf_counter() - begun
             self.history.seconds += passed
-            self._seconds_per_step = passed / steps
+            self._chunks.note(steps, passed)
             if self._position < self.steps_per_epoch:
                 self._save(at_end=False)
             self.reason = bound_reached(self.descent, self.history) or ""
@@ -219,44 +214,11 @@ class Course:
             self.history.elapsed.append(self.history.seconds)
 
     def _at_once(self, watchers: tuple[Watcher, ...]) -> int:
-        """Choose how many epochs to run in one chunk: as many as need nothing of Python between.
-
-        The bits, and where the run ends, do not hang on it.
-        """
-        descent, history = self.descent, self.history
-        alone = self._position or len(self._held_out) or self._whole_rule is not None
-        unknown = not self._pace.foreseen or not self._seconds_per_step or self._stepper.is_trying
-        if alone or unknown:
+        """Choose how many epochs to run in one chunk; 1 within an epoch."""
+        if self._position:
             return 1
-        done, seconds, steps = history.epochs, CHUNK_SECONDS, AHEAD
-        if descent.seconds is not None:
-            seconds = min(seconds, descent.seconds - history.seconds)
-        if descent.steps is not None:
-            steps = min(steps, descent.steps - history.steps)
-        steps = min(steps, int(seconds / self._seconds_per_step))
-        bounds = [
-            steps // self.steps_per_epoch,
-            self.batches.most,
-            epochs_to_a_reason(descent, done, self._stagnation.epochs(history.watched)),
-            self.recorder.epochs_ahead(history.steps, done),
-            *(asked_for(watcher, done) - done for watcher in watchers),
-        ]
-        return max(1, min(bounds))
-
-    def _chunk_steps(self) -> int:
-        """Choose how many steps to run before Python looks around; the bits do not hang on it."""
-        left = self.steps_per_epoch - self._position
-        if self.descent.steps is not None:
-            left = min(left, self.descent.steps - self.history.steps)
-        for step in self.recorder.recording.curvature:
-            if step - 1 > self.history.steps:
-                left = min(left, step - 1 - self.history.steps)
-        if self._whole_rule is not None:
-            return 1
-        if not self._seconds_per_step:
-            return min(left, 16)
-        seconds = TRIAL_SECONDS if self._stepper.is_trying else CHUNK_SECONDS
-        return max(1, min(left, int(seconds / self._seconds_per_step)))
+        stagnant = self._stagnation.epochs(self.history.watched)
+        return self._chunks.epochs(self.history, stagnant, watchers)
 
     def _steps(self, steps: int) -> None:
         """Run some steps of the epoch; or those of some epochs from their beginning."""
@@ -359,7 +321,8 @@ class Course:
             self._stretch.keep(state.steps)
             while self.history.steps < last:
                 self.batches.arrange(self.history.epochs)
-                self._steps(min(self._chunk_steps(), last - self.history.steps))
+                steps = self._chunks.steps(self.history, self._position)
+                self._steps(min(steps, last - self.history.steps))
                 if self._position == self.steps_per_epoch:
                     epoch, self._position = self.history.epochs, 0
                     self.history.losses += past.losses[epoch : epoch + 1]
@@ -385,32 +348,11 @@ class Course:
         history.learning_rates.append(self._last_rate)
         self._position, self._loss_sum = 0, 0.0
         if history.epochs in DEAD_EPOCHS:
-            self._look_for_dead_units()
+            self._inspection.look_for_dead_units(history.epochs)
         if len(self._held_out):
             loss, score = self._held_out.measure()
             history.validation_losses.append(loss)
             history.validation_scores.append(score)
-
-    def _look_for_dead_units(self) -> None:
-        """Note which share of units is dead for all rows, unless that is known of this epoch."""
-        recorder, epoch = self.recorder, self.history.epochs
-        noted = recorder.dead_units
-        if recorder.recording.steps == "none" or (noted and noted[-1][0] == epoch):
-            return
-        parameters, features = self.network.parameters, self.data.features
-        # Threads that are woken for every few rows must have enough to do with them.
-        threads = predicting_threads(parameters, BLOCK_ROWS, self._threads)
-        with Predictor(parameters, features, threads=threads) as predictor:
-            recorder.note_dead_units(epoch, predictor, self.data.training)
-
-    def _measure_curvature(self) -> None:
-        """Measure how the loss bends before the next step."""
-        rows = self.data.training_rows(self.descent, self.network.outputs)
-        found = measure(self.network, rows, seed=self.descent.seed)
-        names = ("largest", "smallest", "trace", "trace_error", "stable_rate")
-        self.recorder.curvature.append(
-            {"step": self.history.steps + 1, **{name: getattr(found, name) for name in names}}
-        )
 
     def _show(self, watchers: tuple[Watcher, ...]) -> None:
         """Tell the watchers of the epoch; one of them may end the run."""

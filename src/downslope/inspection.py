@@ -1,0 +1,55 @@
+"""What is measured of a network between two steps of its descent: curvature, dead units."""
+
+from __future__ import annotations
+
+from downslope.curvature import measure
+from downslope.data import Data
+from downslope.layout import BLOCK_ROWS
+from downslope.network import BuiltNetwork
+from downslope.recipe import Descent
+from downslope.recording import Recorder
+from downslope.stepper import Predictor, predicting_threads
+
+
+class Inspection:
+    """Looks at a network as it is trained, and leaves what it finds with the recorder.
+
+    Parameters
+    ----------
+    network, data, descent, recorder
+    threads
+        None takes the available cores.
+    """
+
+    def __init__(
+        self,
+        network: BuiltNetwork,
+        data: Data,
+        descent: Descent,
+        recorder: Recorder,
+        threads: int | None,
+    ) -> None:
+        self._network, self._data, self._descent = network, data, descent
+        self._recorder, self._threads = recorder, threads
+
+    def look_for_dead_units(self, epoch: int) -> None:
+        """Note which share of units is dead for all rows, unless that is known of this epoch."""
+        noted = self._recorder.dead_units
+        if self._recorder.recording.steps == "none" or (noted and noted[-1][0] == epoch):
+            return
+        parameters, features = self._network.parameters, self._data.features
+        # Threads that are woken for every few rows must have enough to do with them.
+        threads = predicting_threads(parameters, BLOCK_ROWS, self._threads)
+        with Predictor(parameters, features, threads=threads) as predictor:
+            self._recorder.note_dead_units(epoch, predictor, self._data.training)
+
+    def measure_curvature(self, step: int) -> None:
+        """Measure how the loss bends before a step, if that is to be recorded."""
+        if step not in self._recorder.recording.curvature:
+            return
+        rows = self._data.training_rows(self._descent, self._network.outputs)
+        found = measure(self._network, rows, seed=self._descent.seed)
+        names = ("largest", "smallest", "trace", "trace_error", "stable_rate")
+        self._recorder.curvature.append(
+            {"step": step, **{name: getattr(found, name) for name in names}}
+        )
