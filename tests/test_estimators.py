@@ -507,3 +507,16 @@ def test_the_number_of_threads_changes_no_bit(jobs: int) -> None:
     one = MLPClassifier(n_jobs=1, **settings).fit(DIGITS, DIGIT)
     other = MLPClassifier(n_jobs=jobs, **settings).fit(DIGITS, DIGIT)
     np.testing.assert_array_equal(one.network_.theta, other.network_.theta)
+
+
+def test_a_fit_that_fails_under_early_stopping_says_that_it_takes_the_best_theta() -> None:
+    features, target = load_diabetes(return_X_y=True)
+    fitted = MLPRegressor(
+        hidden_layer_sizes=(8,), activation="identity", solver="sgd", learning_rate_init=1e3,
+        early_stopping=True, random_state=0,
+    )  # fmt: skip
+    with pytest.warns(ConvergenceWarning, match=r"With early_stopping, the theta of the best"):
+        fitted.fit(features, target)
+    for values, best in zip((fitted.network_.theta, fitted.network_.statistics), fitted._best,
+                            strict=True):  # fmt: skip
+        np.testing.assert_array_equal(values, best)

@@ -366,7 +366,12 @@ class Perceptron(BaseEstimator, ABC):  # type: ignore[misc]
             for curve in (self.loss_curve_, self.validation_scores_, self.validation_loss_curve_):
                 curve.append(float("nan"))
             self.n_iter_ += 1
-            warnings.warn(f"Stochastic Optimizer: {error}", ConvergenceWarning, stacklevel=4)
+            warnings.warn(
+                f"Stochastic Optimizer: {error}. With early_stopping, the theta of the best "
+                f"validation score then takes its place",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
             return
         if course.interrupted:
             warnings.warn("Training interrupted by user.", stacklevel=4)
