@@ -167,7 +167,7 @@ def test_fit_and_report_draw_landscapes_on_request(
     [
         ("fit iris --landscape --no-page", "leave --no-page out"),
         ("report one.downslope --target species", "that --landscape takes"),
-        ("report one.downslope --landscape digits", "4 columns were trained on; got 64"),
+        ("report one.downslope --landscape digits", "were trained on and are missing here"),
         ("report one.downslope two.downslope --landscape iris", "two networks of the same layers"),
     ],
 )
