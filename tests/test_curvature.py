@@ -214,7 +214,7 @@ def test_lanczos_finds_the_ends_of_any_spectrum(size: int) -> None:
     ):
         matrix = turn @ (spectrum[:, None] * turn.T)
         largest, smallest = extremes(matrix.__matmul__, start)
-        # The matrix has the spectrum to some roundings only, and which they are hangs on the BLAS.
+        # The matrix has the spectrum to some roundings only, and which ones depends on the BLAS.
         rounding = 8 * np.finfo(float).eps * abs(spectrum).max()
         allowed = 2e-6 * np.ptp(spectrum) + rounding
         assert largest == pytest.approx(spectrum.max(), rel=0, abs=allowed)

@@ -1,4 +1,4 @@
-"""Several epochs in one call of the compiled loop: nothing of a run hangs on it."""
+"""Several epochs in one call of the compiled loop: nothing of a run depends on it."""
 
 from __future__ import annotations
 

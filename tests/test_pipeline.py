@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 
 def mixed(rows: int = 120) -> tuple[pd.DataFrame, pd.Series, pd.Series]:
-    """Draw a table of numbers, texts, dates and gaps, with a class and a price that hang on it."""
+    """Draw a table of numbers, texts, dates and gaps, with a class and a price by it."""
     generator = np.random.default_rng(0)
     size = generator.uniform(20, 200, rows)
     color = generator.choice(["red", "green", "blue"], rows)

@@ -61,9 +61,9 @@ def shrinkage(account: Account) -> tuple[Array, Array, Array]:
     """Give layers, and the powers of ten that weights and phi' add to the error on its way back.
 
     On average over the last fifth of the steps. The error is |dL/dz|, a length, so that it does not
-    hang on how many units share it: of the trace's root mean squares, that of many units fed by few
-    is small. It begins with the last layer's z and ends with the first layer's: the last layer's
-    phi' and the first one's weights are NaN, as is what no step tells.
+    depend on how many units share it; the trace has root mean squares, and where few units pass the
+    error on to many, theirs is small. It begins with the last layer's z and ends with the first
+    layer's: the last layer's phi' and the first one's weights are NaN, as is what no step tells.
     """
     lengths = np.log(account.model.network.layout.plan["units"]) / 2
     layers, weights = _late_means(account, "shrink_weights")

@@ -97,7 +97,7 @@ class Batches:
         return self.order
 
     def again(self) -> Callable[[], Rows]:
-        """Give what arranges the rows as they are now once more, whatever comes meanwhile."""
+        """Give a function that arranges the rows again as they are now, for running steps again."""
         if self._given is not None or self._fixed:
             if self._again is None:  # one copy for all chunks of an epoch
                 self._again = self.order if self._fixed else self.order.copy()

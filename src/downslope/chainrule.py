@@ -10,9 +10,9 @@ z_j: what comes by way of the other outputs is in `others`. A normalized layer h
 before z, and dL/du = dL/dz times a matrix over units (layer normalization) or rows (batch
 normalization). Then the product is dL/du du/dw, and dL/du is given beside dL/dz.
 
-Under batch normalization a row's part hangs on the batch that it is in: the statistics are those of
-the whole batch, and a row moves the loss of the others through them. So the rows that are looked at
-are taken out of a batch, by default all rows that are given: what stands of a row is then what
+Under batch normalization a row's part depends on the batch that it is in: the statistics are those
+of the whole batch, and a row moves the loss of the others through them. So the rows that are looked
+at are taken out of a batch, by default all rows that are given: what stands of a row is then what
 passes through its own values, and over the batch it adds up to dL/dw. In a batch of one row
 normalized values are constant, and no weight before them would move.
 
@@ -225,7 +225,7 @@ def explain(
     Raises
     ------
     InvalidValueError, InvalidTypeError
-        For a layer, unit or row that there is not.
+        For a layer, unit or row that does not exist.
 
     Examples
     --------
@@ -284,7 +284,7 @@ def explain_layer(
     Raises
     ------
     InvalidValueError, InvalidTypeError
-        For a layer or row that there is not.
+        For a layer or row that does not exist.
     """
     import polars as pl
 
@@ -337,7 +337,7 @@ def _pass_together(
     weights: Array | None,
     batch: Array,
 ) -> _Passed:
-    """Give what the passes leave of some rows; of their whole batch where they hang on it."""
+    """Give what the passes leave of some rows; of their whole batch where they depend on it."""
     if not network.layout.batchwise:
         return _pass(network, features, target, number, rows, weights)
     together = np.union1d(batch, rows)

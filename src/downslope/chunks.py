@@ -21,7 +21,7 @@ UNTIMED = 16
 
 
 class Chunks:
-    """The sizes of a descent's chunks. The bits, and where the run ends, do not hang on them.
+    """The sizes of a descent's chunks. The bits, and where the run ends, do not depend on them.
 
     Parameters
     ----------

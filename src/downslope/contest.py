@@ -96,7 +96,7 @@ def compare(
     budget
         Seconds for all runs, or text as "20s", "5min"; None runs all to their end.
     workers
-        Runs at a time; None takes the available cores. No result but the times hangs on it.
+        Runs at a time; None takes the available cores. No result but the times depends on it.
     out
         A directory where each finished run is kept at once; a second start, with more variants or
         seeds or after an interruption, goes on from there.

@@ -307,7 +307,7 @@ class Course:
     def retrace(self, state: State, last: int, past: History) -> None:
         """Run from a state to step `last` as a run went before, its scores and losses being known.
 
-        past: the run's history, which plateaus and the order of rows hang on.
+        past: the run's history, which plateaus and the order of rows depend on.
         """
         epochs, self._position = divmod(state.steps, self.steps_per_epoch)
         self.history = History(

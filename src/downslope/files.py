@@ -262,7 +262,7 @@ def _refuse_other_encoding(path: Path) -> None:
 
 
 def _refuse_ragged(path: Path, separator: str) -> None:
-    """Raise `TableError` for the first line that has not as many fields as the header."""
+    """Raise `TableError` for the first line that does not have as many fields as the header."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         lines = csv.reader(file, delimiter=separator)
         width = len(next(lines))

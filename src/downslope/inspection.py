@@ -38,7 +38,7 @@ class Inspection:
         if self._recorder.recording.steps == "none" or (noted and noted[-1][0] == epoch):
             return
         parameters, features = self._network.parameters, self._data.features
-        # Threads that are woken for every few rows must have enough to do with them.
+        # Waking threads for a few rows each pays only where a row is much work.
         threads = predicting_threads(parameters, BLOCK_ROWS, self._threads)
         with Predictor(parameters, features, threads=threads) as predictor:
             self._recorder.note_dead_units(epoch, predictor, self._data.training)

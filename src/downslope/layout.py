@@ -215,9 +215,9 @@ def plan_workspace(
     """Plan the workspace for micro-batches of `rows` rows, in blocks of `block` rows.
 
     weighted: whether rows have weights; training: whether there is a backward pass; halved: whether
-    cores may each keep to half of W. Where
-    they do not, and the rows hold more values than theta, each block of rows has a gradient of its
-    own: those travel between cores then, once a step, and the rows' values do not.
+    cores may each keep to half of W. Where they do not, and the rows hold more values than theta,
+    each block of rows has a gradient of its own: those travel between cores then, once a step, and
+    the rows' values do not.
     """
     layout, loss = parameters.layout, parameters.loss
     plan = layout.plan.copy()
@@ -328,10 +328,10 @@ def halved_alone(space: Workspace) -> list[int] | None:
 def cut(
     layout: Layout, shared: bool, halved: list[int] | None = None
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], int]:
-    """Cut theta into pieces and blocks: those of the lower half first, which are counted.
+    """Cut theta into pieces and blocks, the lower half's first; give how many blocks that half has.
 
     shared: whether several threads may share the blocks out; halved: see `halved_alone`, all that
-    one thread uses alone is in the lower half then. The cut hangs on the network and the batch
+    one thread uses alone is in the lower half then. The cut depends on the network and the batch
     only, never on the number of threads.
     """
     most, halves = BLOCK_PARAMETERS, 1

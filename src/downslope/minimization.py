@@ -189,7 +189,7 @@ def random_starts(
 
 
 def check_rule(rule: object) -> None:
-    """Raise InvalidValueError for a rule that there is not.
+    """Raise InvalidValueError for a rule that does not exist.
 
     >>> check_rule("lbgfs")
     Traceback (most recent call last):

@@ -200,7 +200,7 @@ class BuiltNetwork:
         features : (rows, inputs)
             Numbers; converted to theta's type where they are of another.
         threads
-            None takes the available cores. The result does not hang on it.
+            None takes the available cores. The result does not depend on it.
 
         Returns
         -------

@@ -66,8 +66,9 @@ class Pace:
     def ahead(self, base: float, first: int, steps: int) -> tuple[Array, Array, Array]:
         """Give learning rates, the rule's coefficients and decays of some steps, by step.
 
-        They come from a stretch computed at once: of a small network a whole epoch takes less time
-        than they do. A schedule of one's own is not asked before its time.
+        They come from a stretch of steps computed at once, since computing them by epoch would take
+        longer than the epochs of a small network. A schedule of one's own is not asked before its
+        time.
         """
         begin, end, before = self._computed
         if not (begin <= first and first + steps <= end and base == before):

@@ -54,7 +54,7 @@ COUNTED_AT_ONCE = 4096
 """Records whose histograms are counted at once, so that it takes little memory."""
 
 AVERAGED = 10
-"""Records over which the suggested batch is averaged: about the first ones, or 500 steps."""
+"""Records over which the suggested batch is averaged: by default the first steps, later 500."""
 
 
 def make_frames(

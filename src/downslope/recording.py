@@ -3,8 +3,8 @@
 By default the first ten steps are recorded and then every fiftieth (every hundredth where a step
 takes but some microseconds, by its operations; every two-hundredth at batch 1); whenever 200 of
 those have come together, every second is left out and only every second is recorded from then on.
-So a run of any length has up to 200 of them, evenly spread; which ones hangs on their numbers, the
-network and the batch alone.
+So a run of any length has up to 200 of them, evenly spread; which steps these are depends on their
+numbers, the network and the batch alone.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ known to 0.2 %, and a step over a million rows takes a fifth less time."""
 
 LEAST, BYTES, MOST_BYTES = 256, 1 << 21, 1 << 24
 """Records that are given room at once: at least so many, and 2 MiB of them, then twice as many each
-time, up to 16 MiB; of the rows' squared norms, which are not kept, never more than 2 MiB. NumPy
-takes less time for each the more there are, and what is not written to takes no memory."""
+time, up to 16 MiB; of the rows' squared norms, which are not kept, never more than 2 MiB. The more
+of them are made at once, the less time each takes; room that is not written to takes no memory."""
 
 TOGETHER, NORMS = 1 << 12, 1 << 16
 """Steps whose rows' norms are described together, at most, and norms: the arrays on the way then
@@ -309,7 +309,7 @@ class Recorder:
             spacing = distance(int(step[-1]), every)
             by_default = (each % distance(int(each), every) == 0 for each in step)
             usual = (step <= FIRST) | np.fromiter(by_default, bool, len(step))
-            # What is not there by default is there for having come before a failure.
+            # Other steps were recorded because a failure followed.
             places = places[(step <= FIRST) | (step % spacing == 0) | ~usual]
         return {name: array[places] for name, array in arrays.items()}
 

@@ -42,7 +42,7 @@ def replay(
     failed
         Whether the run left the finite numbers: the step in which it did so may then be the last.
     threads
-        None takes the available cores; the result does not hang on it.
+        None takes the available cores; the result does not depend on it.
 
     Returns
     -------

@@ -1,8 +1,8 @@
 """Schedules: the learning rate as a pure function of the step.
 
-A step's rate hangs on its number and the length of the run alone, never on the call before, so that
-a resumed run goes on with the same rates. `plateau` reads the losses of the epochs so far instead,
-all of them each time, for the same reason.
+A step's rate depends on its number and the length of the run alone, never on the call before, so
+that a resumed run goes on with the same rates. `plateau` reads the losses of the epochs so far
+instead, all of them each time, for the same reason.
 """
 
 from __future__ import annotations

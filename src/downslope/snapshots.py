@@ -18,7 +18,7 @@ MOST = 24
 
 
 class Snapshots:
-    """A watcher that keeps theta and the running statistics of every so manieth epoch.
+    """A watcher that keeps theta and the running statistics of every k-th epoch.
 
     It begins with every epoch, and each time there are more than `most` of them it drops every
     other one and goes on half as often.

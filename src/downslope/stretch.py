@@ -23,8 +23,8 @@ from downslope.stepper import Stepper
 Array = npt.NDArray[Any]
 
 COPIES_APART = 250
-"""How many times as long as a copy of the state takes the next one comes later: copies then take
-0.4 % of the time at most, and what is run again, half a second for two million parameters."""
+"""The next copy of the state is taken after this many times the duration of the last: copies then
+take 0.4 % of the time at most, and what is run again, half a second for two million parameters."""
 
 RECORDED = 20
 """Steps before a failure that are recorded one and all."""

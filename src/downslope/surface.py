@@ -102,7 +102,7 @@ class Surface:
         Its layers and loss; its theta stays as it is.
     rows
     threads
-        None takes the available cores. The losses do not hang on it.
+        None takes the available cores. The losses do not depend on it.
 
     Examples
     --------
@@ -192,7 +192,7 @@ class Surface:
         thread: int,
         threads: int,
     ) -> None:
-        """Work out every so manieth point, those of one thread."""
+        """Work out one thread's points: every k-th, k being the number of threads."""
         loss = self._losses[thread]
         with np.errstate(over="ignore", invalid="ignore"):
             for k in range(thread, len(places), threads):
@@ -225,7 +225,7 @@ def _own(network: BuiltNetwork) -> Parameters:
 
 
 class _RowLoss(Predictor):
-    """The mean loss of rows that do not hang on each other: the forward pass alone."""
+    """The mean loss of rows that do not depend on each other: the forward pass alone."""
 
     def __init__(self, parameters: Parameters, features: Features, targets: Targets) -> None:
         super().__init__(parameters, features, targets, threads=1)

@@ -212,7 +212,7 @@ def blocks(shape: tuple[int, ...]) -> Iterator[slice]:
 
 
 def check_finite(features: pl.DataFrame | Array, names: Sequence[str], name: str) -> None:
-    """Raise `TableError` if a column holds infinite values; missing ones are well."""
+    """Raise `TableError` if a column holds infinite values; missing ones are allowed."""
     counts: list[int] = [0] * len(names)
     if not isinstance(features, np.ndarray):
         for index, column in enumerate(features.iter_columns()):
@@ -353,7 +353,7 @@ def as_features(source: Any) -> pl.DataFrame | Array:
     InvalidTypeError
         If it is neither.
     TableError
-        If an array has not two dimensions, or two columns of a data frame have one name.
+        If an array does not have two dimensions, or two columns of a data frame have one name.
 
     Examples
     --------

@@ -161,7 +161,7 @@ class Trace:
         Raises
         ------
         InvalidValueError, InvalidTypeError
-            For a quantity that there is not, and what is no number from 1.
+            For a quantity that does not exist, and what is no number from 1.
         """
         import polars as pl
 
@@ -185,7 +185,7 @@ class Trace:
         Raises
         ------
         InvalidValueError
-            For a frame that there is not.
+            For a frame that does not exist.
         """
         if frame not in FRAMES:
             raise InvalidValueError(f"trace: no frame {frame!r}: {nearest(frame, FRAMES)}")

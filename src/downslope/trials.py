@@ -78,7 +78,7 @@ class Trial:
 
     @property
     def split(self) -> tuple[Any, ...]:
-        """All that the prepared data hang on."""
+        """All that the prepared data depend on."""
         descent, network = self.recipe.descent, self.recipe.network
         shaping = (descent.validation, descent.dtype, network.scaling, network.task, network.counts)
         return (self.dataset, self.seed, *shaping)
@@ -103,7 +103,7 @@ class Sweep:
     tables
         By name, each with a target.
     workers
-        Runs at a time; None takes the available cores. No result but the times hangs on it.
+        Runs at a time; None takes the available cores. No result but the times depends on it.
     ledger
         Where finished runs are kept and looked up; None keeps none.
     boundary_seed

@@ -68,9 +68,9 @@ class Workers:
     def call(self, kernel: Callable[..., int], job: Any, chunk: Any, count: int) -> int:
         """Run ``kernel(job, chunk, number, count)``, in which the others wait for the next call.
 
-        Those that are out of it are started; `job.barrier` says which. The chunk must have a step,
-        where all meet: one that was started might else be done, and be called, before the first has
-        begun. Gives the first one's result.
+        Threads that are not in the kernel are started; `job.barrier` says which. The chunk must
+        have a step, where all meet: a thread that was just started could else be done, and be
+        called again, before the first one has begun. Gives the first one's result.
         """
         states = [state_word(number) for number in range(1, count)]
         done = -1
@@ -94,7 +94,7 @@ class FastestCount:
     """Finds out, while the work goes on, whether it runs faster on one thread or on all.
 
     Threads that meet every few microseconds stand still whenever another process takes one of
-    their cores. What is computed does not hang on their number, so it may change at any time.
+    their cores. What is computed does not depend on their number, so it may change at any time.
 
     Parameters
     ----------
@@ -103,8 +103,8 @@ class FastestCount:
     """
 
     AGAIN = 50
-    """How many times as long as a trial of the slower number the next one comes later: then trials
-    take two hundredths of the time at most."""
+    """The next trial of the slower number comes after this many times the duration of the last:
+    trials then take two hundredths of the time at most."""
 
     LONG = 5e-4
     """Seconds of a unit from which all threads are taken for the better for so many calls: they
@@ -181,7 +181,7 @@ _ONE_BLAS_THREAD = _OneBlasThread()
 
 
 def one_blas_thread() -> contextlib.AbstractContextManager[None]:
-    """Keep BLAS to one thread: its sums, and so their bits, hang on how many it has.
+    """Keep BLAS to one thread: its sums, and so their bits, depend on how many it has.
 
     It may be entered any number of times, by several threads at once.
     """

@@ -116,7 +116,7 @@ def _print_weight(one: Any, unit_in: str, show: int) -> None:
 
 
 def _print_batch(network: Any, chosen: list[int] | None, count: int) -> None:
-    """Say what batch the rows that were chosen are in, where their gradients hang on it."""
+    """Say what batch the rows that were chosen are in, where their gradients depend on it."""
     if not network.layout.batchwise:
         return
     if count == 1:

@@ -297,14 +297,14 @@ def exact(function: Function) -> Function:
     """Compile an elementwise kernel that only kernels call, for exactly the operations written.
 
     Free to reassociate, LLVM chooses differently for a vector, for a loop's remainder and for a
-    single element: then a row's result would hang on its place in the block and on the number of
+    single element: then a row's result would depend on its place in the block and on the number of
     threads. Where two roundings are too many, `fused` says so.
     """
     return cast(Function, numba.njit(**_EXACT)(function))
 
 
 def _stamped(compiled: Any) -> Any:
-    """Let the cache of a kernel hang on the source of all kernels, as it includes those it calls.
+    """Let the cache of a kernel depend on the source of all kernels, as it includes those it calls.
 
     Numba by itself looks at the kernel's own file only, and would keep a stale kernel.
     """

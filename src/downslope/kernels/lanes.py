@@ -1,7 +1,7 @@
 """A vector of numbers as a value in kernels: what is written for a number is done in every lane.
 
-A loop over elements goes vector by vector, the last one masked. So an element's result cannot hang
-on where it stands: there is no remainder that is computed in another way.
+A loop over elements goes vector by vector, the last one masked. So an element's result cannot
+depend on where it stands: there is no remainder that is computed in another way.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ forward pass, loss, backward pass, down to dL/du of every layer (to the gradient
 where theta is smaller than what the rows hold). They meet. Then they share out
 theta: gradient, clipping, rule. They meet again. Where a batch has few rows against a layer's W,
 its products are shared out by halves of W instead, each half always to the same threads, who also
-move it: so it stays in their cores' caches. What each computes does not hang on how many they are,
-so the bits do not either.
+move it: so it stays in their cores' caches. What each computes does not depend on how many they
+are, so the bits do not either.
 """
 
 from __future__ import annotations

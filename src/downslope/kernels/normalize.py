@@ -60,7 +60,7 @@ def normalize_rows_backward(v, deviation, theta, gamma, dz):
         for j in range(units):
             dz[r, j] *= theta[gamma + j]
         # Apart, for a loop that also writes may run in vectors or not as its arrays lie in memory:
-        # the sums' bits would hang on that.
+        # the sums' bits would depend on that.
         for j in range(units):
             total += dz[r, j]
             product += dz[r, j] * v[r, j]

@@ -5,7 +5,7 @@ batch has few rows; and its sums depend on how the work is cut. Here a tile of C
 while one row of A's tile meets one row of B after the other, in the order of k. So every element of
 C is one chain of fused multiply-adds over k, the same bits however rows and columns are shared out
 among threads or tiles. Where a tile would be mostly empty, of one row or of few units, dot products
-take its place: they hang on their own row and column alone.
+take its place: they depend on their own row and column alone.
 
 On one core of a Zen 4 (at most 115 GFLOP/s in float32) the tiles reach 105 to 114 from 32x784x128
 to 128x1024x1024, where OpenBLAS 0.3.31 reached 80 to 95 within a step; on a 2.6 GHz Xeon 145 to 168

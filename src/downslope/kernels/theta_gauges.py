@@ -29,12 +29,12 @@ def products(values, previous, zero):
 def compare(values, previous):
     """|v|^2 and v p; then p becomes v. values, previous (size,), at most PART."""
     own, product = products(values, previous, values.dtype.type(0))
-    # One by one: |v|^2 must not hang on p, for it is to be that of the step before in the next.
+    # One by one: |v|^2 must not depend on p, for it is to be that of the step before in the next.
     if not is_sound(values, own):
         own = products(values, previous, 0.0)[0]
     if not is_sound(values, abs(product)):
         product = products(values, previous, 0.0)[1]
-    # Apart from the reads, as in `normalize_rows_backward`: else bits would hang on addresses.
+    # Apart from the reads, as in `normalize_rows_backward`: else bits would depend on addresses.
     for i in range(values.shape[0]):
         previous[i] = values[i]
     return own, product

@@ -29,7 +29,7 @@ on cache lines of its own."""
 
 AWAY, WAITING, CLAIMED, CALLED, RUNNING = range(5)
 """Where a thread stands: out of the kernel; in it, but it may leave; bound to stay; to begin; busy.
-Out of `AWAY` comes none by itself: who starts it says that it is `RUNNING`."""
+A thread that is `AWAY` stays so until another starts it, and sets it to `RUNNING`."""
 
 SPINS = 20_000
 """Looks at the barrier before a thread offers its core to others: some 20 microseconds."""
