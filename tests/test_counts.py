@@ -1,4 +1,4 @@
-"""Whole numbers: Python's and NumPy's alike, and what is none."""
+"""Whole and real numbers: Python's and NumPy's alike, and what is none."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from downslope.counts import LARGEST, whole_number
+from downslope.counts import LARGEST, real_number, told, whole_number, within
 from downslope.errors import InvalidTypeError, InvalidValueError
 
 
@@ -42,3 +42,31 @@ def test_outside_of_its_range(value: Any, says: str) -> None:
 def test_a_range_with_both_ends_is_said_with_its_reason() -> None:
     with pytest.raises(InvalidValueError, match=r"^row must lie in 0 to 4, the last row; got 5$"):
         whole_number("row", 5, 0, 4, why=", the last row")
+
+
+@pytest.mark.parametrize("kind", [int, float, np.int64, np.float32])
+def test_a_real_number_is_one_of_python_or_numpy(kind: Any) -> None:
+    found = real_number("l2", kind(3), "[0, inf)")
+    assert found == 3.0
+    assert type(found) is float
+
+
+@pytest.mark.parametrize("value", [True, np.True_, "2", None, [2.0], 1j])
+def test_what_is_no_real_number(value: Any) -> None:
+    with pytest.raises(InvalidTypeError, match=r"^l2 takes a number; got "):
+        real_number("l2", value, "[0, inf)")
+
+
+@pytest.mark.parametrize("value", [-np.inf, -1.0, 0.0, 0.5, 1.0, 2.0, np.inf, np.nan])
+def test_an_end_beside_a_parenthesis_is_left_out(value: float) -> None:
+    assert within(value, "[0, 1)") == (0 <= value < 1)
+    assert within(value, "(0, 1]") == (0 < value <= 1)
+    assert within(value, "(-inf, inf)") == np.isfinite(value)
+
+
+def test_a_range_is_told_as_it_is_checked() -> None:
+    assert told(0.0, "(0, inf)") == "be above 0"
+    assert told(np.inf, "(0, inf)") == "be finite and above 0"
+    assert told(np.nan, "(-inf, inf)") == "be finite"
+    with pytest.raises(InvalidValueError, match=r"^share must lie in \[0, 1\), of all; got 1$"):
+        real_number("share", 1, "[0, 1)", why=", of all")

@@ -110,7 +110,7 @@ def test_the_gallery_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
         ("descend|rosenbrock|--starts|0", "--starts must be at least 1; got 0"),
         ("descend|x**2|--start|1|--steps|0", "steps must be at least 1"),
         ("descend|x**2|--start|1|--schedule|cosin", "did you mean 'cosine'"),
-        ("descend|x**2|--start|1|--clip-norm|-1", "clip_norm must lie"),
+        ("descend|x**2|--start|1|--clip-norm|-1", "clip_norm must be above 0; got -1"),
     ],
 )
 def test_bad_input_is_refused(

@@ -166,7 +166,7 @@ def test_what_bounds_a_call(most: list[int]) -> None:
         ({"target_loss": 0.5}, "target: the training loss", 11),
         ({"gradient_tolerance": 0.2, "batch": 103}, "optimum: the gradient's norm", 1),
         ({"schedule": "plateau(patience=0, tolerance=0.01)"}, "epochs: all", 11),
-        ({"schedule": lambda step: 0.01}, "epochs: all", 11),
+        ({"schedule": lambda step: 0.01, "learning_rate": None}, "epochs: all", 11),
         ({"rule": "muon"}, "epochs: all", 1),
     ],
     ids=["steps", "steps within", "patience", "soon", "target", "gradient", "plateau", "own",

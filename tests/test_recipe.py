@@ -14,7 +14,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from downslope.catalogue import ACTIVATIONS, INITIALIZERS, LOSSES, RULES, SCHEDULES
+from downslope.catalogue import (
+    ACTIVATIONS,
+    INITIALIZERS,
+    LOSSES,
+    RULES,
+    SCHEDULES,
+    TABLES,
+    choose,
+)
 from downslope.descent import descend
 from downslope.errors import (
     DownslopeError,
@@ -185,8 +193,17 @@ def test_numbers_are_kept_as_python_has_them() -> None:
     descent = Descent(
         whole(8), l1=quarter, l2=quarter, learning_rate=quarter, clip_norm=quarter,
         validation=quarter, warmup=whole(3), seed=whole(4), epochs=whole(5), target_loss=quarter,
+        steps=whole(6), patience=whole(7), seconds=quarter, tolerance=quarter, clip_value=quarter,
+        gradient_tolerance=quarter, target_score=quarter, weight_decay=quarter, rule="adam",
     )  # fmt: skip
-    for recipe in (network, each, descent):
+    true: Any = np.True_
+    text: Any = np.str_
+    flags = Network(residual=true, normalize=text("batch"), scaling=text("none"), loss=text("auto"),
+                    task=text("binary"), output_activation=text("relu"))  # fmt: skip
+    kinds = Descent(text("full"), text("gd"), schedule=text("auto"), shuffle=true,
+                    dtype=text("float64"))  # fmt: skip
+    assert (flags.residual, kinds.shuffle) == (True, True)
+    for recipe in (network, each, descent, flags, kinds):
         for value in vars(recipe).values():
             for one in value if isinstance(value, tuple) else (value,):
                 assert one is None or type(one) in (str, bool, int, float)
@@ -223,8 +240,8 @@ VALUES: list[tuple[type[Any], dict[str, Any], str]] = [
     (Network, {"layers": [3, 3], "activation": ["relu"]}, "each of the 2 hidden layers; got 1"),
     (Network, {"initializer": "he"}, "unknown initializer 'he'.*he_normal"),
     (Network, {"normalize": "bach"}, "unknown normalize 'bach'.*'batch'"),
-    (Network, {"dropout": 1.0}, "dropout must be below 1"),
-    (Network, {"dropout": -0.1}, r"dropout must lie in \[0, 1\]; got -0.1"),
+    (Network, {"dropout": 1.0}, r"^Network: dropout must lie in \[0, 1\); got 1.0"),
+    (Network, {"dropout": -0.1}, r"dropout must lie in \[0, 1\); got -0.1"),
     (Network, {"dropout": [0.1]}, "each of the 2 hidden layers"),
     (Network, {"output_activation": "softmx"}, "unknown activation 'softmx'.*'softmax'"),
     (Network, {"loss": "crossentropy"}, "unknown loss 'crossentropy'.*'cross_entropy'"),
@@ -236,24 +253,28 @@ VALUES: list[tuple[type[Any], dict[str, Any], str]] = [
     (Descent, {"rule": "adam(beta3=1)"}, "has no option 'beta3'"),
     (Descent, {"rule": "adam(beta1=x)"}, "takes a finite number; got 'x'"),
     (Descent, {"schedule": "cosin"}, "unknown schedule 'cosin': did you mean 'cosine'"),
-    (Descent, {"learning_rate": -1}, "learning_rate must lie in"),
-    (Descent, {"learning_rate": math.nan}, "learning_rate must lie in"),
-    (Descent, {"learning_rate": math.inf}, "learning_rate must"),
-    (Descent, {"l2": math.inf}, "l2 must"),
+    (Descent, {"learning_rate": -1}, "learning_rate must be at least 0; got -1"),
+    (Descent, {"learning_rate": math.nan}, "must be finite and at least 0; got nan"),
+    (Descent, {"learning_rate": math.inf}, "must be finite and at least 0; got inf"),
+    (Descent, {"l1": math.inf}, "l1 must be finite and at least 0; got inf"),
+    (Descent, {"l2": math.inf}, "l2 must be finite"),
+    (Descent, {"tolerance": math.inf}, "tolerance must be finite"),
+    (Descent, {"seconds": math.inf}, "seconds must be finite and above 0; got inf"),
     (Descent, {"warmup": -1}, "warmup must be at least 0"),
-    (Descent, {"clip_norm": 0}, r"clip_norm must lie in \(0, inf"),
-    (Descent, {"clip_value": -1.0}, "clip_value must lie in"),
-    (Descent, {"l1": -1}, "l1 must lie in"),
-    (Descent, {"weight_decay": -1}, "weight_decay must lie in"),
+    (Descent, {"clip_norm": 0}, "clip_norm must be above 0; got 0"),
+    (Descent, {"clip_norm": math.inf}, "clip_norm must be finite and above 0; got inf"),
+    (Descent, {"clip_value": -1.0}, "clip_value must be above 0"),
+    (Descent, {"l1": -1}, "l1 must be at least 0"),
+    (Descent, {"weight_decay": -1}, "weight_decay must be at least 0"),
     (Descent, {"epochs": 0}, "epochs must be at least 1"),
     (Descent, {"steps": 0}, "steps must be at least 1"),
-    (Descent, {"seconds": 0}, "seconds must lie in"),
-    (Descent, {"validation": 1}, "must leave rows to train on"),
+    (Descent, {"seconds": 0}, "seconds must be above 0"),
+    (Descent, {"validation": 1}, r"must lie in \[0, 1\), to leave rows to train on; got 1"),
     (Descent, {"validation": 1.2}, "validation must lie in"),
     (Descent, {"patience": 0}, "patience must be at least 1"),
-    (Descent, {"tolerance": -1e-9}, "tolerance must lie in"),
-    (Descent, {"gradient_tolerance": -1}, "gradient_tolerance must lie in"),
-    (Descent, {"target_loss": math.nan}, "target_loss must lie in"),
+    (Descent, {"tolerance": -1e-9}, "tolerance must be at least 0"),
+    (Descent, {"gradient_tolerance": -1}, "gradient_tolerance must be at least 0"),
+    (Descent, {"target_loss": math.nan}, "target_loss must be finite; got nan"),
     (Descent, {"seed": -1}, "seed must be at least 0"),
     (Descent, {"seed": 10**23}, f"seed must be at most {2**63 - 1}; got {10**23}"),
     (Descent, {"epochs": 2**63}, "epochs must be at most"),
@@ -261,11 +282,18 @@ VALUES: list[tuple[type[Any], dict[str, Any], str]] = [
     (Descent, {"epochs": None}, "set epochs, steps or seconds"),
     (Descent, {"target_score": 0.9, "validation": 0}, "set validation above 0"),
     (Descent, {"rule": "adamw", "weight_decay": 0.1}, "not both"),
-    (Descent, {"rule": "adam(epsilon=0)"}, "epsilon must be at least 3.72e-37 in float32.*got 0"),
+    (Descent, {"rule": "adam(epsilon=0)"}, "'adam': epsilon must be above 0; got 0"),
     (Descent, {"rule": "adam(epsilon=1e-40)"}, "at least 3.72e-37 in float32, or .*; got 1e-40"),
     (Descent, {"rule": "adagrad(1e-38)"}, "epsilon must be at least 1.18e-38 in float32"),
     (Descent, {"rule": "adam(epsilon=1e-308)", "dtype": "float64"}, "7.04e-307 in float64"),
     (Descent, {"rule": "rprop"}, "needs batch='full'; got batch=32"),
+    (Descent, {"rule": "adam(beta1=1)"}, r"rule 'adam': beta1 must lie in \[0, 1\); got 1"),
+    (Network, {"loss": "huber(delta=-1)"}, "loss 'huber': delta must be above 0; got -1"),
+    (Network, {"loss": "huber(delta=0)"}, "loss 'huber': delta must be above 0; got 0"),
+    (Network, {"activation": "elu(-1)"}, "activation 'elu': alpha must be at least 0; got -1"),
+    (Network, {"initializer": "normal(std=-1)"}, "'normal': std must be at least 0; got -1"),
+    (Descent, {"schedule": "step(factor=0)"}, "schedule 'step': factor must be above 0; got 0"),
+    (Descent, {"schedule": lambda step: 0.1, "learning_rate": 5}, "gives every step's learning"),
 ]
 
 TYPES: list[tuple[type[Any], dict[str, Any], str]] = [
@@ -300,6 +328,46 @@ def test_values_outside_of_their_rule(owner: Any, fields: dict[str, Any], says: 
 def test_values_of_another_kind(owner: Any, fields: dict[str, Any], says: str) -> None:
     with pytest.raises(InvalidTypeError, match=says):
         owner(**fields)
+
+
+def test_every_option_has_a_range_that_holds_its_usual_value() -> None:
+    for kind, table in TABLES.items():
+        for name, entry in table.items():
+            written = ", ".join(f"{key}={value!r}" for key, value in entry.options.items())
+            assert choose(kind, f"{name}({written})") == choose(kind, name)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("activation", "leaky_relu(-1)"), ("activation", "prelu(0)"), ("activation", "elu(0)"),
+        ("initializer", "constant(-3)"), ("initializer", "uniform(0)"),
+        ("initializer", "orthogonal(-1)"), ("schedule", "exponential(1.1)"),
+        ("schedule", "one_cycle(start=0.5, end=0.1)"), ("schedule", "plateau(patience=0)"),
+        ("loss", "huber(1e-9)"), ("rule", "nadam(decay=2)"), ("rule", "momentum(0)"),
+    ],
+)  # fmt: skip
+def test_unusual_options_are_taken(kind: str, text: str) -> None:
+    assert choose(kind, text).name == text.partition("(")[0]
+
+
+@pytest.mark.parametrize("text", ["adam(beta1=.9, beta1=.5)", "adam(.9, beta1=.5)"])
+def test_an_option_stands_there_once(text: str) -> None:
+    with pytest.raises(InvalidValueError, match=r"beta1 stands there twice, as 0\.9 and as 0\.5"):
+        Descent(rule=text)
+
+
+@pytest.mark.parametrize(
+    ("parts", "says"),
+    [
+        ((Descent(), Network()), r"^Recipe: network takes a Network, as .*; got Descent\("),
+        ((Network(), Network()), r"^Recipe: descent takes a Descent, as .*; got Network\("),
+        ((None,), "network takes a Network, as .*; got None"),
+    ],
+)
+def test_a_recipe_has_a_network_and_a_descent(parts: tuple[Any, ...], says: str) -> None:
+    with pytest.raises(InvalidTypeError, match=says):
+        Recipe(*parts)
 
 
 def test_edit() -> None:

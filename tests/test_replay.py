@@ -148,7 +148,7 @@ def test_what_a_failed_run_goes_back_to_is_not_compared_with_what_came_after(
 
     monkeypatch.setattr(Course, "_steps", take)
     monkeypatch.setattr(Stretch, "keep", lambda self, count: count or keep(self, 0))
-    failed = failing(schedule=lambda step: 1e-3 if step < 20 else 2e30).run
+    failed = failing(learning_rate=None, schedule=lambda step: 1e-3 if step < 20 else 2e30).run
     assert (failed.kept.steps, failed.steps) == (11, 21)
     found = failed.trace.steps.filter(failed.trace.steps["step"] > 10)
     assert found["step"].to_list() == list(range(12, 23))
@@ -158,7 +158,9 @@ def test_what_a_failed_run_goes_back_to_is_not_compared_with_what_came_after(
 
 def test_the_path_of_a_failed_run_ends_at_the_theta_that_was_kept() -> None:
     """Of an epoch that ended: what diverged after it is neither the network nor on its path."""
-    run = failing(validation=0.2, schedule=lambda step: 1e-3 if step < 29 else 2e30).run
+    run = failing(
+        validation=0.2, learning_rate=None, schedule=lambda step: 1e-3 if step < 29 else 2e30
+    ).run
     epochs, thetas = run.path()
     best = run.history.best_epoch
     assert (run.steps, best, epochs) == (30, 3, [0, 1, 2, 3])

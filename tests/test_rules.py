@@ -271,22 +271,22 @@ def test_rprop_starts_from_the_learning_rate_of_the_first_step() -> None:
         ("momentum(1)", r"rule 'momentum': momentum must lie in \[0, 1\); got 1"),
         ("adam(beta2=-0.1)", r"rule 'adam': beta2 must lie in \[0, 1\); got -0.1"),
         ("adam(epsilon=0)", "rule 'adam': epsilon must be above 0; got 0"),
-        ("rmsprop(centered=2)", "centered must be 0 or 1; got 2"),
+        ("rmsprop(centered=2)", r"centered must be a whole number and lie in \[0, 1\]; got 2"),
         ("rmsprop(decay=1)", r"decay must lie in \[0, 1\); got 1"),
         ("nadam(decay=-1)", "decay must be at least 0; got -1"),
         ("adamw(weight_decay=-1)", "weight_decay must be at least 0; got -1"),
         ("rprop(minus=1)", r"minus must lie in \(0, 1\); got 1"),
         ("rprop(plus=1)", "plus must be above 1; got 1"),
         ("rprop(low=2, high=1)", "low must not exceed high; got 2, 1"),
-        ("muon(iterations=2.5)", "iterations must be a whole number from 1 to 99; got 2.5"),
+        (
+            "muon(iterations=2.5)",
+            r"iterations must be a whole number and lie in \[1, 99\]; got 2.5",
+        ),
     ],
 )
 def test_an_option_out_of_range_is_named(rule: str, message: str) -> None:
-    choice = choose("rule", rule)
     with pytest.raises(InvalidValueError, match=message):
-        moments(choice)
-    with pytest.raises(InvalidValueError, match=message):
-        coefficients(choice, np.ones(1), 1)
+        choose("rule", rule)
 
 
 def test_nadams_own_decay_may_exceed_one() -> None:

@@ -141,8 +141,8 @@ def test_plateau_takes_nan_for_no_better_and_negative_losses_as_they_are() -> No
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("step(every=0)", "step': every must be a whole number of at least 1; got 0"),
-        ("step(every=1.5)", "every must be a whole number of at least 1; got 1.5"),
+        ("step(every=0)", "step': every must be a whole number and be at least 1; got 0"),
+        ("step(every=1.5)", "every must be a whole number and be at least 1; got 1.5"),
         ("step(factor=0)", "factor must be above 0; got 0"),
         ("exponential(-1)", "exponential': factor must be above 0; got -1"),
         ("inverse_scaling(-1)", "power must be at least 0; got -1"),
@@ -150,8 +150,8 @@ def test_plateau_takes_nan_for_no_better_and_negative_losses_as_they_are() -> No
         ("one_cycle(peak_at=-1)", r"peak_at must lie in \[0, 1\]; got -1"),
         ("one_cycle(start=0)", "start must be above 0; got 0"),
         ("plateau(factor=1)", r"plateau': factor must lie in \(0, 1\); got 1"),
-        ("plateau(patience=-1)", "patience must be a whole number of at least 0; got -1"),
-        ("plateau(patience=0.5)", "patience must be a whole number of at least 0; got 0.5"),
+        ("plateau(patience=-1)", "patience must be a whole number and be at least 0; got -1"),
+        ("plateau(patience=0.5)", "patience must be a whole number and be at least 0; got 0.5"),
         ("plateau(tolerance=1)", r"tolerance must lie in \[0, 1\); got 1"),
         ("plateau(low=-1)", "low must be at least 0; got -1"),
     ],

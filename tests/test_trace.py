@@ -179,6 +179,7 @@ def test_short_steps_are_recorded_more_rarely(batch: int, every: int) -> None:
     built = BuiltNetwork(Network([64, 64]), 100, 3, "multiclass")
     recorder = Recorder(Recording(), built.layout, 10_000, batch)
     assert recorder.recording.chosen(10, 401) == list(range(every, 401, every))
+    assert type(Recording(every=np.int64(70)).every) is int  # type: ignore[arg-type]
     assert Recorder(Recording(every=70), built.layout, 10_000, 1).recording.every == 70
 
 

@@ -233,8 +233,13 @@ def test_what_a_network_cannot_be_is_found_before_anything_runs() -> None:
 
 
 def test_what_only_a_run_finds_names_the_variant_too() -> None:
-    wanted = trials({"schedule": ["constant", "step(factor=0)"]}, seeds=1)
-    with pytest.raises(InvalidValueError, match=r"variant 'schedule=step\(factor=0\)' on iris"):
+    def below(step: int) -> float:
+        return -1.0
+
+    wanted = trials({"schedule": ["constant", below]}, seeds=1)
+    with pytest.raises(
+        InvalidValueError, match="variant 'schedule=below' on iris: schedule 'below"
+    ):
         Sweep(tables("iris")).run(wanted)
 
 

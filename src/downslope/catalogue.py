@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
+from downslope.counts import told, within
 from downslope.errors import InvalidTypeError, InvalidValueError, nearest
 
 
@@ -215,6 +216,28 @@ TABLES: Final[Mapping[str, Mapping[str, Entry]]] = MappingProxyType(
     }
 )
 
+_LIMITS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        # Of activations; a slope may have any sign: -1 makes the absolute value of leaky_relu.
+        "slope": "(-inf, inf)", "alpha": "[0, inf)",
+        # Of losses.
+        "delta": "(0, inf)",
+        # Of rules. Of an epsilon of 0, a gradient that is 0 would make 0 / 0, as a dead unit's.
+        "momentum": "[0, 1)", "beta1": "[0, 1)", "beta2": "[0, 1)", "rho": "[0, 1)",
+        "decay": "[0, 1)", "nadam decay": "[0, inf)", "epsilon": "(0, inf)",
+        "centered": "whole [0, 1]", "uncorrected": "whole [0, 1]", "weight_decay": "[0, inf)",
+        "adam_rate": "[0, inf)", "minus": "(0, 1)", "plus": "(1, inf)",
+        "low": "[0, inf)", "high": "(0, inf)", "iterations": "whole [1, 99]",
+        # Of initializers: "normal" and "uniform" have a scale, "constant" a weight itself.
+        "std": "[0, inf)", "limit": "[0, inf)", "value": "(-inf, inf)", "gain": "(-inf, inf)",
+        # Of schedules.
+        "every": "whole [1, inf)", "factor": "(0, inf)", "plateau factor": "(0, 1)",
+        "power": "[0, inf)", "final": "[0, 1]", "peak_at": "[0, 1]", "start": "(0, inf)",
+        "end": "(0, inf)", "patience": "whole [0, inf)", "tolerance": "[0, 1)",
+    }
+)  # fmt: skip
+"""By option, or by name and option where two differ: its range; "whole" takes no other numbers."""
+
 _WRITTEN = re.compile(r"^\s*([A-Za-z_][\w-]*)\s*(?:\((.*)\))?\s*$", re.DOTALL)
 
 
@@ -270,7 +293,8 @@ def choose(kind: str, text: object) -> Choice:
     InvalidTypeError
         If `text` is no text.
     InvalidValueError
-        For an unknown name or option, or a value that is no finite number.
+        For an unknown name or option, one that stands there twice, or a value that is no finite
+        number or out of its range.
 
     Examples
     --------
@@ -278,6 +302,9 @@ def choose(kind: str, text: object) -> Choice:
     adam(beta1=0.9, beta2=0.99, epsilon=1e-08, uncorrected=0)
     >>> choose("activation", "leaky_relu(0.2)").options["slope"]
     0.2
+    >>> choose("loss", "huber(delta=0)")
+    Traceback (most recent call last):
+    downslope.errors.InvalidValueError: loss 'huber': delta must be above 0; got 0
     """
     if not isinstance(text, str):
         raise InvalidTypeError(
@@ -288,12 +315,39 @@ def choose(kind: str, text: object) -> Choice:
     entry = TABLES[kind].get(name)
     if written is None or entry is None:
         raise InvalidValueError(f"unknown {kind} {text!r}: {nearest(name, TABLES[kind])}")
-    options = dict(entry.options)
+    given: dict[str, float] = {}
     arguments = [part for part in (written.group(2) or "").split(",") if part.strip()]
     for position, argument in enumerate(arguments):
         key, value = _argument(kind, entry, argument, position)
-        options[key] = value
-    return Choice(entry.name, MappingProxyType(options), code(kind, entry.name))
+        if key in given:
+            raise InvalidValueError(
+                f"{kind} {entry.name!r}: {key} stands there twice, as {given[key]:g} and as "
+                f"{value:g}; give it once"
+            )
+        _check_range(kind, entry.name, key, value)
+        given[key] = value
+    options = MappingProxyType({**entry.options, **given})
+    _check_order(entry.name, options)
+    return Choice(entry.name, options, code(kind, entry.name))
+
+
+def _check_range(kind: str, name: str, key: str, value: float) -> None:
+    """Raise InvalidValueError where an option is out of its range."""
+    limit = _LIMITS.get(f"{name} {key}") or _LIMITS[key]
+    interval = limit.removeprefix("whole ")
+    whole = interval != limit
+    if within(value, interval) and not (whole and value % 1):
+        return
+    must = f"{'be a whole number and ' if whole else ''}{told(value, interval)}"
+    raise InvalidValueError(f"{kind} {name!r}: {key} must {must}; got {value:g}")
+
+
+def _check_order(name: str, options: Mapping[str, float]) -> None:
+    """Raise InvalidValueError where the bounds on rprop's steps leave none between them."""
+    if name == "rprop" and options["low"] > options["high"]:
+        raise InvalidValueError(
+            f"rule 'rprop': low must not exceed high; got {options['low']:g}, {options['high']:g}"
+        )
 
 
 def _argument(kind: str, entry: Entry, text: str, position: int) -> tuple[str, float]:

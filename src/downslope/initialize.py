@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from downslope.catalogue import Choice, choose
-from downslope.errors import InvalidValueError
 
 Array = npt.NDArray[Any]
 
@@ -59,11 +58,6 @@ def weights(
     -------
     (inputs, outputs) array of `dtype`.
 
-    Raises
-    ------
-    InvalidValueError
-        If an option of the initializer is out of its range.
-
     Examples
     --------
     >>> from downslope.catalogue import choose
@@ -76,7 +70,6 @@ def weights(
     Glorot and Bengio 2010; He et al. 2015, equations 10 and 14; LeCun et al. 1998, section 4.6;
     Saxe, McClelland and Ganguli 2014.
     """
-    check(choice)
     shape, options = (inputs, outputs), choice.options
     match choice.name:
         case "auto":
@@ -132,19 +125,3 @@ def orthogonal(shape: tuple[int, int], generator: np.random.Generator) -> Array:
     # QR leaves the signs to the algorithm; with R's diagonal positive Q is uniform (Mezzadri 2007).
     q = q * np.where(np.diag(r) < 0, -1.0, 1.0)
     return q if shape[0] >= shape[1] else q.T
-
-
-def check(choice: Choice) -> None:
-    """Raise InvalidValueError where an option of an initializer is out of its range.
-
-    >>> from downslope.catalogue import choose
-    >>> check(choose("initializer", "normal(std=-1)"))
-    Traceback (most recent call last):
-    downslope.errors.InvalidValueError: initializer 'normal': std must be at least 0; got -1
-    """
-    for key in ("std", "limit"):
-        value = choice.options.get(key, 0.0)
-        if value < 0:
-            raise InvalidValueError(
-                f"initializer {choice.name!r}: {key} must be at least 0; got {value:g}"
-            )

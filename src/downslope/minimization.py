@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from downslope.catalogue import RULES, choose
-from downslope.counts import whole_number
+from downslope.counts import real_number, whole_number
 from downslope.errors import InvalidTypeError, InvalidValueError, nearest
 from downslope.function_run import LBFGS, PLAIN, FunctionRun, ended_run
 from downslope.functions import Bounds, Function, finite_everywhere, refuse_wrong_gradient, resolve
@@ -262,8 +262,5 @@ def _check_starts(function: Function, points: Doubles) -> None:
 def _with_noise(function: Function, noise: float | None) -> Function:
     if noise is None:
         return function
-    if isinstance(noise, bool) or not isinstance(noise, (int, float, np.integer, np.floating)):
-        raise InvalidTypeError(f"minimize: noise takes a number; got {noise!r}")
-    if not (math.isfinite(noise) and noise >= 0):
-        raise InvalidValueError(f"minimize: noise must be finite and at least 0; got {noise!r}")
-    return dataclasses.replace(function, noise=float(noise))
+    deviation = real_number("minimize: noise", noise, "[0, inf)")
+    return dataclasses.replace(function, noise=deviation)

@@ -315,7 +315,10 @@ class BuiltNetwork:
         return float(chunk.losses[0]), gradient
 
     def describe(self) -> dict[str, Any]:
-        """Give what is needed to build this network again, but for theta."""
+        """Give what is needed to build this network again, but for theta.
+
+        Names and numbers stand there as `Network` keeps them.
+        """
         return {
             "format": FORMAT,
             "network": asdict(self.network),

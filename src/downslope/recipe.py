@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from downslope.catalogue import RULES, Choice, canonical, choose
-from downslope.counts import whole_number
+from downslope.counts import real_number, whole_number
 from downslope.errors import InvalidTypeError, InvalidValueError, MissingFileError, nearest, reading
 from downslope.scaling import SCALINGS
 from downslope.task import TASKS
@@ -39,32 +39,21 @@ NORMALIZATIONS = ("none", "batch", "layer")
 DTYPES = ("float32", "float64")
 
 
-def _number(
-    owner: str, name: str, value: object, low: float, high: float, *, open_low: bool = False
-) -> float:
-    """Check one real number against its range; give it as a float."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise InvalidTypeError(f"{owner}: {name} takes a number; got {value!r}")
-    inside = (low < value if open_low else low <= value) and value <= high
-    if not math.isfinite(value) or not inside:
-        left = "(" if open_low else "["
-        raise InvalidValueError(
-            f"{owner}: {name} must lie in {left}{low:g}, {high:g}]; got {value!r}"
-        )
-    return float(value)
-
-
 def _count(owner: str, name: str, value: object, low: int) -> int:
     """Check one whole number."""
     return whole_number(f"{owner}: {name}", value, low)
 
 
-def _share(owner: str, name: str, value: object, *, why: str) -> float:
-    """Check a share that is not the whole; why: what it must, if it is."""
-    share = _number(owner, name, value, 0, 1)
-    if share == 1:
-        raise InvalidValueError(f"{owner}: {name} {why}; got {value!r}")
-    return share
+def _or_auto(kind: str, text: object) -> str:
+    """Check a named choice that may be left to us; give it as it is kept."""
+    return "auto" if isinstance(text, str) and text == "auto" else canonical(kind, text)
+
+
+def _truth(owner: str, name: str, value: object) -> bool:
+    """Check a truth value, Python's or NumPy's; give it as a bool."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise InvalidTypeError(f"{owner}: {name} takes True or False; got {value!r}")
+    return bool(value)
 
 
 def _hidden(text: object) -> str:
@@ -92,14 +81,19 @@ def _put(recipe: Network | Descent, name: str, value: object) -> None:
     object.__setattr__(recipe, name, value)
 
 
-def _one_of(owner: str, name: str, value: object, known: Sequence[str]) -> None:
+def _one_of(owner: str, name: str, value: object, known: Sequence[str]) -> str:
+    """Check a name; give the known one, whatever kind of text was written."""
     if value not in known:
         raise InvalidValueError(f"{owner}: unknown {name} {value!r}: {nearest(value, known)}")
+    return known[known.index(value)]
 
 
 @dataclass(frozen=True)
 class Network:
     """The layers between the features and the target, and the loss at the end.
+
+    However a name is written, with its options by position or by their names, it is kept one way,
+    and numbers are kept as Python has them: what means the same is the same `Network`.
 
     Parameters
     ----------
@@ -137,6 +131,8 @@ class Network:
     --------
     >>> Network([128, 64], activation="relu", dropout=0.1).layers
     (128, 64)
+    >>> Network([8], activation="Leaky-ReLU(.1)").activation
+    'leaky_relu(slope=0.1)'
     """
 
     layers: Sequence[int] = (256, 256)
@@ -163,17 +159,15 @@ class Network:
         _put(self, "layers", widths)
         self._put_each("activation", _hidden)
         self._put_each("initializer", partial(canonical, "initializer"))
-        self._put_each("dropout", partial(_share, "Network", "dropout", why="must be below 1"))
-        _one_of("Network", "normalize", self.normalize, NORMALIZATIONS)
-        _one_of("Network", "scaling", self.scaling, SCALINGS)
-        _one_of("Network", "task", self.task, ("auto", *TASKS))
+        self._put_each("dropout", partial(real_number, "Network: dropout", interval="[0, 1)"))
+        names = {"normalize": NORMALIZATIONS, "scaling": SCALINGS, "task": ("auto", *TASKS)}
+        for name, known in names.items():
+            _put(self, name, _one_of("Network", name, getattr(self, name), known))
         for name, kind in (("output_activation", "activation"), ("loss", "loss")):
-            if getattr(self, name) != "auto":
-                _put(self, name, canonical(kind, getattr(self, name)))
-        smoothing = _number("Network", "label_smoothing", self.label_smoothing, 0, 1)
+            _put(self, name, _or_auto(kind, getattr(self, name)))
+        smoothing = real_number("Network: label_smoothing", self.label_smoothing, "[0, 1]")
         _put(self, "label_smoothing", smoothing)
-        if not isinstance(self.residual, bool):
-            raise InvalidTypeError(f"Network: residual takes True or False; got {self.residual!r}")
+        _put(self, "residual", _truth("Network", "residual", self.residual))
 
     def _put_each(self, name: str, read: Callable[[Any], Any]) -> None:
         """Put a setting of all hidden layers, or of each, as `read` gives it."""
@@ -219,6 +213,8 @@ class Network:
 class Descent:
     """How theta goes down: batching, rule, learning rate, penalties, and when to stop.
 
+    Names and numbers are kept one way, as a `Network` keeps them.
+
     Parameters
     ----------
     batch
@@ -228,9 +224,9 @@ class Descent:
     learning_rate
         None takes the rule's usual one.
     schedule, warmup
-        Learning rate by step (see `catalogue.SCHEDULES`), or a function of the step; "auto" is
-        cosine, and constant where neither epochs nor steps say how long the run is. Before it,
-        `warmup` steps that rise to it in a straight line.
+        Learning rate by step (see `catalogue.SCHEDULES`), or a function that gives it for a step,
+        `learning_rate` being left out; "auto" is cosine, and constant where neither epochs nor
+        steps say how long the run is. Before it, `warmup` steps that rise to it in a straight line.
     clip_norm, clip_value
         Bound on the norm of the whole gradient; on each of its entries (first). None: no bound.
     l1, l2
@@ -247,7 +243,8 @@ class Descent:
         improved by more than `tolerance` for `patience` epochs; None: never. With a validation
         split the best theta is restored whatever ends the run.
     gradient_tolerance
-        Stop when the norm of the full gradient of an epoch's last step falls below: an optimum.
+        Stop when the norm of the gradient of an epoch's last step falls below: an optimum. It is
+        over the rows of that step's batch, with the penalties, before any clipping.
     target_loss, target_score
         Stop when the training loss has come down to, the held-out score up to.
     seed, shuffle, dtype
@@ -257,6 +254,8 @@ class Descent:
     --------
     >>> Descent(batch="full", rule="gd", learning_rate=0.5).batch
     'full'
+    >>> Descent(rule="Adam(0.9, .95)").rule
+    'adam(beta2=0.95)'
     """
 
     batch: int | Literal["full"] = 32
@@ -283,39 +282,37 @@ class Descent:
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        if self.batch != "full":
-            _put(self, "batch", _count("Descent", 'batch ("full" for all rows)', self.batch, 1))
-        for name in ("rule", "schedule"):
-            value = getattr(self, name)
-            if not callable(value) and (name, value) != ("schedule", "auto"):
-                _put(self, name, canonical(name, value))
+        full = isinstance(self.batch, str) and self.batch == "full"
+        what = 'batch ("full" for all rows)'
+        _put(self, "batch", "full" if full else _count("Descent", what, self.batch, 1))
+        for name, read in (("rule", canonical), ("schedule", _or_auto)):
+            if not callable(getattr(self, name)):
+                _put(self, name, read(name, getattr(self, name)))
         for name in ("l1", "l2", "weight_decay", "tolerance"):
-            self._put_number(name, 0)
+            self._put_number(name, "[0, inf)")
         for name in ("learning_rate", "gradient_tolerance"):
-            self._put_number(name, 0, optional=True)
+            self._put_number(name, "[0, inf)", optional=True)
         for name in ("clip_norm", "clip_value", "seconds"):
-            self._put_number(name, 0, open_low=True, optional=True)
+            self._put_number(name, "(0, inf)", optional=True)
         for name in ("target_loss", "target_score"):
-            self._put_number(name, -math.inf, optional=True)
+            self._put_number(name, "(-inf, inf)", optional=True)
         for name in ("epochs", "steps", "patience"):
             if getattr(self, name) is not None:
                 _put(self, name, _count("Descent", name, getattr(self, name), 1))
         for name in ("warmup", "seed"):
             _put(self, name, _count("Descent", name, getattr(self, name), 0))
-        why = "must leave rows to train on"
-        _put(self, "validation", _share("Descent", "validation", self.validation, why=why))
-        _one_of("Descent", "dtype", self.dtype, DTYPES)
-        if not isinstance(self.shuffle, bool):
-            raise InvalidTypeError(f"Descent: shuffle takes True or False; got {self.shuffle!r}")
+        self._put_number("validation", "[0, 1)", why=", to leave rows to train on")
+        _put(self, "dtype", _one_of("Descent", "dtype", self.dtype, DTYPES))
+        _put(self, "shuffle", _truth("Descent", "shuffle", self.shuffle))
         self._check_contradictions()
 
     def _put_number(
-        self, name: str, low: float, *, open_low: bool = False, optional: bool = False
+        self, name: str, interval: str, *, optional: bool = False, why: str = ""
     ) -> None:
-        """Put a number of no upper bound as a float; None stays None where it is optional."""
+        """Put a number as a float; None stays None where it is optional."""
         value = getattr(self, name)
         if value is not None or not optional:
-            _put(self, name, _number("Descent", name, value, low, math.inf, open_low=open_low))
+            _put(self, name, real_number(f"Descent: {name}", value, interval, why=why))
 
     def _check_contradictions(self) -> None:
         if self.epochs is None and self.steps is None and self.seconds is None:
@@ -325,6 +322,11 @@ class Descent:
         if self.target_score is not None and self.validation == 0:
             raise InvalidValueError(
                 "Descent: target_score is about held-out rows; set validation above 0"
+            )
+        if callable(self.schedule) and self.learning_rate is not None:
+            raise InvalidValueError(
+                "Descent: a schedule of your own gives every step's learning rate itself; leave "
+                f"learning_rate out; got {self.learning_rate:g}"
             )
         if callable(self.rule):
             return
@@ -368,6 +370,11 @@ class Descent:
 class Recipe:
     """What to train and how: a network and a descent.
 
+    Raises
+    ------
+    InvalidTypeError
+        For parts that are no network and no descent.
+
     Examples
     --------
     >>> recipe = Recipe(Network([8]), Descent(rule="gd", batch=1))
@@ -379,6 +386,15 @@ class Recipe:
 
     network: Network = field(default_factory=Network)
     descent: Descent = field(default_factory=Descent)
+
+    def __post_init__(self) -> None:
+        for name, kind in (("network", Network), ("descent", Descent)):
+            value = getattr(self, name)
+            if not isinstance(value, kind):
+                raise InvalidTypeError(
+                    f"Recipe: {name} takes a {kind.__name__}, as Recipe(Network([8]), "
+                    f"Descent(epochs=10)); got {value!r}"
+                )
 
     def edit(self, **changes: Any) -> Recipe:
         """Give this recipe with some fields of its network or descent changed.
@@ -491,6 +507,31 @@ class Recipe:
             except json.JSONDecodeError as error:
                 raise InvalidValueError(f"Recipe: {path.name} is not JSON: {error}") from None
         return cls.from_toml(text)
+
+
+def check_recipe(owner: str, value: object) -> Recipe:
+    """Check that what was given is a recipe; owner: whom it was given to.
+
+    Raises
+    ------
+    InvalidTypeError
+        If it is none: it says how to make one of what was given.
+
+    Examples
+    --------
+    >>> check_recipe("descend", "recipe.toml")
+    Traceback (most recent call last):
+    downslope.errors.InvalidTypeError: descend takes a Recipe, got 'recipe.toml': read one from a...
+    """
+    if isinstance(value, Recipe):
+        return value
+    if isinstance(value, (str, Path)):
+        how = f"read one from a file by Recipe.read({str(value)!r})"
+    elif isinstance(value, Mapping):
+        how = "make one of dictionaries by Recipe.from_dict"
+    else:
+        how = "make one of its two parts, as Recipe(Network([8]), Descent(epochs=10))"
+    raise InvalidTypeError(f"{owner} takes a Recipe, got {value!r}: {how}")
 
 
 def _unbound(descent: Mapping[str, Any]) -> dict[str, Any]:

@@ -105,7 +105,7 @@ class Recording:
         else:
             object.__setattr__(self, "steps", _numbers("record", self.steps, CHOICES))
         object.__setattr__(self, "curvature", _numbers("curvature", self.curvature))
-        whole_number("Recording: every", self.every, 1)
+        object.__setattr__(self, "every", whole_number("Recording: every", self.every, 1))
 
     def chosen(self, first: int, last: int) -> Sequence[int]:
         """Give the numbers of the recorded steps after `first` steps, up to number `last`."""
