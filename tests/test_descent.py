@@ -8,8 +8,9 @@ import pytest
 
 from downslope import Descent, Network, Recipe, compare, datasets, descend, minimize
 from downslope.checkpoint import FILE
-from downslope.errors import InvalidValueError, MissingFileError
+from downslope.errors import InvalidTypeError, InvalidValueError, MissingFileError
 from downslope.recording import Recording
+from downslope.run import Run
 
 COUNTS = Recipe(
     Network([], loss="poisson"), Descent(batch="full", rule="adam", learning_rate=0.3, epochs=200)
@@ -140,3 +141,86 @@ def test_predictions_for_booleans_are_booleans() -> None:
 def test_going_on_needs_a_place_to_go_on_from() -> None:
     with pytest.raises(InvalidValueError, match="resume goes on from the state in checkpoint"):
         descend(Recipe(), datasets.load("iris"), resume=True)
+
+
+ROWS = np.random.default_rng(0).normal(size=(100, 3))
+SUMS = ROWS.sum(1)
+SHORT = Recipe(Network([4]), Descent(batch=20, rule="adam", epochs=9, validation=0.0, seed=1))
+
+
+class SlipError(Exception):
+    """What a user's own function raises."""
+
+
+def fails_at(last: int, number: int) -> None:
+    if number > last:
+        raise SlipError(f"at {number}")
+
+
+def failed(recipe: Recipe, **settings: Any) -> Run:
+    """Give the run that a function's exception leaves behind."""
+    with pytest.raises(SlipError, match=r"^at \d+") as caught:
+        descend(recipe, ROWS, SUMS, **settings)
+    assert "exception's `run`" in "".join(caught.value.__notes__)
+    run: Run = caught.value.run  # type: ignore[attr-defined]
+    assert run.reason == f"error: SlipError: {caught.value}"
+    return run
+
+
+def test_one_watcher_need_not_be_in_a_list() -> None:
+    seen: list[int] = []
+    run = descend(SHORT, ROWS, SUMS, watchers=lambda epoch: seen.append(epoch.number))
+    assert seen == list(range(1, 10))
+    assert run.history.epochs == 9
+
+
+def test_a_watcher_that_is_no_function_is_refused_before_the_first_step() -> None:
+    def rule(*_: Any) -> None:
+        raise AssertionError
+
+    with pytest.raises(InvalidTypeError, match=r"^descend: watchers takes a function, .* got 'x'"):
+        descend(SHORT.edit(rule=rule), ROWS, SUMS, watchers=["x"])  # type: ignore[list-item]
+
+
+def test_a_watcher_that_raises_does_not_lose_the_run() -> None:
+    run = failed(SHORT, watchers=lambda epoch: fails_at(4, epoch.number))
+    expected = descend(SHORT, ROWS, SUMS, watchers=lambda epoch: epoch.number == 5)
+    np.testing.assert_array_equal(run.network.theta, expected.network.theta)
+    assert run.history.losses == expected.history.losses
+    assert run.history.steps == 25
+    assert run.scores == expected.scores
+    assert run.trace.frames["steps"].height == expected.trace.frames["steps"].height
+
+
+def test_a_schedule_that_raises_does_not_lose_the_run() -> None:
+    def schedule(step: int) -> float:
+        fails_at(29, step)
+        return 0.01
+
+    run = failed(SHORT.edit(schedule=schedule))
+    expected = descend(
+        SHORT.edit(schedule=lambda step: 0.01, epochs=None, steps=run.steps), ROWS, SUMS
+    )
+    assert 16 <= run.steps <= 30
+    np.testing.assert_array_equal(run.network.theta, expected.network.theta)
+    first = failed(SHORT.edit(schedule=lambda step: fails_at(-1, step)))
+    assert (first.steps, first.history.losses) == (0, [])
+
+
+@pytest.mark.parametrize("epochs", [0, 6])
+def test_a_rule_that_raises_leaves_theta_as_it_was_before(epochs: int) -> None:
+    def gd(theta: Any, gradient: Any, state: Any, rate: float, step: int) -> None:
+        theta -= rate * gradient
+        fails_at(5 * epochs + 2, step)
+
+    def whole(theta: Any, gradient: Any, state: Any, rate: float, step: int) -> None:
+        theta -= rate * gradient
+
+    constant = SHORT.edit(schedule="constant")
+    run = failed(constant.edit(rule=gd))
+    steps = {"epochs": None, "steps": 5 * epochs + 2}
+    expected = descend(constant.edit(rule=whole, **steps), ROWS, SUMS)
+    assert run.history.epochs == epochs
+    assert run.steps == expected.steps == 5 * epochs + 2
+    np.testing.assert_array_equal(run.network.theta, expected.network.theta)
+    assert np.isfinite(run.predict(ROWS)).all()

@@ -15,8 +15,8 @@ from downslope.batches import ROWS_AHEAD
 from downslope.checkpoint import Checkpoint
 from downslope.course import Course
 from downslope.data import Data
-from downslope.epoch import Epoch, Watcher
-from downslope.errors import NonFiniteError
+from downslope.epoch import Epoch, Watcher, functions
+from downslope.errors import InvalidTypeError, NonFiniteError
 from downslope.kernels.loop import Chunk
 from downslope.network import BuiltNetwork
 from downslope.pace import AHEAD
@@ -331,3 +331,17 @@ def test_what_is_said_of_the_speed() -> None:
     endless = course(epochs=None, steps=11)
     endless.run((lambda epoch: shown.append(epoch),))
     assert math.isnan(Epoch.last(endless.history, endless.network, 103, None).seconds_left)
+
+
+def test_one_function_is_a_list_of_one() -> None:
+    assert functions("watchers", print) == functions("watchers", [print]) == (print,)
+    assert functions("watchers", iter([print, repr])) == (print, repr)
+    assert functions("watchers", ()) == functions("watchers", np.array([])) == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"), [("x", "'x'"), (["x"], "'x'"), ([print, None], "None"), (3, "3")]
+)
+def test_a_watcher_that_cannot_be_called_is_named(given: Any, shown: str) -> None:
+    with pytest.raises(InvalidTypeError, match=f"^watchers takes a function, .*; got {shown}$"):
+        functions("watchers", given)

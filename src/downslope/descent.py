@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,13 @@ from downslope import table as tables
 from downslope.checkpoint import FILE, Checkpoint
 from downslope.course import Course
 from downslope.data import Data
-from downslope.epoch import Watcher
+from downslope.epoch import Watcher, functions
 from downslope.errors import InvalidValueError, NonFiniteError
 from downslope.interrupt import interruptible
 from downslope.model import Model
 from downslope.network import BuiltNetwork
 from downslope.preparation import Preparation
-from downslope.recipe import Recipe
+from downslope.recipe import Recipe, check_recipe
 from downslope.recording import Recording, as_recording
 from downslope.run import Run
 from downslope.score import score, trivial_outputs
@@ -47,7 +47,7 @@ def descend(
     *,
     weights: Any = None,
     threads: int | None = None,
-    watchers: Sequence[Watcher] = (),
+    watchers: Watcher | Iterable[Watcher] = (),
     checkpoint: str | Path | None = None,
     resume: bool = False,
     record: str | Sequence[int] | Recording = "default",
@@ -70,8 +70,9 @@ def descend(
     threads
         None takes the available cores. The result is the same, bit for bit, for any number.
     watchers
-        Functions called at each epoch's end with an `Epoch`; one that gives True ends the run. One
-        that has a method `next_after(epoch)`, the next epoch that it is to see, costs less.
+        One function or several, called at each epoch's end with an `Epoch`; one that gives True
+        ends the run. One that has a method `next_after(epoch)`, the next epoch that it is to see,
+        costs less.
     checkpoint
         A directory for the run's state: written about once a second, less often where writing
         would take more than a twentieth of the time, and at the end. One that holds the state of a
@@ -98,6 +99,9 @@ def descend(
         by held-out rows, as at any other end, else the last finite one.
     UnwritableError
         If `checkpoint` is no place for files.
+    Exception
+        Whatever a watcher, a rule or a schedule of your own raises. Any exception that ends a run
+        under way has a `run` too, of what was done before it.
 
     Examples
     --------
@@ -112,6 +116,7 @@ def descend(
     >>> run.predict(corners)
     array([0, 1, 1, 0])
     """
+    recipe, watching = check_recipe("descend", recipe), functions("descend: watchers", watchers)
     recording = as_recording(record)
     if checkpoint is not None:
         _check_checkpoint(recipe, Path(checkpoint), resume)
@@ -132,13 +137,13 @@ def descend(
         course.snapshots = Snapshots(network)
     if resume:
         course.resume()
-    failure: NonFiniteError | None = None
+    failure: Exception | None = None
     with interruptible(course):
         try:
-            course.run(tuple(watchers))
-        except NonFiniteError as error:
+            course.run(watching)
+        except Exception as error:
             failure = error
-            course.reason = f"not finite: {error}"
+            course.reason = _why_it_failed(error)
     scores = _scores(course, task, threads)
     with_file = not callable(recipe.descent.rule) and not callable(recipe.descent.schedule)
     model = Model(network, preparation, recipe if with_file else None, {"reason": course.reason})
@@ -147,9 +152,20 @@ def descend(
         course.snapshots, Trace.of(course.recorder, model.digest), course.kept,
     )  # fmt: skip
     if failure is not None:
-        failure.run = run
+        failure.run = run  # type: ignore[attr-defined]
         raise failure
     return run
+
+
+def _why_it_failed(error: Exception) -> str:
+    """Give the reason of a run that an exception ended; note on it where the run is to be had."""
+    if isinstance(error, NonFiniteError):
+        return f"not finite: {error}"
+    error.add_note(
+        "The descent up to here is not lost: it is this exception's `run`, as in "
+        "`except Exception as error: error.run`"
+    )
+    return f"error: {type(error).__name__}: {error}"
 
 
 def prepare(

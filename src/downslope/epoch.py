@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from downslope.errors import InvalidTypeError
 from downslope.history import History
 from downslope.network import BuiltNetwork
 
@@ -48,6 +49,37 @@ Watcher = Callable[[Epoch], "bool | None"]
 It is called at every one, unless it has a method `next_after(epoch)`, which gives the number of the
 first epoch after one that it asks for: then it may be left out at the ends of others.
 """
+
+
+def functions(owner: str, given: Any) -> tuple[Any, ...]:
+    """Give one function or several as several.
+
+    Parameters
+    ----------
+    owner
+        What they were given as, as the message begins: "descend: watchers".
+    given
+        A function, or an iterable of functions.
+
+    Raises
+    ------
+    InvalidTypeError
+        If anything among them cannot be called.
+
+    Examples
+    --------
+    >>> functions("descend: watchers", print) == functions("descend: watchers", [print])
+    True
+    """
+    if callable(given):
+        return (given,)
+    several = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else None
+    wrong = [given] if several is None else [each for each in several if not callable(each)]
+    if wrong:
+        raise InvalidTypeError(
+            f"{owner} takes a function, or several as [first, second]; got {wrong[0]!r}"
+        )
+    return several or ()
 
 
 def asked_for(watcher: Watcher, epoch: int) -> int:
