@@ -376,6 +376,8 @@ def test_a_recipe_and_back() -> None:
         ({"seconds": 3.0}, "seconds"), ({"epochs": None, "steps": 5}, "steps"),
         ({"rule": lambda *_: None}, "rule"), ({"loss": "squared_error"}, "loss"),
         ({"output_activation": "relu"}, "output_activation"),
+        ({"scaling": "standard"}, "scaling='standard' of .*table_pipeline"),
+        ({"scaling": "squash"}, "scaling='squash'"),
     ):  # fmt: skip
         with pytest.raises(InvalidValueError, match=f"no parameter for {says}"):
             MLPClassifier.from_recipe(recipe.edit(**change))
@@ -392,13 +394,16 @@ def test_a_recipe_and_back() -> None:
         ({"hidden_layer_sizes": [3, 0]}, r"hidden_layer_sizes must be > 0, got \[3, 0\]"),
         ({"activation": ["rlu"]}, "unknown activation 'rlu'"),
         ({"activation": ["relu"] * 3}, "one for each of the 1 hidden"),
-        ({"solver": "lbfgs", "dropout": 0.1}, "solver='lbfgs' takes dropout=0"),
-        ({"solver": "rprop"}, "rprop compares signs"),
+        (
+            {"activation": "softmax"},
+            "The 'activation' parameter of MLPClassifier must be a str among",
+        ),
+        ({"callbacks": [print, "x"]}, "MLPClassifier: callbacks takes a function, .*; got 'x'"),
         ({"solver": "sgd", "learning_rate_init": 1e200}, "Solver produced non-finite parameter"),
     ],
 )
 def test_errors_say_what_is_wrong(settings: dict[str, Any], says: str) -> None:
-    with pytest.raises(ValueError, match=says) as caught:
+    with pytest.raises((ValueError, TypeError), match=says) as caught:
         MLPClassifier(**{"hidden_layer_sizes": (5,), **settings}).fit(IRIS, SPECIES)
     if "parameter of" not in says:
         assert isinstance(caught.value, DownslopeError)

@@ -9,7 +9,15 @@ import pytest
 from downslope import MLPClassifier, MLPRegressor
 from downslope.catalogue import RULES, choose
 from downslope.errors import InvalidValueError
-from downslope.translation import Named, as_run, descent_of, network_of, rule_of
+from downslope.translation import (
+    _OPTIONS,
+    Named,
+    as_run,
+    descent_of,
+    network_of,
+    refuse_contradictions,
+    rule_of,
+)
 
 
 def settings(**changes: Any) -> dict[str, Any]:
@@ -24,7 +32,7 @@ def settings(**changes: Any) -> dict[str, Any]:
         ({"solver": "sgd", "momentum": 0}, "gd"),
         ({"solver": "adam", "beta_1": 0.5}, "adam(0.5, 0.999, 1e-8, 1)"),
         ({"solver": "Adam", "beta_1": 0.5}, "adam(0.5, 0.999, 1e-8, 1)"),
-        ({"solver": "Adam(0.8)", "beta_1": 0.5}, "adam(0.8)"),
+        ({"solver": "Adam(0.8)"}, "adam(0.8)"),
         ({"solver": "lion(beta1=0.8)"}, "lion(beta1=0.8)"),
     ],
 )
@@ -74,6 +82,73 @@ def test_batches_and_layers() -> None:
     assert network_of(settings(hidden_layer_sizes=6), "regression").layers == (6,)
 
 
+def test_of_rprop_a_batch_of_all_rows_is_the_full_one() -> None:
+    cases: list[Any] = [("auto", 150), ("auto", 200), (150, 150), (1000, 150), ("full", 9000)]
+    for batch, rows in cases:
+        found = descent_of(settings(solver="RProp(plus=1.3)", batch_size=batch), rows, "float64", 0)
+        assert found.batch == "full"
+    for batch, shown in (("auto", "'auto', 200"), (32, "32, 32")):
+        says = f"set batch_size='full'; got batch_size={shown} of 201 rows"
+        with pytest.raises(InvalidValueError, match=f"solver='rprop' compares signs .*{says}"):
+            descent_of(settings(solver="rprop", batch_size=batch), 201, "float64", 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({"clip_norm": 1.0}, "clip_norm"),
+        ({"clip_value": 1.0, "weight_decay": 0.1}, "clip_value, weight_decay"),
+        ({"dropout": [0.0, 0.1], "warmup": 3}, "dropout, warmup"),
+        ({"learning_rate": "cosine"}, "learning_rate"),
+    ],
+)
+def test_lbfgs_refuses_what_it_would_not_hear(changes: dict[str, Any], names: str) -> None:
+    with pytest.raises(InvalidValueError, match=f"^MLP: solver='lbfgs' .* takes no {names}; leave"):
+        refuse_contradictions("MLP", settings(solver="lbfgs", **changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"solver": "adam(beta1=.5)", "beta_1": 0.8}, r"beta_1=0.8 .* goes by beta1=0.5; write it"),
+        ({"solver": "lion", "beta_2": 0.8}, r"goes by beta2=0.99; .* solver='lion\(beta2=0.8\)'"),
+        ({"solver": "rmsprop", "momentum": 0.5}, "momentum=0.5 is for solver='adam' or 'sgd'"),
+        ({"solver": "adagrad", "epsilon": 1e-3}, "goes by epsilon=1e-10"),
+    ],
+)
+def test_a_parameter_and_an_option_of_one_thing(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(InvalidValueError, match=says):
+        refuse_contradictions("MLP", settings(**changes))
+
+
+def test_what_scikit_learns_solvers_do_not_hear_goes_through() -> None:
+    own: dict[str, Any] = {
+        "learning_rate_init": 0.1, "momentum": 0.5, "beta_1": 0.5, "beta_2": 0.5, "epsilon": 1e-3,
+        "power_t": 0.1, "batch_size": 7, "shuffle": False, "nesterovs_momentum": False,
+        "early_stopping": True,
+    }  # fmt: skip
+    for named in ("lbfgs", "sgd", "adam", "Adam"):
+        for schedule in ("constant", "invscaling", "adaptive"):
+            refuse_contradictions("MLP", settings(solver=named, learning_rate=schedule, **own))
+    refuse_contradictions("MLP", settings(solver="lbfgs", l1=0.1, alpha=1.0))
+    refuse_contradictions("MLP", settings(solver="adam(beta1=0.5)", beta_1=0.5))
+    for rule in RULES:
+        refuse_contradictions("MLP", settings(solver=f"{rule}()"))
+
+
+def test_the_defaults_are_known() -> None:
+    for name, (_, usual) in _OPTIONS.items():
+        assert MLPClassifier().get_params()[name] == usual
+
+
+def test_a_list_of_names_holds_each_once() -> None:
+    constraints = MLPClassifier._parameter_constraints
+    for name in ("solver", "learning_rate", "activation"):
+        listed = re.findall(r"'(\w+)'", str(constraints[name][0]))
+        assert len(listed) == len(set(listed)) > 3
+    assert not constraints["activation"][0].is_satisfied_by("softmax")
+
+
 def test_a_name_with_options_satisfies_a_constraint() -> None:
     named = Named("rule", ["sgd"], ["adam", "lion"])
     assert all(map(named.is_satisfied_by, ("sgd", "adam", "lion(beta1=0.5)")))
@@ -90,6 +165,9 @@ def test_a_name_with_options_satisfies_a_constraint() -> None:
         ({"solver": "adam(beta1=x)"}, "solver: rule 'adam': option 'beta1' takes a finite number"),
         ({"solver": "adam("}, "solver: unknown rule 'adam[(]': "),
         ({"activation": "elu(beta=1)"}, "activation: activation 'elu' has no option 'beta'"),
+        ({"solver": "adam(beta1=2)"}, r"solver: rule 'adam': beta1 must lie in \[0, 1\); got 2"),
+        ({"solver": "adam(.9, beta1=.5)"}, "solver: rule 'adam': beta1 stands there twice"),
+        ({"solver": "lbfgs", "warmup": 2}, "^MLPClassifier: solver='lbfgs' .* no warmup"),
         ({"learning_rate": "cosine(last=1)"}, "schedule 'cosine' has no option 'last'"),
     ],
 )  # fmt: skip

@@ -25,6 +25,7 @@ from downslope.catalogue import plain_name
 from downslope.convergence import Convergence, Progress, shares
 from downslope.course import Course
 from downslope.data import Data
+from downslope.epoch import functions
 from downslope.errors import InvalidValueError, NonFiniteError
 from downslope.held_out import HeldOut
 from downslope.interrupt import interruptible
@@ -32,15 +33,17 @@ from downslope.kernels import plan as kinds
 from downslope.matrices import copy_into, draw, views_of
 from downslope.network import BuiltNetwork
 from downslope.quasi_newton import minimize
-from downslope.recipe import DTYPES, NORMALIZATIONS, Descent, Recipe
+from downslope.recipe import DTYPES, NORMALIZATIONS, Descent, Recipe, check_recipe
 from downslope.stepper import Targets
 from downslope.translation import (
+    HIDDEN_ACTIVATIONS,
     SCHEDULES,
     Named,
     as_run,
     descent_of,
     network_of,
     parameters_of,
+    refuse_contradictions,
     rule_of,
     widths,
 )
@@ -58,7 +61,7 @@ class Perceptron(BaseEstimator, ABC):  # type: ignore[misc]
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "activation": [Named("activation", ["logistic"]), "array-like"],
+        "activation": [Named("activation", ["logistic"], HIDDEN_ACTIVATIONS), "array-like"],
         "solver": [Named("rule", ["lbfgs", "sgd"])],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "batch_size": [StrOptions({"auto", "full"}), Interval(Integral, 1, None, closed="left")],
@@ -124,14 +127,19 @@ class Perceptron(BaseEstimator, ABC):  # type: ignore[misc]
     def from_recipe(cls, recipe: Recipe, **parameters: Any) -> Self:
         """Make an estimator for a recipe; `parameters` go before the recipe's.
 
-        Features are taken as they are: what the recipe's `scaling` does is for a pipeline (see
-        `table_pipeline`). Early stopping looks at the score, where `descend` looks at the loss.
+        Features and target are taken as they are, as in scikit-learn: a `scaling` of "auto" is left
+        to a pipeline before the estimator (see `table_pipeline`), where `descend` scales by itself.
+        Early stopping looks at the score, where `descend` looks at the loss.
 
         Raises
         ------
         InvalidValueError
-            For what an estimator has no parameter for, such as a bound on seconds.
+            For what an estimator has no parameter for, such as a bound on seconds, or a `scaling`
+            other than "auto" and "none".
+        InvalidTypeError
+            If it is no recipe.
         """
+        check_recipe(f"{cls.__name__}.from_recipe", recipe)
         return cls(**{**parameters_of(recipe, is_classifier(cls())), **parameters})
 
     # What was learned ---------------------------------------------------------------------------
@@ -180,12 +188,14 @@ class Perceptron(BaseEstimator, ABC):  # type: ignore[misc]
 
     def _validate_params(self) -> None:
         """Check the parameters; of a name that there is, its options are what is wrong."""
+        owner = type(self).__name__
         for name, constraints in self._parameter_constraints.items():
             for constraint in constraints:
                 if isinstance(constraint, Named):
-                    owner = f"{type(self).__name__}: {name}"
-                    constraint.refuse_options(owner, getattr(self, name))
+                    constraint.refuse_options(f"{owner}: {name}", getattr(self, name))
         super()._validate_params()
+        functions(f"{owner}: callbacks", () if self.callbacks is None else self.callbacks)
+        refuse_contradictions(owner, self._settings())
 
     def _threads(self) -> int | None:
         """Give the threads that `n_jobs` means; None: all."""
@@ -418,11 +428,6 @@ class Perceptron(BaseEstimator, ABC):  # type: ignore[misc]
 
     def _minimize(self, X: Array, targets: Targets) -> None:
         """Go down by L-BFGS over all rows."""
-        if any(self.network_.network.dropouts()):
-            raise InvalidValueError(
-                "dropout needs a rule that takes many steps, each with other units dropped; "
-                "solver='lbfgs' takes dropout=0"
-            )
         descent = self._describe(len(X))
         each = shares(self.network_)
         asked = False
@@ -447,10 +452,7 @@ class Perceptron(BaseEstimator, ABC):  # type: ignore[misc]
 
     def _call_back(self, steps: int) -> bool:
         """Call the callbacks; say whether one asked to stop."""
-        callbacks = self.callbacks
-        if callbacks is None:
-            return False
-        each = [callbacks] if callable(callbacks) else callbacks
+        each = functions("callbacks", () if self.callbacks is None else self.callbacks)
         answers = [call(steps, self.loss_curve_, self.network_.theta) for call in each]
         return any(answer is True for answer in answers)
 

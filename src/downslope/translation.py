@@ -5,21 +5,35 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from sklearn.utils._param_validation import StrOptions
 
-from downslope.catalogue import LOSSES, TABLES, choose, plain_name
+from downslope.catalogue import ACTIVATIONS, LOSSES, TABLES, choose, plain_name
 from downslope.errors import DownslopeError, InvalidValueError
 from downslope.recipe import Descent, Network, Recipe
 
 REGRESSION_LOSSES: Final = tuple(name for name in LOSSES if not name.endswith("cross_entropy"))
 
+HIDDEN_ACTIVATIONS: Final = tuple(name for name in ACTIVATIONS if name != "softmax")
+
 SCHEDULES: Final = ("constant", "invscaling", "adaptive")
 """scikit-learn's, whose rate changes at an epoch's end, if at all, and by its own rules."""
 
 _NO_COUNTERPART: Final = ("steps", "seconds", "gradient_tolerance", "target_loss", "target_score")
+
+
+_BY_STEP: Final = ("dropout", "clip_norm", "clip_value", "weight_decay", "warmup")
+"""Parameters of ours that only a rule hears that goes step by step."""
+
+_OPTIONS: Final = {
+    "momentum": ("momentum", 0.9),
+    "beta_1": ("beta1", 0.9),
+    "beta_2": ("beta2", 0.999),
+    "epsilon": ("epsilon", 1e-8),
+}
+"""scikit-learn's parameters that are options of its rules: the option's name, the default."""
 
 
 class Named(StrOptions):  # type: ignore[misc]
@@ -39,7 +53,7 @@ class Named(StrOptions):  # type: ignore[misc]
         self, kind: str, others: Iterable[str] = (), known: Iterable[str] | None = None
     ) -> None:
         self._kind, self._names = kind, tuple(TABLES[kind] if known is None else known)
-        self._all = (*others, *self._names)
+        self._all = tuple(dict.fromkeys((*others, *self._names)))
         super().__init__(set(self._all))
 
     def __str__(self) -> str:
@@ -106,6 +120,35 @@ def solver_of(named: str) -> str:
     return named if "(" in named else plain_name(named)
 
 
+def refuse_contradictions(owner: str, settings: Mapping[str, Any]) -> None:
+    """Raise InvalidValueError for parameters that `solver` would leave unheard.
+
+    What scikit-learn's own solvers do not hear of scikit-learn's own parameters is left to pass, as
+    there: a grid of them goes through.
+    """
+    named = settings["solver"]
+    if named == "lbfgs":
+        unheard = [name for name in _BY_STEP if np.any(settings[name])]
+        own_schedule = plain_name(settings["learning_rate"]) not in SCHEDULES
+        unheard += ["learning_rate"] if own_schedule else []
+        if unheard:
+            raise InvalidValueError(
+                f"{owner}: solver='lbfgs' does not go by the steps of a rule, so it takes no "
+                f"{', '.join(unheard)}; leave that at its default, or take another solver, as "
+                f"'adam'"
+            )
+    elif solver_of(named) not in ("adam", "sgd"):
+        rule = choose("rule", named)
+        for name, (option, usual) in _OPTIONS.items():
+            value, own = settings[name], rule.options.get(option)
+            if own is not None and value not in (usual, own):
+                raise InvalidValueError(
+                    f"{owner}: {name}={value!r} is for solver='adam' or 'sgd' without options, and "
+                    f"solver={named!r} goes by {option}={own:g}; write it there, as "
+                    f"solver='{rule.name}({option}={value})'"
+                )
+
+
 def rule_of(settings: Mapping[str, Any]) -> str:
     """Give the rule that `solver` names: scikit-learn's two with the options it has for them."""
     named = solver_of(settings["solver"])
@@ -126,11 +169,9 @@ def rule_of(settings: Mapping[str, Any]) -> str:
 
 def descent_of(settings: Mapping[str, Any], rows: int, dtype: str, seed: int) -> Descent:
     """Give the descent that an estimator's parameters describe, for so many training rows."""
-    batch, patience = settings["batch_size"], settings["n_iter_no_change"]
-    if settings["solver"] == "lbfgs":
-        batch = "full"
+    patience = settings["n_iter_no_change"]
     return Descent(
-        batch=min(200, rows) if batch == "auto" else batch if batch == "full" else int(batch),
+        batch=_batch_of(settings, rows),
         rule=rule_of(settings),
         learning_rate=float(settings["learning_rate_init"]),
         schedule=_schedule_of(settings),
@@ -148,6 +189,28 @@ def descent_of(settings: Mapping[str, Any], rows: int, dtype: str, seed: int) ->
         shuffle=bool(settings["shuffle"]),
         dtype=dtype,
     )
+
+
+def _batch_of(settings: Mapping[str, Any], rows: int) -> int | Literal["full"]:
+    """Give the batch; for rprop, which needs all rows, one of as many rows or more counts as full.
+
+    Raises
+    ------
+    InvalidValueError
+        For rprop with fewer rows.
+    """
+    given = settings["batch_size"]
+    if given == "full" or settings["solver"] == "lbfgs":
+        return "full"
+    batch = min(200, rows) if given == "auto" else int(given)
+    if plain_name(settings["solver"]) != "rprop":
+        return batch
+    if batch < rows:
+        raise InvalidValueError(
+            "solver='rprop' compares signs from step to step, so each must take all rows: set "
+            f"batch_size='full'; got batch_size={given!r}, {batch} of {rows} rows"
+        )
+    return "full"
 
 
 def _schedule_of(settings: Mapping[str, Any]) -> str:
@@ -219,13 +282,16 @@ def _refuse(recipe: Recipe, classifies: bool) -> None:
     left = [name for name in _NO_COUNTERPART if getattr(descent, name) is not None]
     left += [name for name in ("rule", "schedule") if callable(getattr(descent, name))]
     left += ["epochs (None)"] if descent.epochs is None else []
+    scales = network.scaling not in ("auto", "none")
+    left += [f"scaling={network.scaling!r}"] if scales else []
     left += ["output_activation"] if network.output_activation != "auto" else []
     if classifies:
         left += ["loss"] if network.loss != "auto" else []
     elif network.loss != "auto" and choose("loss", network.loss).name not in REGRESSION_LOSSES:
         left += ["loss"]
     if left:
+        hint = f"; table_pipeline(estimator, scaling={network.scaling!r}) scales" if scales else ""
         raise InvalidValueError(
             f"from_recipe: an estimator has no parameter for {', '.join(left)} of this recipe; "
-            f"edit the recipe, or train it with descend"
+            f"edit the recipe, or train it with descend{hint}"
         )
