@@ -198,7 +198,7 @@ def test_data_frames_name_their_target() -> None:
         ({"vary": {}}, InvalidValueError, "compare needs something to vary"),
         ({"vary": {"bacth": [1, 2]}}, InvalidValueError, "no field 'bacth'"),
         ({"budget": "soon"}, InvalidValueError, "budget takes a time above 0"),
-        ({"workers": 0}, InvalidValueError, "threads must be at least 1; got 0"),
+        ({"workers": 0}, InvalidValueError, "compare: workers must be at least 1; got 0"),
         ({"source": {}}, InvalidValueError, "the mapping of data sets is empty"),
         ({"source": [[1.0], [2.0]]}, InvalidValueError, "compare needs a target"),
         ({"budget": 9, "vary": {"epochs": [1, 2]}}, InvalidValueError, "take epochs out of what"),

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from downslope import MLPClassifier, compare
 from downslope.catalogue import (
     ACTIVATIONS,
     INITIALIZERS,
@@ -368,6 +369,28 @@ def test_an_option_stands_there_once(text: str) -> None:
 def test_a_recipe_has_a_network_and_a_descent(parts: tuple[Any, ...], says: str) -> None:
     with pytest.raises(InvalidTypeError, match=says):
         Recipe(*parts)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("recipe.toml", r"'recipe.toml': read one from a file by Recipe.read\('recipe.toml'\)"),
+        (Path("a/b.json"), r"read one from a file by Recipe.read\('a/b.json'\)"),
+        (Network([8]), r"Network\(.*: make one of its two parts, as Recipe"),
+        ({"network": {}}, "make one of dictionaries by Recipe.from_dict"),
+        (None, "None: make one of its two parts"),
+    ],
+)
+def test_what_is_no_recipe_says_how_to_make_one(given: Any, says: str) -> None:
+    rows = np.arange(8.0).reshape(4, 2)
+    takers: dict[str, Any] = {
+        "descend": lambda: descend(given, rows, rows[:, 0]),
+        "compare": lambda: compare(given, rows, rows[:, 0], vary={"batch": [1, 2]}),
+        "MLPClassifier.from_recipe": lambda: MLPClassifier.from_recipe(given),
+    }
+    for name, take in takers.items():
+        with pytest.raises(InvalidTypeError, match=f"^{name} takes a Recipe, got .*{says}"):
+            take()
 
 
 def test_edit() -> None:

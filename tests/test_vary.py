@@ -85,6 +85,11 @@ def test_text_that_says_nothing_is_refused(texts: list[str], says: str) -> None:
         ({"seed": [1, 2]}, "seed is what every variant is repeated over"),
         ({"batch": [1, 1]}, "batch has the value 1 twice"),
         ({"layers": [[8], (8,)]}, "layers has the value 8 twice"),
+        ({"rule": ["adam", "Adam"]}, "'rule=adam' and 'rule=Adam' are the same recipe"),
+        (
+            {"activation": "relu,elu(1),elu", "batch": [1, 2]},
+            "'activation=elu(1) batch=1' and 'act",
+        ),
         ({"rule": ["gd", "addam"]}, "variant 'rule=addam': unknown rule 'addam': did you mean"),
         ({"batch": [1, "full"], "rule": ["gd", "rprop"]}, "variant 'batch=1 rule=rprop': Descent"),
         ({"batch": range(1, 200), "warmup": range(100)}, "vary gives 19,900 variants"),

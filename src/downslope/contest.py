@@ -22,7 +22,7 @@ from downslope.errors import InvalidValueError, NonFiniteError, nearest
 from downslope.halving import Rung, bracket, choose_bracket, most_halvings, read_budget
 from downslope.interrupt import interruptible
 from downslope.outcome import METRICS, Ledger, Outcome
-from downslope.recipe import Recipe
+from downslope.recipe import Recipe, check_recipe
 from downslope.trials import Sweep, Trial
 from downslope.vary import Variant, combine
 
@@ -128,7 +128,7 @@ def compare(
     >>> found.frame.shape[0]
     6
     """
-    variants = combine(recipe, vary)
+    variants = combine(check_recipe("compare", recipe), vary)
     seeds = whole_number("compare: seeds", seeds, 1, MOST_SEEDS)
     metric = _check_metric(metric, variants)
     read = _read(source, target)

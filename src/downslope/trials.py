@@ -124,7 +124,7 @@ class Sweep:
         boundary_seed: int = 0,
     ) -> None:
         self.tables = tables
-        self.workers = check_threads(workers)
+        self.workers = check_threads(workers, "compare: workers")
         self.reused = 0
         self._ledger, self._boundary_seed = ledger, boundary_seed
         self._prepared: dict[tuple[Any, ...], _Prepared] = {}

@@ -202,8 +202,8 @@ def combine(recipe: Recipe, vary: Mapping[str, Any]) -> list[Variant]:
     Raises
     ------
     InvalidValueError, InvalidTypeError
-        For an unknown field, no values, the same value twice, fewer than two variants, more than
-        `MOST`, or a combination that the recipe refuses: it is named.
+        For an unknown field, no values, the same value twice, however it is written, fewer than two
+        variants, more than `MOST`, or a combination that the recipe refuses: it is named.
 
     Examples
     --------
@@ -223,10 +223,24 @@ def combine(recipe: Recipe, vary: Mapping[str, Any]) -> list[Variant]:
         )
     if total > MOST:
         raise InvalidValueError(f"vary gives {total:,} variants; a comparison takes at most {MOST}")
-    return [
+    variants = [
         _variant(recipe, dict(zip(lists, values, strict=True)))
         for values in itertools.product(*lists.values())
     ]
+    _refuse_twins(variants)
+    return variants
+
+
+def _refuse_twins(variants: Sequence[Variant]) -> None:
+    """Raise InvalidValueError for two variants whose values, differently written, mean the same."""
+    labels: dict[str, str] = {}
+    for variant in variants:
+        # By its text: a function of one's own need not be hashable.
+        label = labels.setdefault(repr(variant.recipe), variant.label)
+        if label != variant.label:
+            raise InvalidValueError(
+                f"vary: {label!r} and {variant.label!r} are the same recipe; values must differ"
+            )
 
 
 def _check_values(name: str, values: Any) -> list[Any]:

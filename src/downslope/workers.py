@@ -29,11 +29,11 @@ def available_threads() -> int:
     return max(1, min(cores, int(bound))) if bound.isdigit() else cores
 
 
-def check_threads(threads: object) -> int:
-    """Check a number of threads; None takes what is available."""
+def check_threads(threads: object, name: str = "threads") -> int:
+    """Check a number of threads, named as its owner calls it; None takes what is available."""
     if threads is None:
         return available_threads()
-    return whole_number("threads", threads, 1, takes="a whole number or None")
+    return whole_number(name, threads, 1, takes="a whole number or None")
 
 
 class Workers:
