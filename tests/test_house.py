@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import downslope
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "downslope"
 
@@ -137,6 +139,13 @@ def test_heavy_imports_wait_for_their_use(statement: str, waiting: str) -> None:
     loaded = loaded_by(statement)
     assert "downslope" in loaded
     assert loaded & set(waiting.split()) == set()
+
+
+def test_public_names_are_shown_before_they_are_used() -> None:
+    shown = loaded_by("import downslope; print(*dir(downslope))")
+    assert {*downslope.__all__, "datasets", "__version__"} <= shown
+    assert "importlib" not in dir(downslope)
+    assert "_HOMES" not in dir(downslope)
 
 
 def test_every_public_name_is_found() -> None:

@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from downslope import datasets as datasets
     from downslope.comparison import Comparison as Comparison
     from downslope.contest import compare as compare
     from downslope.curvature import Curvature as Curvature
@@ -47,6 +48,7 @@ _HOMES = {
     "Run": "run",
     "Table": "table",
     "compare": "contest",
+    "datasets": "datasets",
     "descend": "descent",
     "minimize": "minimization",
     "minimize_from": "minimization",
@@ -71,6 +73,7 @@ __all__ = [
     "Run",
     "Table",
     "compare",
+    "datasets",
     "descend",
     "minimize",
     "minimize_from",
@@ -83,4 +86,10 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first used: kernels and tables are heavy."""
     if name not in _HOMES:
         raise AttributeError(f"module 'downslope' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"downslope.{_HOMES[name]}"), name)
+    module = importlib.import_module(f"downslope.{_HOMES[name]}")
+    return module if name == _HOMES[name] else getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    """Name what is public, whether it was used before or not."""
+    return sorted([*__all__, "__version__"])
