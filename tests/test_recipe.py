@@ -319,13 +319,17 @@ TYPES: list[tuple[type[Any], dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("owner", "fields", "says"), VALUES, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("owner", "fields", "says"), VALUES, ids=lambda value: str(value).partition(" at 0x")[0][:40]
+)
 def test_values_outside_of_their_rule(owner: Any, fields: dict[str, Any], says: str) -> None:
     with pytest.raises(InvalidValueError, match=says):
         owner(**fields)
 
 
-@pytest.mark.parametrize(("owner", "fields", "says"), TYPES, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("owner", "fields", "says"), TYPES, ids=lambda value: str(value).partition(" at 0x")[0][:40]
+)
 def test_values_of_another_kind(owner: Any, fields: dict[str, Any], says: str) -> None:
     with pytest.raises(InvalidTypeError, match=says):
         owner(**fields)

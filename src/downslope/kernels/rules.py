@@ -18,7 +18,6 @@ from typing import Final
 import numpy as np
 
 from downslope.catalogue import RULES, Choice
-from downslope.errors import InvalidValueError
 from downslope.kernels.adam import (
     Columns,
     Options,
@@ -347,11 +346,6 @@ def coefficients(choice: Choice, rates: Doubles, first_step: int) -> Doubles:
     -------
     (steps, columns) float64, C-contiguous; the columns are the rule's own.
 
-    Raises
-    ------
-    InvalidValueError
-        If an option of the rule is out of its range.
-
     Examples
     --------
     >>> from downslope.catalogue import choose
@@ -359,7 +353,6 @@ def coefficients(choice: Choice, rates: Doubles, first_step: int) -> Doubles:
     array([[0.1 , 0.9 ],
            [0.05, 0.9 ]])
     """
-    check(choice)
     t = np.arange(first_step, first_step + len(rates), dtype=np.float64)
     columns = _COLUMNS[choice.name](choice.options, rates, t)
     table = np.empty((len(rates), len(columns)))
@@ -371,58 +364,13 @@ def coefficients(choice: Choice, rates: Doubles, first_step: int) -> Doubles:
 def moments(choice: Choice) -> int:
     """Count the state vectors, each as long as theta, that a rule keeps from step to step.
 
-    Raises
-    ------
-    InvalidValueError
-        If an option of the rule is out of its range.
-
     Examples
     --------
     >>> from downslope.catalogue import choose
     >>> moments(choose("rule", "adam")), moments(choose("rule", "rmsprop(centered=1)"))
     (2, 3)
     """
-    check(choice)
     if choice.name == "rmsprop":
         return 3 if choice.options["centered"] else 1 + int(choice.options["momentum"] > 0)
     known = {"gd": 0, "momentum": 1, "nesterov": 1, "adagrad": 1, "lion": 1, "amsgrad": 3}
     return known.get(choice.name, 2)
-
-
-_SHARE: Final = ("lie in [0, 1)", lambda value: 0 <= value < 1)
-_POSITIVE: Final = ("be above 0", lambda value: value > 0)
-_NOT_NEGATIVE: Final = ("be at least 0", lambda value: value >= 0)
-
-_LIMITS: Final[Mapping[str, tuple[str, Callable[[float], bool]]]] = MappingProxyType(
-    {
-        "momentum": _SHARE, "beta1": _SHARE, "beta2": _SHARE, "rho": _SHARE, "decay": _SHARE,
-        # 0 would make 0 / 0 of a gradient that is 0, as a dead unit's.
-        "epsilon": _POSITIVE,
-        "centered": ("be 0 or 1", lambda value: value in (0, 1)),
-        "uncorrected": ("be 0 or 1", lambda value: value in (0, 1)),
-        "nadam decay": _NOT_NEGATIVE, "weight_decay": _NOT_NEGATIVE, "adam_rate": _NOT_NEGATIVE,
-        "minus": ("lie in (0, 1)", lambda value: 0 < value < 1),
-        "plus": ("be above 1", lambda value: value > 1),
-        "low": _NOT_NEGATIVE, "high": _POSITIVE,
-        "iterations": ("be a whole number from 1 to 99", lambda value: value in range(1, 100)),
-    }
-)  # fmt: skip
-
-
-def check(choice: Choice) -> None:
-    """Raise InvalidValueError where an option of a rule is out of its range.
-
-    >>> from downslope.catalogue import choose
-    >>> check(choose("rule", "adam(beta1=1)"))
-    Traceback (most recent call last):
-    downslope.errors.InvalidValueError: rule 'adam': beta1 must lie in [0, 1); got 1
-    """
-    options = choice.options
-    for key, value in options.items():
-        must, holds = _LIMITS.get(f"{choice.name} {key}", _LIMITS[key])
-        if not holds(value):
-            raise InvalidValueError(f"rule {choice.name!r}: {key} must {must}; got {value:g}")
-    if choice.name == "rprop" and options["low"] > options["high"]:
-        raise InvalidValueError(
-            f"rule 'rprop': low must not exceed high; got {options['low']:g}, {options['high']:g}"
-        )
