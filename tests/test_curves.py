@@ -177,4 +177,4 @@ def test_a_norm_that_jumps_by_noise_is_not_called_exploding(iris: Account) -> No
 
 
 def test_the_batch_is_that_of_a_full_step(iris: Account) -> None:
-    assert curves.batch_of(iris) == 32
+    assert iris.batch == 32

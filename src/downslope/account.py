@@ -223,6 +223,35 @@ class Account:
         """Say whether it ended because something was not finite."""
         return self.reason.startswith("not finite")
 
+    @property
+    def recorded(self) -> bool:
+        """Say whether it has a trace with at least one step in it."""
+        return self.trace is not None and len(self.trace.layers) > 0
+
+    @property
+    def batch(self) -> int:
+        """Give how many rows a recorded step had; an epoch's last may have had fewer."""
+        return int(self.by_step("rows")[1].max())
+
+    def by_step(self, column: str) -> tuple[Array, Array]:
+        """Give the recorded steps and a column of the trace; empty where there is none."""
+        if self.trace is None or not len(self.trace.steps):
+            return np.empty(0), np.empty(0)
+        frame = self.trace.steps
+        return frame["step"].to_numpy(), frame[column].to_numpy().astype(float)
+
+    def by_layer(self, column: str) -> tuple[Array, Array, Array]:
+        """Give steps, layers and a column of the trace as (layers, steps), NaN where nothing is."""
+        assert self.trace is not None
+        frame = self.trace.layers
+        step, layer = frame["step"].to_numpy(), frame["layer"].to_numpy()
+        values = frame[column].to_numpy().astype(float)
+        steps, across = np.unique(step, return_inverse=True)
+        layers, down = np.unique(layer, return_inverse=True)
+        table = np.full((len(layers), len(steps)), np.nan)
+        table[down, across] = values
+        return steps, layers, table
+
     def predicted(self) -> Predictions | None:
         """Give the predictions: the one that was read, or else predicted now; None without rows."""
         if self.predictions is not None or self.table is None:

@@ -23,24 +23,6 @@ SMALL_INPUTS, LARGE_INPUTS = 0.01, 10.0
 inputs of about 1 (LeCun et al. 1998, section 4.3)."""
 
 
-def recorded(account: Account) -> bool:
-    """Say whether the account has a trace with at least one step in it."""
-    return account.trace is not None and len(account.trace.layers) > 0
-
-
-def by_layer(account: Account, column: str) -> tuple[Array, Array, Array]:
-    """Give steps, layers and a column of the trace as (layers, steps), NaN where nothing is."""
-    assert account.trace is not None
-    frame = account.trace.layers
-    step, layer = frame["step"].to_numpy(), frame["layer"].to_numpy()
-    values = frame[column].to_numpy().astype(float)
-    steps, across = np.unique(step, return_inverse=True)
-    layers, down = np.unique(layer, return_inverse=True)
-    table = np.full((len(layers), len(steps)), np.nan)
-    table[down, across] = values
-    return steps, layers, table
-
-
 def last_fifth(table: Array) -> Array:
     """Give the last fifth of the steps of a table (layers, steps), at least one."""
     return table[:, -max(1, table.shape[1] // 5) :]
@@ -75,20 +57,20 @@ def shrinkage(account: Account) -> tuple[Array, Array, Array]:
 
 def _late_means(account: Account, column: str) -> tuple[Array, Array]:
     """Give layers, and the mean of a column's finite values over the last fifth of the steps."""
-    _, layers, table = by_layer(account, column)
+    _, layers, table = account.by_layer(column)
     rows = (row[np.isfinite(row)] for row in last_fifth(table))
     return layers, np.array([row.mean() if row.size else np.nan for row in rows])
 
 
 def seen_in_flow(account: Account) -> str:
     """Say whether the error arrives in the first layer toward the end, and what it lost it to."""
-    steps, layers, table = by_layer(account, "dw_rms")
+    steps, layers, table = account.by_layer("dw_rms")
     if account.failed:
         return _seen_in_growth(steps, table)
     if len(layers) < 2:
         return ""
     said = _seen_in_silence(account) if (last_fifth(table)[0] == 0).all() else _seen_back(account)
-    inputs = lately(by_layer(account, "x_rms")[2])[0]
+    inputs = lately(account.by_layer("x_rms")[2])[0]
     if not SMALL_INPUTS <= inputs <= LARGE_INPUTS and inputs > 0:
         said += (
             f" The inputs have a root mean square of {scientific(inputs)}, where initializers and "
@@ -123,7 +105,7 @@ def _seen_back(account: Account) -> str:
 
 def _seen_in_silence(account: Account) -> str:
     """Say since when the first layer has no gradient, and why."""
-    steps, layers, table = by_layer(account, "dw_rms")
+    steps, layers, table = account.by_layer("dw_rms")
     moved = np.flatnonzero(table[0] > 0)
     since = f"after step {steps[moved[-1]]:,}" if moved.size else "in any recorded step"
     silent = (last_fifth(table) == 0).all(axis=1)
@@ -137,18 +119,18 @@ def _seen_in_silence(account: Account) -> str:
 
 def _cause_of_silence(account: Account, silent: Array) -> str:
     """Say why the layers that are silent get no gradient: what is 0 on the way there."""
-    layers = by_layer(account, "dead")[1]
+    layers = account.by_layer("dead")[1]
     for column, words in (
         ("dead", "every unit of {} is dead, giving 0 for every row"),
         ("flat", "every value of {} is in the flat zone of φ"),
     ):
-        share = last_fifth(by_layer(account, column)[2])[:-1]
+        share = last_fifth(account.by_layer(column)[2])[:-1]
         whole = layers[:-1][(share == 1).all(axis=1)]
         if whole.size:
             return words.format(_named(whole))
-    if not last_fifth(by_layer(account, "x_rms")[2])[0].any():
+    if not last_fifth(account.by_layer("x_rms")[2])[0].any():
         return "the inputs are 0"
-    if silent.all() and not last_fifth(by_layer(account, "dy_rms")[2])[-1].any():
+    if silent.all() and not last_fifth(account.by_layer("dy_rms")[2])[-1].any():
         return "the loss has none, dL/dy of the last layer is 0"
     return f"what is left of the error is too small for {account.model.network.theta.dtype}"
 

@@ -123,19 +123,6 @@ def label(account: Account, accounts: Sequence[Account], what: str) -> str:
     return what if len(accounts) == 1 else f"{account.name}: {what}"
 
 
-def steps_of(account: Account, column: str) -> tuple[Array, Array]:
-    """Give the recorded steps and a column of the trace; empty where there is none."""
-    if account.trace is None or not len(account.trace.steps):
-        return np.empty(0), np.empty(0)
-    frame = account.trace.steps
-    return frame["step"].to_numpy(), frame[column].to_numpy().astype(float)
-
-
-def batch_of(account: Account) -> int:
-    """Give how many rows a step had; an epoch's last may have had fewer."""
-    return int(steps_of(account, "rows")[1].max())
-
-
 def loss(accounts: Sequence[Account]) -> Section:
     """Draw the training and the held-out loss by epoch; by step where there were no two epochs."""
     by_epoch = any(account.history.epochs > 1 for account in accounts)
@@ -143,7 +130,7 @@ def loss(accounts: Sequence[Account]) -> Section:
     for number, account in enumerate(accounts):
         history = account.history
         if not by_epoch:
-            x, y = steps_of(account, "loss")
+            x, y = account.by_step("loss")
             data += [line(x, y, label(account, accounts, "training"), number)] if len(x) else []
             continue
         x = np.arange(1, history.epochs + 1)
@@ -302,10 +289,10 @@ def _score_of(account: Account) -> float:
 
 def learning_rate(accounts: Sequence[Account]) -> Section:
     """Draw the learning rate in force: by recorded step, or by epoch without a trace."""
-    by_step = all(len(steps_of(account, "learning_rate")[0]) for account in accounts)
+    by_step = all(len(account.by_step("learning_rate")[0]) for account in accounts)
     data = []
     for number, account in enumerate(accounts):
-        x, y = steps_of(account, "learning_rate")
+        x, y = account.by_step("learning_rate")
         if not by_step:
             y = np.asarray(account.history.learning_rates)
             x = np.arange(1, len(y) + 1)
@@ -340,8 +327,8 @@ def gradient_norm(accounts: Sequence[Account]) -> Section:
     """Draw the norm of the whole gradient before and after clipping."""
     data, seen = [], ""
     for number, account in enumerate(accounts):
-        x, before = steps_of(account, "gradient_norm")
-        _, after = steps_of(account, "clipped_norm")
+        x, before = account.by_step("gradient_norm")
+        _, after = account.by_step("clipped_norm")
         if not len(x):
             continue
         clipped = after < before * (1 - 1e-6)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from downslope import look
 from downslope.account import Account
-from downslope.arrival import by_layer, lately, recorded, seen_in_flow, shrinkage, typically
+from downslope.arrival import lately, seen_in_flow, shrinkage, typically
 from downslope.curves import Series, axis, figure, label, level, line, scientific
 from downslope.page import Section
 
@@ -44,7 +44,7 @@ def evenly(count: int, most: int) -> Array:
 
 def heatmap(account: Account, column: str, layers: int | None = None) -> Series:
     """Give a heatmap of a column, steps along and layers up, the first `layers` of them."""
-    steps, numbers, table = by_layer(account, column)
+    steps, numbers, table = account.by_layer(column)
     numbers, table = numbers[:layers], table[:layers]
     kept = evenly(len(steps), CELLS)
     return {"type": "heatmap", "x": steps[kept], "y": numbers, "z": table[:, kept]}
@@ -103,7 +103,7 @@ def with_slider(
 def gradient_flow(account: Account) -> Section:
     """Draw the root mean square of dL/dW by step and layer, and what makes it shrink or grow."""
     heading = "Gradient flow"
-    if not recorded(account):
+    if not account.recorded:
         return Section(heading, None, NOT_RECORDED)
     heat = heatmap(account, "dw_rms")
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -151,9 +151,9 @@ def gradient_flow(account: Account) -> Section:
 def updates(account: Account) -> Section:
     """Draw the size of each layer's update relative to its weights."""
     heading = "Update ratio"
-    if not recorded(account):
+    if not account.recorded:
         return Section(heading, None, NOT_RECORDED)
-    steps, layers, table = by_layer(account, "update_ratio")
+    steps, layers, table = account.by_layer("update_ratio")
     table = np.where(table > 0, table, np.nan)
     if np.isnan(table).all():
         return Section(heading, None, "No weight moved in any recorded step.")
@@ -196,9 +196,9 @@ def profile(accounts: Sequence[Account], column: str, heading: str, up: str) -> 
     """Draw a quantity by layer, its median over the last fifth of the steps, a curve a run."""
     data = []
     for number, account in enumerate(accounts):
-        if not recorded(account):
+        if not account.recorded:
             continue
-        _, layers, table = by_layer(account, column)
+        _, layers, table = account.by_layer(column)
         if up == "share":  # of the output, which is not a hidden layer
             layers, table = layers[:-1], table[:-1]
         name = label(account, accounts, "").removesuffix(": ")

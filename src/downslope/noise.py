@@ -13,13 +13,11 @@ from downslope.curves import (
     Array,
     Series,
     axis,
-    batch_of,
     figure,
     label,
     level,
     line,
     no_better,
-    steps_of,
 )
 from downslope.page import Section
 
@@ -31,13 +29,13 @@ def noise(accounts: Sequence[Account]) -> Section:
     batches: dict[int, Array] = {}
     seen, infinite = "", False
     for number, account in enumerate(accounts):
-        x, y = steps_of(account, "noise_scale")
-        _, averaged = steps_of(account, "suggested_batch")
+        x, y = account.by_step("noise_scale")
+        _, averaged = account.by_step("suggested_batch")
         good, steady = (np.isfinite(each) & (each > 0) for each in (y, averaged))
         infinite = infinite or bool(np.isinf(y).any())
         if not good.any():
             continue
-        batch = batch_of(account)
+        batch = account.batch
         points = {**line(x[good], y[good], "", number), "mode": "markers", "showlegend": False}
         points |= {"opacity": 0.4, "marker": {"color": look.color(number), "size": 4}}
         data.append(points)
@@ -65,7 +63,7 @@ def noise(accounts: Sequence[Account]) -> Section:
 
 def _seen_in_noise(account: Account) -> str:
     """Say how the batch fits the noise scale at the end, where that says something."""
-    x, averaged = steps_of(account, "suggested_batch")
+    x, averaged = account.by_step("suggested_batch")
     x, averaged = x[~np.isnan(averaged)], averaged[~np.isnan(averaged)]
     if account.failed or not averaged.size or _learned_nothing(account):
         return ""
@@ -75,13 +73,13 @@ def _seen_in_noise(account: Account) -> str:
             f"From step {x[first]:,} on the gradient cannot be told from its noise: the noise "
             "scale is infinite there and names no batch."
         )
-    rows, batch = float(account.data.get("training", math.inf)), batch_of(account)
+    rows, batch = float(account.data.get("training", math.inf)), account.batch
     return _how_it_fits(float(averaged[-1]), batch, rows)
 
 
 def _learned_nothing(account: Account) -> bool:
     """Say whether the gradient was 0 at the end, or the network is no better than the trivial."""
-    _, norms = steps_of(account, "gradient_norm")
+    _, norms = account.by_step("gradient_norm")
     scores = account.scores.get("training", {})
     return norms[-1] == 0 or bool(scores and no_better(scores["score"], scores["trivial"]))
 

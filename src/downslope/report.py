@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from downslope import arrival, curves, flow, noise, page, prediction, signals
+from downslope import curves, flow, noise, page, prediction, signals
 from downslope.account import Account, have_same_data
 from downslope.errors import InvalidValueError
 from downslope.page import Grid, Section
@@ -50,7 +50,7 @@ def sections_of(account: Account, more: Sequence[Section] = ()) -> list[Section]
         *([prediction.confusion(account)] if account.task != "regression" else []),
         *([prediction.boundary(account)] if account.model.network.inputs == 2 else []),
     ]
-    if arrival.recorded(account):
+    if account.recorded:
         sections += [
             flow.gradient_flow(account),
             signals.activations(account),
@@ -67,7 +67,7 @@ def sections_of(account: Account, more: Sequence[Section] = ()) -> list[Section]
     left_out = [
         [section.heading, section.sentence] for section in sections if section.content is None
     ]
-    if not arrival.recorded(account):
+    if not account.recorded:
         left_out.append(["The layers", flow.NOT_RECORDED])
     shown.append(recipe_table(several))
     if left_out:

@@ -13,8 +13,7 @@ import numpy.typing as npt
 
 from downslope import look
 from downslope.account import Account
-from downslope.arrival import by_layer, recorded
-from downslope.curves import batch_of, figure, scientific
+from downslope.curves import figure, scientific
 from downslope.flow import (
     NOT_RECORDED,
     evenly,
@@ -32,10 +31,10 @@ Array = npt.NDArray[Any]
 def activations(account: Account) -> Section:
     """Draw mean and spread of each layer's output at the first, a middle and the last step."""
     heading = "Outputs of the layers"
-    if not recorded(account):
+    if not account.recorded:
         return Section(heading, None, NOT_RECORDED)
-    steps, layers, means = by_layer(account, "y_mean")
-    _, _, deviations = by_layer(account, "y_std")
+    steps, layers, means = account.by_layer("y_mean")
+    _, _, deviations = account.by_layer("y_std")
     last = len(steps) - 1
     chosen = sorted({0, last // 2, last})
     data = []
@@ -81,7 +80,7 @@ def activations(account: Account) -> Section:
 def dead(account: Account) -> Section:
     """Draw the share of units that give 0 for every row of the batch; say how many are dead."""
     heading = "Dead units"
-    if account.trace is None or not recorded(account):
+    if account.trace is None or not account.recorded:
         return Section(heading, None, NOT_RECORDED)
     frame = account.trace.dead_units
     seen = ""
@@ -95,7 +94,7 @@ def dead(account: Account) -> Section:
         "dead",
         heading,
         "The color is the share of units that give 0 for every row of a step's batch "
-        f"({batch_of(account):,}): the fewer its rows, the more units are idle for all of them and "
+        f"({account.batch:,}): the fewer its rows, the more units are idle for all of them and "
         "yet alive. Dead is a unit that gives 0 for every training row: it has no gradient and "
         "learns nothing until others move it.",
         seen,
@@ -118,9 +117,9 @@ def _seen_in_dead(worst: dict[str, Any]) -> str:
 def flat(account: Account) -> Section:
     """Draw the share of values in the flat zone of the activation."""
     heading = "Values in the flat zone"
-    if not recorded(account):
+    if not account.recorded:
         return Section(heading, None, NOT_RECORDED)
-    _, layers, table = by_layer(account, "flat")
+    _, layers, table = account.by_layer("flat")
     final = table[:-1, -1]
     seen = ""
     if final.size and np.isfinite(final).any() and np.nanmax(final) > 0.2:
@@ -316,7 +315,7 @@ def _seen_beyond(account: Account, bins: Bins, quantity: str) -> str:
             f"In step {step:,}, {shares[most]:.0%} of the {'z' if of_z else 'gradients'} counted "
             f"in layer {most} lie {limit}."
         )
-    steps, layers, table = by_layer(account, "z_mean" if of_z else "dw_rms")
+    steps, layers, table = account.by_layer("z_mean" if of_z else "dw_rms")
     broken = layers[~np.isfinite(table[:, steps == step]).all(axis=1)]
     if broken.size:
         named = ", ".join(map(str, broken))

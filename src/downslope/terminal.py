@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from downslope.account import Account
-from downslope.arrival import by_layer, lately, recorded, seen_in_flow, shrinkage, typically
+from downslope.arrival import lately, seen_in_flow, shrinkage, typically
 from downslope.catalogue import Entry
 from downslope.curves import decimals, no_better
 from downslope.epoch import Epoch
@@ -138,11 +138,11 @@ def print_layers(account: Account) -> None:
     But its updates' size, which follows the schedule: that is the median over the run. Of a deep
     network the first and the last layers are shown. Nothing is printed where nothing was recorded.
     """
-    if not recorded(account):
+    if not account.recorded:
         return
-    columns = {name: lately(by_layer(account, name)[2]) for name in _LAYER_COLUMNS}
+    columns = {name: lately(account.by_layer(name)[2]) for name in _LAYER_COLUMNS}
     _, weights, slopes = shrinkage(account)
-    dead, moved = _dead_units(account), typically(by_layer(account, "update_ratio")[2])
+    dead, moved = _dead_units(account), typically(account.by_layer("update_ratio")[2])
     plan = account.model.network.layout.plan
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
     for name in ("layer", "units", "dL/dW", "", "×φ'", "×W", "dead", "flat", "y std", "|Δw|/|w|"):
@@ -183,7 +183,7 @@ def _dead_units(account: Account) -> Array:
     assert account.trace is not None
     found = account.trace.dead_units
     if not len(found):
-        return lately(by_layer(account, "dead")[2])
+        return lately(account.by_layer("dead")[2])
     return found.filter(found["epoch"] == found["epoch"].max()).sort("layer")["dead"].to_numpy()
 
 
