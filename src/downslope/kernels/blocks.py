@@ -47,13 +47,14 @@ def finish_gradient(job, chunk, b, out, scale, recorded):
     block = job.blocks[b]
     limits = chunk.penalties
     l1, l2, clip_norm, clip_value = limits[0], limits[1], limits[2], limits[3]
-    if l1 > 0 or l2 > 0:
+    penalized, watched = l1 > 0 or l2 > 0, clip_norm > 0 or chunk.norms.shape[0] > 0
+    if penalized:
         job.sums[PENALTY, b] = penalize(job, block, out, l1 * scale, l2 * scale)
     gradient = elements(out, block.stop - block.start)
-    if recorded and (l1 > 0 or l2 > 0 or clip_value > 0):
-        job.gauges.norms[b] = gauges.sum_of_squares(gradient)
-    if clip_norm > 0 or chunk.norms.shape[0] > 0:
+    if watched or (recorded and penalized):
         job.sums[SQUARES, b] = job.sums[BOUNDED, b] = square_sum(gradient)
+    if recorded and penalized:  # what `note_gradient` has noted is without the penalties
+        job.gauges.norms[b] = job.sums[SQUARES, b]
     if clip_value > 0:
         clip_values(gradient, clip_value)
         if clip_norm > 0:
