@@ -28,7 +28,17 @@ def make_trace(layers: int, factor: float = 1.0, steps: Any = STEPS, fails: bool
     part = np.log(factor)
     columns = {
         name: rng.uniform(0.2, 0.8, len(step))
-        for name in ("x_mean", "x_std", "z_mean", "z_std", "y_mean", "y_std", "dy_rms", "x_rms")
+        for name in (
+            "x_mean",
+            "x_std",
+            "z_mean",
+            "z_std",
+            "y_mean",
+            "y_std",
+            "dy_rms",
+            "x_rms",
+            "w_norm",
+        )
     }
     frame = pl.DataFrame(
         {

@@ -12,7 +12,7 @@ import pytest
 
 from accounts import account_of, changed, make_trace
 from downslope.account import Account
-from downslope.arrival import ARRIVES, seen_in_flow
+from downslope.arrival import ARRIVES, lately, seen_in_flow, shrinkage
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +43,7 @@ def deep() -> Account:
         ),
         ({"dead": 0.0, "flat": 1.0}, "every value of layers 1 and 2 is in the flat zone of φ"),
         ({"x_rms": 0.0}, "the inputs are 0"),
+        ({"w_norm": 0.0}, "the weights of layers 2 and 3 are still 0"),
         ({}, "what is left of the error is too small for float32"),
     ],
 )
@@ -58,6 +59,21 @@ def test_a_first_layer_without_a_gradient_says_why(
     )
     seen = seen_in_flow(replace(iris, trace=trace))
     assert f"{who} gradient after step 1,000: {cause}." in seen
+
+
+def test_the_zeros_an_output_layer_starts_with_are_named_after_one_step() -> None:
+    account = account_of("iris", batch="full", epochs=1, trace="own")
+    assert seen_in_flow(account) == (
+        "The weights of layers 1 and 2 have no gradient in any recorded step: the weights of layer "
+        "3 are still 0."
+    )
+
+
+def test_a_failed_run_is_told_by_the_steps_before(iris: Account) -> None:
+    trace = make_trace(3, 0.1, steps=np.arange(1, 6), fails=True)
+    failed = replace(iris, reason="not finite: it left the finite numbers", trace=trace)
+    for values in (lately(failed, "y_std"), shrinkage(failed)[1][1:], shrinkage(failed)[2][:-1]):
+        assert np.isfinite(values).all()
 
 
 def test_a_loss_without_a_gradient_is_named(iris: Account) -> None:

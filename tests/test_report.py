@@ -94,6 +94,19 @@ def test_every_picture_says_what_to_look_for() -> None:
         assert all(len(section.sentence.split()) > 3 for section in sections[:-1])
 
 
+def test_a_run_that_was_broken_off_says_so_first() -> None:
+    def breaks(epoch: Any) -> None:
+        if epoch.number == 2:
+            raise MemoryError("no room")
+
+    with pytest.raises(MemoryError) as caught:
+        descend(Recipe(Network([8])), datasets.load("iris"), watchers=breaks)
+    account: Account = caught.value.run.account("iris")  # type: ignore[attr-defined]
+    lead = report.lead(account)
+    assert lead.startswith("This run was broken off after epoch 2: MemoryError: no room. Accuracy")
+    assert "iris was broken off after epoch 2" in report.overview([account, account]).seen
+
+
 def test_a_failed_run_says_why_first_and_shows_its_steps() -> None:
     account = failed()
     assert report.lead(account).startswith("This run failed: the descent left the finite numbers")

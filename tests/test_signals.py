@@ -107,6 +107,9 @@ def test_what_lies_beyond_is_counted_at_the_ends(iris: Account) -> None:
     assert (axis["tickvals"][0], axis["tickvals"][-1]) == (heat["x"][0], heat["x"][-1])
     assert (heat["text"][0][0], heat["text"][0][-1]) == ("below −8", "above 8")
     assert section.seen == "In step 2, 100% of the z counted in layer 1 lie beyond ±8."
+    last_layer = len(iris.model.network.layout.plan)
+    certain = changed(trace_of(account), "histograms", layer=pl.lit(last_layer))
+    assert signals.z(replace(account, trace=certain)).seen == ""
 
 
 def test_z_beyond_the_histogram_only_is_drawn_all_the_same(iris: Account) -> None:
@@ -145,7 +148,7 @@ def test_nan_counted_with_the_largest_is_told(iris: Account, make: Any) -> None:
     last = int(trace_of(broken).steps["step"].to_numpy().max())
     rows = [(last, 2, quantity, 16.0, np.inf, 9) for quantity in ("z", "gradient")]
     seen = make(with_bins(broken, *rows)).seen
-    assert f"Not all of step {last:,} is finite (layer 1, 2): NaN counts with the cell at" in seen
+    assert f"Not all of step {last:,} is finite (layers 1 and 2): NaN counts with the cell" in seen
     assert "NaN" not in make(iris).seen
 
 

@@ -224,6 +224,11 @@ class Account:
         return self.reason.startswith("not finite")
 
     @property
+    def broken_off(self) -> bool:
+        """Say whether it ended because a function of the user's, or the system, raised an error."""
+        return self.reason.startswith("error: ")
+
+    @property
     def recorded(self) -> bool:
         """Say whether it has a trace with at least one step in it."""
         return self.trace is not None and len(self.trace.layers) > 0

@@ -23,20 +23,26 @@ SMALL_INPUTS, LARGE_INPUTS = 0.01, 10.0
 inputs of about 1 (LeCun et al. 1998, section 4.3)."""
 
 
-def last_fifth(table: Array) -> Array:
-    """Give the last fifth of the steps of a table (layers, steps), at least one."""
-    return table[:, -max(1, table.shape[1] // 5) :]
-
-
 def typically(table: Array) -> Array:
     """Give the median of each row's finite values; NaN where there are none."""
     rows = (row[np.isfinite(row)] for row in table)
     return np.array([np.median(row) if row.size else np.nan for row in rows])
 
 
-def lately(table: Array) -> Array:
-    """Do so for the last fifth of the steps."""
-    return typically(last_fifth(table))
+def late(account: Account, column: str) -> Array:
+    """Give a column of the last fifth of the steps, at least of one, as (layers, steps).
+
+    The step in which a run failed is left out, unless there is no other.
+    """
+    table = account.by_layer(column)[2]
+    if account.failed and table.shape[1] > 1:
+        table = table[:, :-1]
+    return table[:, -max(1, table.shape[1] // 5) :]
+
+
+def lately(account: Account, column: str) -> Array:
+    """Give the median of each layer's finite values in the last fifth of the steps."""
+    return typically(late(account, column))
 
 
 def shrinkage(account: Account) -> tuple[Array, Array, Array]:
@@ -48,18 +54,16 @@ def shrinkage(account: Account) -> tuple[Array, Array, Array]:
     layer's: the last layer's phi' and the first one's weights are NaN, as is what no step tells.
     """
     lengths = np.log(account.model.network.layout.plan["units"]) / 2
-    layers, weights = _late_means(account, "shrink_weights")
-    _, slopes = _late_means(account, "shrink_slope")
+    weights, slopes = (_late_means(account, name) for name in ("shrink_weights", "shrink_slope"))
     weights[1:] += lengths[:-1] - lengths[1:]
     weights[0] = slopes[-1] = np.nan
-    return layers, weights / math.log(10), slopes / math.log(10)
+    return np.arange(1, len(weights) + 1), weights / math.log(10), slopes / math.log(10)
 
 
-def _late_means(account: Account, column: str) -> tuple[Array, Array]:
-    """Give layers, and the mean of a column's finite values over the last fifth of the steps."""
-    _, layers, table = account.by_layer(column)
-    rows = (row[np.isfinite(row)] for row in last_fifth(table))
-    return layers, np.array([row.mean() if row.size else np.nan for row in rows])
+def _late_means(account: Account, column: str) -> Array:
+    """Give the mean of each layer's finite values over the last fifth of the steps."""
+    rows = (row[np.isfinite(row)] for row in late(account, column))
+    return np.array([row.mean() if row.size else np.nan for row in rows])
 
 
 def seen_in_flow(account: Account) -> str:
@@ -69,8 +73,9 @@ def seen_in_flow(account: Account) -> str:
         return _seen_in_growth(steps, table)
     if len(layers) < 2:
         return ""
-    said = _seen_in_silence(account) if (last_fifth(table)[0] == 0).all() else _seen_back(account)
-    inputs = lately(account.by_layer("x_rms")[2])[0]
+    silent = (late(account, "dw_rms")[0] == 0).all()
+    said = _seen_in_silence(account) if silent else _seen_back(account)
+    inputs = lately(account, "x_rms")[0]
     if not SMALL_INPUTS <= inputs <= LARGE_INPUTS and inputs > 0:
         said += (
             f" The inputs have a root mean square of {scientific(inputs)}, where initializers and "
@@ -108,12 +113,12 @@ def _seen_in_silence(account: Account) -> str:
     steps, layers, table = account.by_layer("dw_rms")
     moved = np.flatnonzero(table[0] > 0)
     since = f"after step {steps[moved[-1]]:,}" if moved.size else "in any recorded step"
-    silent = (last_fifth(table) == 0).all(axis=1)
+    silent = (late(account, "dw_rms") == 0).all(axis=1)
     if silent.all():
         who = "No weight has a gradient"
     else:
         below = layers[: np.flatnonzero(~silent)[0]]
-        who = f"The weights of {_named(below)} have no gradient"
+        who = f"The weights of {named(below)} have no gradient"
     return f"{who} {since}: {_cause_of_silence(account, silent)}."
 
 
@@ -124,21 +129,24 @@ def _cause_of_silence(account: Account, silent: Array) -> str:
         ("dead", "every unit of {} is dead, giving 0 for every row"),
         ("flat", "every value of {} is in the flat zone of φ"),
     ):
-        share = last_fifth(account.by_layer(column)[2])[:-1]
+        share = late(account, column)[:-1]
         whole = layers[:-1][(share == 1).all(axis=1)]
         if whole.size:
-            return words.format(_named(whole))
-    if not last_fifth(account.by_layer("x_rms")[2])[0].any():
+            return words.format(named(whole))
+    if not late(account, "x_rms")[0].any():
         return "the inputs are 0"
-    if silent.all() and not last_fifth(account.by_layer("dy_rms")[2])[-1].any():
+    if silent.all() and not late(account, "dy_rms")[-1].any():
         return "the loss has none, dL/dy of the last layer is 0"
+    zeros = layers[1:][(late(account, "w_norm")[1:] == 0).all(axis=1)]
+    if zeros.size:
+        return f"the weights of {named(zeros)} are still 0"
     return f"what is left of the error is too small for {account.model.network.theta.dtype}"
 
 
-def _named(layers: Array) -> str:
+def named(layers: Array) -> str:
     """Name some layers.
 
-    >>> _named([2]), _named([1, 2]), _named([1, 2, 3, 5])
+    >>> named([2]), named([1, 2]), named([1, 2, 3, 5])
     ('layer 2', 'layers 1 and 2', 'layers 1, 2, 3 and 5')
     """
     *first, last = (str(each) for each in layers)

@@ -198,11 +198,11 @@ def profile(accounts: Sequence[Account], column: str, heading: str, up: str) -> 
     for number, account in enumerate(accounts):
         if not account.recorded:
             continue
-        _, layers, table = account.by_layer(column)
+        values = lately(account, column)
         if up == "share":  # of the output, which is not a hidden layer
-            layers, table = layers[:-1], table[:-1]
+            values = values[:-1]
         name = label(account, accounts, "").removesuffix(": ")
-        series = line(layers, lately(table), name, number)
+        series = line(np.arange(1, len(values) + 1), values, name, number)
         data.append({**series, "mode": "lines+markers"})
     if not data:
         return Section(heading, None, NOT_RECORDED)
@@ -223,6 +223,6 @@ _PROFILES = {
     "dead": "The share of units that gave 0 for a whole batch, toward the end of each run.",
     "flat": "The share of values in the flat zone of φ, toward the end of each run: there no "
     "gradient passes.",
-    "update_ratio": "How far a step moves each layer's weights, relative to their size. A "
-    "thousandth is a good pace.",
+    "update_ratio": "How far a step moves each layer's weights toward the end, relative to their "
+    "size. A thousandth is a good pace; a schedule that lowers the learning rate ends far below.",
 }

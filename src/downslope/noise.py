@@ -71,7 +71,7 @@ def _seen_in_noise(account: Account) -> str:
         first = 1 + int(np.flatnonzero(np.isfinite(averaged)).max(initial=-1))
         return (
             f"From step {x[first]:,} on the gradient cannot be told from its noise: the noise "
-            "scale is infinite there and names no batch."
+            "scale, averaged, is infinite there and names no batch."
         )
     rows, batch = float(account.data.get("training", math.inf)), account.batch
     return _how_it_fits(float(averaged[-1]), batch, rows)

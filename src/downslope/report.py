@@ -138,9 +138,9 @@ def overview(accounts: Sequence[Account]) -> Section:
     else:
         words += "Of different data no score is better than another: each stands against its own."
     seen = " ".join(
-        f"{each.name} failed: {each.reason.removeprefix('not finite: ')}."
+        f"{each.name} {_how_it_failed(each)}."
         for each in accounts
-        if each.failed
+        if each.failed or each.broken_off
     )
     return Section("The runs", Grid(header, rows), words, seen, wide=True)
 
@@ -161,10 +161,11 @@ def lead(account: Account) -> str:
     if not account.history.steps and not account.scores:
         return "Of this model only its file is here, not the summary that fit writes beside it."
     if account.failed:
-        return f"This run failed: {account.reason.removeprefix('not finite: ')}."
+        return f"This run {_how_it_failed(account)}."
+    broken = f"This run {_how_it_failed(account)}. " if account.broken_off else ""
     score = account.scores.get("validation") or account.scores.get("training")
     if not score:
-        return ""
+        return broken.strip()
     rows = "held-out rows" if "validation" in account.scores else "its training rows"
     better = (
         "no better than" if curves.no_better(score["score"], score["trivial"], 4) else "against"
@@ -172,9 +173,17 @@ def lead(account: Account) -> str:
     kind = "the mean" if account.task == "regression" else "the most frequent class"
     name = account.score_name[0].upper() + account.score_name[1:]
     return (
-        f"{name} {curves.decimals(score['score'], 4)} on {rows}, {better} "
+        f"{broken}{name} {curves.decimals(score['score'], 4)} on {rows}, {better} "
         f"{curves.decimals(score['trivial'], 4)} of {kind}."
     )
+
+
+def _how_it_failed(account: Account) -> str:
+    """Say how a run failed, or was broken off: the rest of a sentence about it."""
+    if account.failed:
+        return f"failed: {account.reason.removeprefix('not finite: ')}"
+    epochs = account.history.epochs
+    return f"was broken off after epoch {epochs:,}: {account.reason.removeprefix('error: ')}"
 
 
 def facts(account: Account) -> dict[str, object]:

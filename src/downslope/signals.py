@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from downslope import look
 from downslope.account import Account
+from downslope.arrival import named
 from downslope.curves import figure, scientific
 from downslope.flow import (
     NOT_RECORDED,
@@ -304,6 +305,8 @@ def _seen_beyond(account: Account, bins: Bins, quantity: str) -> str:
     step, of_z = int(bins.step.max()), quantity == "z"
     last = bins.where(bins.step == step)
     beyond = np.isinf(last.low) | (np.isinf(last.high) & of_z)
+    if of_z:  # large ones are usual in the output layer: they are its certainty
+        beyond &= last.layer < len(account.model.network.layout.plan)
     totals, outside = (
         np.bincount(last.layer, each) for each in (last.counts, last.counts * beyond)
     )
@@ -318,9 +321,8 @@ def _seen_beyond(account: Account, bins: Bins, quantity: str) -> str:
     steps, layers, table = account.by_layer("z_mean" if of_z else "dw_rms")
     broken = layers[~np.isfinite(table[:, steps == step]).all(axis=1)]
     if broken.size:
-        named = ", ".join(map(str, broken))
         said.append(
-            f"Not all of step {step:,} is finite (layer {named}): NaN counts with the cell at the "
-            "right end."
+            f"Not all of step {step:,} is finite ({named(broken)}): NaN counts with the cell at "
+            "the right end."
         )
     return " ".join(said)

@@ -140,7 +140,7 @@ def print_layers(account: Account) -> None:
     """
     if not account.recorded:
         return
-    columns = {name: lately(account.by_layer(name)[2]) for name in _LAYER_COLUMNS}
+    columns = {name: lately(account, name) for name in _LAYER_COLUMNS}
     _, weights, slopes = shrinkage(account)
     dead, moved = _dead_units(account), typically(account.by_layer("update_ratio")[2])
     plan = account.model.network.layout.plan
@@ -183,7 +183,7 @@ def _dead_units(account: Account) -> Array:
     assert account.trace is not None
     found = account.trace.dead_units
     if not len(found):
-        return lately(account.by_layer("dead")[2])
+        return lately(account, "dead")
     return found.filter(found["epoch"] == found["epoch"].max()).sort("layer")["dead"].to_numpy()
 
 
