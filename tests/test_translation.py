@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from downslope import MLPClassifier, MLPRegressor
+from downslope import Descent, MLPClassifier, MLPRegressor, Network, Recipe
 from downslope.catalogue import RULES, choose
 from downslope.errors import InvalidValueError
 from downslope.translation import (
@@ -38,6 +38,19 @@ def settings(**changes: Any) -> dict[str, Any]:
 )
 def test_solvers_are_rules(changes: dict[str, Any], rule: str) -> None:
     assert choose("rule", rule_of(settings(**changes))) == choose("rule", rule)
+
+
+@pytest.mark.filterwarnings("ignore:.*hasn't converged")
+@pytest.mark.parametrize(
+    "rule",
+    [*RULES, "adam(beta1=0.8)", "adam(uncorrected=1)", "Adam(0.9, 0.999)", "momentum(0.5)",
+     "nesterov(momentum=0.5)"],
+)  # fmt: skip
+def test_a_recipe_keeps_its_rule(rule: str) -> None:
+    descent = Descent("full", rule, learning_rate=1e-3, epochs=1, validation=0)
+    recipe = Recipe(Network([3]), descent)
+    fitted = MLPClassifier.from_recipe(recipe).fit([[0.0], [1.0]], [0, 1])
+    assert fitted.recipe_.descent.rule == recipe.descent.rule
 
 
 def test_a_momentum_of_one_is_taken_as_scikit_learn_takes_it() -> None:

@@ -255,7 +255,8 @@ def parameters_of(recipe: Recipe, classifies: bool) -> dict[str, Any]:
         "normalization": network.normalize,
         "residual": network.residual,
         "dropout": network.dropout,
-        "solver": descent.rule,
+        # Without options it would be scikit-learn's, with its epsilon before the correction.
+        "solver": "adam()" if descent.rule == "adam" else descent.rule,
         "alpha": descent.l2,
         "l1": descent.l1,
         "weight_decay": descent.weight_decay,
