@@ -93,17 +93,31 @@ def test_every_factor_is_what_a_naive_pass_gives(name: str) -> None:
             np.testing.assert_allclose(one.product, one.dy * one.slope * one.x, rtol=1e-9)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_parts_of_chosen_rows_add_up_to_the_gradient(name: str) -> None:
-    """One row of a batch has its part in dL/dw, under batch normalization too."""
+def test_the_parts_of_chosen_rows_add_up_to_the_gradient(name: str, weighted: bool) -> None:
+    """One row of a batch has its part in dL/dw, by its weight, under batch normalization too."""
     network, features, target = built(NETWORKS[name])
+    weights = None
+    if weighted:
+        weights = np.random.default_rng(1).uniform(0, 2, 23)
+        weights[5] = 0.0
     for layer in (1, len(network.layout.plan)):
-        whole = explain(network, features, target, layer, 2, 1)
-        alone = [explain(network, features, target, layer, 2, 1, [row]) for row in range(23)]
+        whole = explain(network, features, target, layer, 2, 1, weights=weights)
+        alone = [
+            explain(network, features, target, layer, 2, 1, [row], weights) for row in range(23)
+        ]
         found = [one.gradient for one in alone]
         np.testing.assert_allclose(found, whole.product, rtol=1e-9, atol=1e-15)
-        table = explain_layer(network, features, target, layer, [7]).filter(unit_in=2, unit_out=1)
-        np.testing.assert_allclose(table["gradient"], whole.product[7], rtol=1e-9, atol=1e-15)
+        assert np.mean(found) == pytest.approx(whole.gradient, rel=1e-9)
+        some = explain(network, features, target, layer, 2, 1, [20, 3, 5], weights)
+        for factor in ("dy", "slope", "others", "dz", "du", "x", "product"):
+            np.testing.assert_allclose(
+                getattr(some, factor), getattr(whole, factor)[[20, 3, 5]], rtol=1e-9, atol=1e-11
+            )
+        table = explain_layer(network, features, target, layer, [7], weights)
+        one = table.filter(unit_in=2, unit_out=1)
+        np.testing.assert_allclose(one["gradient"], whole.product[7], rtol=1e-9, atol=1e-15)
         assert np.count_nonzero(found) > 11
 
 

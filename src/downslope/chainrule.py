@@ -2,19 +2,19 @@
 
 A weight w leads from unit i of a layer's input to unit j of its output: z_j = sum_i x_i w_ij + b_j,
 y_j = phi(z_j). So dz/dw = x_i, dy/dz = phi'(z_j), and dL/dy comes from the layers above. L is the
-mean over the rows that are looked at, by their weights, without penalties; the factors are those of
-each row's own part in it, so that their product, averaged over the rows, is dL/dw.
+mean over a batch of rows, by default all that are given, by their weights, without penalties; the
+factors are those of each row's own part in it, so that their product, averaged over the batch, is
+dL/dw. The rows that are looked at are taken out of the batch, and what stands of a row does not
+depend on which others are looked at: a row of twice the mean weight counts twice.
 
 Two kinds of layers have more to it than three factors. After softmax every output moves with every
 z_j: what comes by way of the other outputs is in `others`. A normalized layer has u = x W + b
 before z, and dL/du = dL/dz times a matrix over units (layer normalization) or rows (batch
 normalization). Then the product is dL/du du/dw, and dL/du is given beside dL/dz.
 
-Under batch normalization a row's part depends on the batch that it is in: the statistics are those
-of the whole batch, and a row moves the loss of the others through them. So the rows that are looked
-at are taken out of a batch, by default all rows that are given: what stands of a row is then what
-passes through its own values, and over the batch it adds up to dL/dw. In a batch of one row
-normalized values are constant, and no weight before them would move.
+Under batch normalization the statistics are those of the whole batch, and a row moves the loss of
+the others through them: what stands of a row is what passes through its own values. In a batch of
+one row normalized values are constant, and no weight before them would move.
 
 Dropout is left out, as when predicting. All in float64; layers count from 1, rows and units from 0.
 """
@@ -22,7 +22,7 @@ Dropout is left out, as when predicting. All in float64; layers count from 1, ro
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,7 +33,7 @@ from downslope.errors import InvalidTypeError, InvalidValueError
 from downslope.hessian import Hessian, dense_target
 from downslope.network import BuiltNetwork
 from downslope.scaling import Features, as_matrix
-from downslope.stepper import Targets
+from downslope.stepper import Targets, check_weights
 
 if TYPE_CHECKING:
     import polars as pl
@@ -68,7 +68,7 @@ class ChainRule:
     dz, du : (rows,) float64
         dL/dz = dL/dy dy/dz + others, and dL/du; the same where nothing is normalized.
     product : (rows,) float64
-        What each row adds to dL/dw, times the number of rows: dL/du dz/dw.
+        What each row adds to dL/dw, times the number of rows in the batch: dL/du dz/dw.
     """
 
     layer: int
@@ -88,7 +88,7 @@ class ChainRule:
 
     @property
     def gradient(self) -> float:
-        """dL/dw: the mean of the product over the rows."""
+        """The mean of the product over the rows; over all of a batch it is dL/dw."""
         return float(self.product.mean())
 
     @property
@@ -215,8 +215,8 @@ def explain(
     weights : (rows,), or None
         How much each row counts.
     batch
-        Numbers of the rows whose statistics batch normalization takes, beside those that are
-        looked at; None takes all.
+        Numbers of the rows that L is the mean over, beside those that are looked at; None takes
+        all. Batch normalization takes their statistics.
 
     Returns
     -------
@@ -337,13 +337,18 @@ def _pass_together(
     weights: Array | None,
     batch: Array,
 ) -> _Passed:
-    """Give what the passes leave of some rows; of their whole batch where they depend on it."""
-    if not network.layout.batchwise:
-        return _pass(network, features, target, number, rows, weights)
+    """Give what the passes leave of some rows of a batch, as parts of the mean loss over it."""
     together = np.union1d(batch, rows)
-    whole = _pass(network, features, target, number, together, weights)
-    places = np.searchsorted(together, rows)
-    return _Passed(*(each[places] for each in vars(whole).values()))
+    if network.layout.batchwise:
+        whole = _pass(network, features, target, number, together, weights)
+        places = np.searchsorted(together, rows)
+        return _Passed(*(each[places] for each in vars(whole).values()))
+    found = _pass(network, features, target, number, rows, None)
+    if weights is None:
+        return found
+    counted = check_weights(np.asarray(weights)[together], len(together), np.float64)
+    share = (np.asarray(weights)[rows] / counted.mean())[:, None]
+    return replace(found, dy=share * found.dy, dz=share * found.dz, du=share * found.du)
 
 
 def _pass(
