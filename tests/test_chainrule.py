@@ -13,6 +13,7 @@ from downslope.chainrule import ChainRule, explain, explain_layer, product_of, s
 from downslope.errors import InvalidTypeError, InvalidValueError
 from downslope.network import BuiltNetwork
 from downslope.recipe import Network
+from downslope.surface import RowSet
 
 Array = npt.NDArray[Any]
 
@@ -53,15 +54,14 @@ def test_the_mean_product_is_the_gradient(name: str, weighted: bool) -> None:
         plain = BuiltNetwork(without_dropout(NETWORKS[name]), 4, 3, "multiclass", "float64")
         plain.theta[:] = network.theta
     gradient = plain.loss_and_gradient(features, target, weights)[1]
+    rows = RowSet(features, target, weights)
     for part in network.layout.parts:
         if part.kind == 0:
             expected = gradient[part.start : part.stop].reshape(part.shape)
             unit_in, unit_out = part.shape[0] - 1, part.shape[1] - 1
-            one = explain(
-                network, features, target, part.layer + 1, unit_in, unit_out, weights=weights
-            )
+            one = explain(network, rows, part.layer + 1, unit_in, unit_out)
             assert one.gradient == pytest.approx(expected[unit_in, unit_out], rel=1e-9, abs=1e-15)
-            table = explain_layer(network, features, target, part.layer + 1, weights=weights)
+            table = explain_layer(network, rows, part.layer + 1)
             found = np.empty(part.shape)
             found[table["unit_in"], table["unit_out"]] = table["gradient"]
             np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-15)
@@ -78,7 +78,7 @@ def test_every_factor_is_what_a_naive_pass_gives(name: str) -> None:
         network, theta, features[rows], np.eye(3)[target[rows]], share, [1.0] * 4
     )
     for number, layer in enumerate(layers, start=1):
-        one = explain(network, features, target, number, 2, 1, rows, batch=rows)
+        one = explain(network, RowSet(features, target, chosen=np.array(rows)), number, 2, 1)
         assert one.rows.tolist() == rows
         np.testing.assert_allclose(one.dy, 5 * layer.dy[:, 1], rtol=1e-9)
         np.testing.assert_allclose(one.slope, layer.slope[:, 1], rtol=1e-9)
@@ -102,20 +102,19 @@ def test_the_parts_of_chosen_rows_add_up_to_the_gradient(name: str, weighted: bo
     if weighted:
         weights = np.random.default_rng(1).uniform(0, 2, 23)
         weights[5] = 0.0
+    rows = RowSet(features, target, weights)
     for layer in (1, len(network.layout.plan)):
-        whole = explain(network, features, target, layer, 2, 1, weights=weights)
-        alone = [
-            explain(network, features, target, layer, 2, 1, [row], weights) for row in range(23)
-        ]
+        whole = explain(network, rows, layer, 2, 1)
+        alone = [explain(network, rows, layer, 2, 1, [row]) for row in range(23)]
         found = [one.gradient for one in alone]
         np.testing.assert_allclose(found, whole.product, rtol=1e-9, atol=1e-15)
         assert np.mean(found) == pytest.approx(whole.gradient, rel=1e-9)
-        some = explain(network, features, target, layer, 2, 1, [20, 3, 5], weights)
+        some = explain(network, rows, layer, 2, 1, [20, 3, 5])
         for factor in ("dy", "slope", "others", "dz", "du", "x", "product"):
             np.testing.assert_allclose(
                 getattr(some, factor), getattr(whole, factor)[[20, 3, 5]], rtol=1e-9, atol=1e-11
             )
-        table = explain_layer(network, features, target, layer, [7], weights)
+        table = explain_layer(network, rows, layer, [7])
         one = table.filter(unit_in=2, unit_out=1)
         np.testing.assert_allclose(one["gradient"], whole.product[7], rtol=1e-9, atol=1e-15)
         assert np.count_nonzero(found) > 11
@@ -123,17 +122,29 @@ def test_the_parts_of_chosen_rows_add_up_to_the_gradient(name: str, weighted: bo
 
 def test_batch_normalization_takes_the_statistics_of_the_batch_that_is_named() -> None:
     network, features, target = built(NETWORKS["batch-normalized"])
-    batch = [20, 3, 4, 11, 7]
-    within = explain(network, features, target, 1, 2, 1, [4, 20], batch=batch)
-    apart = explain(network, features[batch], target[batch], 1, 2, 1, [2, 0])
+    batch = np.array([20, 3, 4, 11, 7])
+    within = explain(network, RowSet(features, target, chosen=batch), 1, 2, 1, [4, 20])
+    apart = explain(network, RowSet(features[batch], target[batch]), 1, 2, 1, [2, 0])
     np.testing.assert_allclose(within.product, apart.product, rtol=1e-9)
     assert within.rows.tolist() == [4, 20]
+
+
+@pytest.mark.parametrize("name", ["plain", "batch-normalized"])
+def test_a_chosen_row_from_outside_the_batch_joins_it(name: str) -> None:
+    network, features, target = built(NETWORKS[name])
+    weights = np.random.default_rng(1).uniform(0, 2, 23)
+    batch, joined = np.array([20, 3, 4, 11, 7]), np.array([20, 3, 4, 11, 7, 9])
+    within, outside = (
+        explain(network, RowSet(features, target, weights, chosen=rows), 1, 2, 1, [9, 4])
+        for rows in (joined, batch)
+    )
+    np.testing.assert_allclose(outside.product, within.product, rtol=1e-9)
 
 
 @pytest.mark.parametrize("task", ["binary", "regression"])
 def test_other_outputs_have_three_plain_factors(task: str) -> None:
     network, features, target = built(NETWORKS["plain"], task)
-    one = explain(network, features, target, 3, 0, 0)
+    one = explain(network, RowSet(features, target), 3, 0, 0)
     np.testing.assert_allclose(one.product, one.dy * one.slope * one.x, rtol=1e-9)
     if task == "binary":  # dL/dy = (y - t) / (y (1 - y))
         y = network.output(features)[:, 0]
@@ -148,7 +159,7 @@ def test_a_step_by_hand() -> None:
     """
     network = BuiltNetwork(Network([1], "tanh"), 1, 1, "regression", "float64")
     network.theta[:] = [0.5, 0.1, 3.0, 0.0]
-    one = explain(network, np.array([[2.0]]), np.array([1.0]), 1, 0, 0)
+    one = explain(network, RowSet(np.array([[2.0]]), np.array([1.0])), 1, 0, 0)
     np.testing.assert_allclose(one.dy, 4.20449, rtol=1e-5)
     np.testing.assert_allclose(one.slope, 0.35920, rtol=1e-4)
     assert one.x.tolist() == [2.0]
@@ -162,7 +173,7 @@ def test_the_table_names_the_factor() -> None:
     network, features, target = built(NETWORKS["plain"])
     features[:, 1] = 100.0
     network.parts()["layer1.weight"][1] = 0.0
-    table = explain_layer(network, features, target, 1)
+    table = explain_layer(network, RowSet(features, target), 1)
     assert table["unit_in"][0] == 1
     assert table["factor"][0] == "dz/dw"
     assert table["share"].sum() == pytest.approx(1)
@@ -171,12 +182,12 @@ def test_the_table_names_the_factor() -> None:
 
 def test_softmax_and_normalization_say_what_else_there_is() -> None:
     network, features, target = built(NETWORKS["batch-normalized"])
-    inside, output = (explain(network, features, target, layer, 0, 0) for layer in (1, 3))
+    inside, output = (explain(network, RowSet(features, target), layer, 0, 0) for layer in (1, 3))
     assert inside.formula == "dL/dw = dL/du · du/dw,  dL/du from dL/dz = dL/dy · dy/dz"
     assert output.formula == "dL/dw = (dL/dy · dy/dz + by other outputs) · dz/dw"
     for one, layer in ((inside, 1), (output, 3)):
         assert one.formula == f"dL/dw = {product_of(network, layer)}"
-    assert set(explain_layer(network, features, target, 1)["factor"]) <= {
+    assert set(explain_layer(network, RowSet(features, target), 1)["factor"]) <= {
         "dL/dy", "dy/dz", "du/dw", "agreement",
     }  # fmt: skip
     assert inside.frame.columns == ["row", "dy", "slope", "others", "dz", "du", "x", "product"]
@@ -189,23 +200,25 @@ def test_softmax_and_normalization_say_what_else_there_is() -> None:
         ({"layer": 4}, "got 4"),
         ({"unit_in": 4}, "unit_in must lie in 0 to 3, as layer 1 takes 4 units; got 4"),
         ({"unit_out": -1}, "unit_out must lie in 0 to 5, as layer 1 has 6 units; got -1"),
-        ({"rows": [0, 23]}, "rows must lie in 0 to 22, the last of the data; got 23"),
+        ({"chosen": [0, 23]}, "chosen rows must lie in 0 to 22, the data's last; got 23"),
     ],
 )
 def test_what_there_is_not(changes: dict[str, Any], says: str) -> None:
     network, features, target = built(NETWORKS["plain"])
     asked = {"layer": 1, "unit_in": 0, "unit_out": 0, **changes}
     with pytest.raises(InvalidValueError, match=says):
-        explain(network, features, target, **asked)
+        explain(network, RowSet(features, target), **asked)
 
 
 @pytest.mark.parametrize(
-    "changes", [{"layer": 1.5}, {"unit_in": "0"}, {"rows": [0.5]}, {"rows": []}, {"layer": True}]
+    "changes",
+    [{"layer": 1.5}, {"unit_in": "0"}, {"chosen": [0.5]}, {"chosen": []}, {"layer": True}],
 )
 def test_what_is_no_number(changes: dict[str, Any]) -> None:
     network, features, target = built(NETWORKS["plain"])
+    asked = {"layer": 1, "unit_in": 0, "unit_out": 0, **changes}
     with pytest.raises(InvalidTypeError, match="explain"):
-        explain(network, features, target, **{"layer": 1, "unit_in": 0, "unit_out": 0, **changes})
+        explain(network, RowSet(features, target), **asked)
 
 
 def test_numbers_are_written_readably() -> None:

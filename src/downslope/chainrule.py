@@ -2,10 +2,10 @@
 
 A weight w leads from unit i of a layer's input to unit j of its output: z_j = sum_i x_i w_ij + b_j,
 y_j = phi(z_j). So dz/dw = x_i, dy/dz = phi'(z_j), and dL/dy comes from the layers above. L is the
-mean over a batch of rows, by default all that are given, by their weights, without penalties; the
-factors are those of each row's own part in it, so that their product, averaged over the batch, is
-dL/dw. The rows that are looked at are taken out of the batch, and what stands of a row does not
-depend on which others are looked at: a row of twice the mean weight counts twice.
+mean over a batch of rows, by their weights, without penalties; the factors are those of each row's
+own part in it, so that their product, averaged over the batch, is dL/dw. The rows that are looked
+at are taken out of the batch, and what stands of one does not depend on which others are looked at:
+a row of twice the mean weight counts twice.
 
 Two kinds of layers have more to it than three factors. After softmax every output moves with every
 z_j: what comes by way of the other outputs is in `others`. A normalized layer has u = x W + b
@@ -32,8 +32,8 @@ from downslope.counts import whole_number
 from downslope.errors import InvalidTypeError, InvalidValueError
 from downslope.hessian import Hessian, dense_target
 from downslope.network import BuiltNetwork
-from downslope.scaling import Features, as_matrix
 from downslope.stepper import Targets, check_weights
+from downslope.surface import RowSet
 
 if TYPE_CHECKING:
     import polars as pl
@@ -190,33 +190,27 @@ class _Passed:
 
 def explain(
     network: BuiltNetwork,
-    features: Features,
-    target: Array,
+    rows: RowSet,
     layer: int,
     unit_in: int,
     unit_out: int,
-    rows: Sequence[int] | Array | None = None,
-    weights: Array | None = None,
-    batch: Sequence[int] | Array | None = None,
+    chosen: Sequence[int] | Array | None = None,
 ) -> ChainRule:
     """Put the numbers into the chain rule of one weight.
 
     Parameters
     ----------
     network
-    features : (rows, inputs)
-    target : (rows,) int64 class numbers, or (rows, outputs) numbers
+    rows
+        What L is the mean over, by their weights; penalties are left out. Batch normalization takes
+        the statistics of these rows.
     layer
         From 1.
     unit_in, unit_out
         Which weight: from 0.
-    rows
-        Numbers of the rows that are looked at; None takes all.
-    weights : (rows,), or None
-        How much each row counts.
-    batch
-        Numbers of the rows that L is the mean over, beside those that are looked at; None takes
-        all. Batch normalization takes their statistics.
+    chosen : (chosen rows,) whole numbers, or None
+        Which rows are looked at: numbers of `rows.features`, from 0. Those that L is not over join
+        those that it is. None takes the rows that L is over.
 
     Returns
     -------
@@ -231,16 +225,18 @@ def explain(
     --------
     >>> from downslope import Network
     >>> linear = BuiltNetwork(Network([]), inputs=1, columns=1, task="regression")
-    >>> one = explain(linear, np.array([[1.0], [3.0]]), np.array([2.0, 1.0]), 1, 0, 0)
+    >>> rows = RowSet(np.array([[1.0], [3.0]]), np.array([2.0, 1.0]))
+    >>> one = explain(linear, rows, layer=1, unit_in=0, unit_out=0)
     >>> one.product.tolist(), one.gradient  # w = 0, so dL/dy = -t
     ([-2.0, -3.0], -2.5)
+    >>> explain(linear, rows, 1, 0, 0, chosen=[1]).product.tolist()
+    [-3.0]
     """
     number = _layer(network, layer)
     record = network.layout.plan[number]
     _number("unit_in", unit_in, int(record["inputs"]), f"layer {layer} takes")
     _number("unit_out", unit_out, int(record["units"]), f"layer {layer} has")
-    chosen, together = (_rows(each, len(features)) for each in (rows, batch))
-    found = _pass_together(network, features, target, number, chosen, weights, together)
+    looked_at, found = _look_at(network, rows, number, chosen)
     dy, slope, dz, du = (each[:, unit_out] for each in (found.dy, found.slope, found.dz, found.du))
     x = found.x[:, unit_in]
     w = network.parts()[f"layer{layer}.weight"][unit_in, unit_out]
@@ -251,35 +247,32 @@ def explain(
         others = np.where(abs(dz - own) > ROUNDING * abs(own), dz - own, 0.0)
     return ChainRule(
         layer, unit_in, unit_out, float(w), bool(record["normalization"]), softmax,
-        chosen, dy, slope, others, dz, du, x, du * x,
+        looked_at, dy, slope, others, dz, du, x, du * x,
     )  # fmt: skip
 
 
 def explain_layer(
     network: BuiltNetwork,
-    features: Features,
-    target: Array,
+    rows: RowSet,
     layer: int,
-    rows: Sequence[int] | Array | None = None,
-    weights: Array | None = None,
-    batch: Sequence[int] | Array | None = None,
+    chosen: Sequence[int] | Array | None = None,
 ) -> pl.DataFrame:
     """Order all weights of a layer by how hard the loss pushes them, with the reason.
 
     Parameters
     ----------
-    network, features, target, layer, rows, weights, batch
+    network, rows, layer, chosen
         As in `explain`.
 
     Returns
     -------
     pl.DataFrame
-        A row a weight, largest |dL/dw| first: unit_in, unit_out, w, gradient = dL/dw; share: of
-        the layer's squared gradient; dy_rms, slope_rms, x_rms: root mean squares over the rows of
-        dL/dy, dy/dz, dz/dw (du/dw where u is normalized); agreement = |mean| / mean of |.| of the
-        rows' products, 1 where all rows push the same way; factor: which of the three or the
-        agreement is furthest above its root mean square over the layer, and so the reason for a
-        large gradient.
+        A row a weight, largest |gradient| first: unit_in, unit_out, w; gradient: the mean of the
+        rows' products, which over all of a batch is dL/dw; share: of the layer's squared gradient;
+        dy_rms, slope_rms, x_rms: root mean squares over the rows of dL/dy, dy/dz, dz/dw (du/dw
+        where u is normalized); agreement = |mean| / mean of |.| of the rows' products, 1 where all
+        rows push the same way; factor: which of the three or the agreement is furthest above its
+        root mean square over the layer, and so the reason for a large gradient.
 
     Raises
     ------
@@ -289,9 +282,8 @@ def explain_layer(
     import polars as pl
 
     number = _layer(network, layer)
-    chosen, together = (_rows(each, len(features)) for each in (rows, batch))
-    found = _pass_together(network, features, target, number, chosen, weights, together)
-    count, shape = len(chosen), (found.x.shape[1], found.du.shape[1])
+    looked_at, found = _look_at(network, rows, number, chosen)
+    count, shape = len(looked_at), (found.x.shape[1], found.du.shape[1])
     gradient = found.x.T @ found.du / count
     size = abs(found.x).T @ abs(found.du) / count
     factors = {
@@ -328,45 +320,33 @@ def _is_softmax(network: BuiltNetwork, number: int) -> bool:
     return number == last and network.output_activation.name == "softmax"
 
 
-def _pass_together(
-    network: BuiltNetwork,
-    features: Features,
-    target: Array,
-    number: int,
-    rows: Array,
-    weights: Array | None,
-    batch: Array,
-) -> _Passed:
-    """Give what the passes leave of some rows of a batch, as parts of the mean loss over it."""
-    together = np.union1d(batch, rows)
+def _look_at(
+    network: BuiltNetwork, rows: RowSet, number: int, chosen: Sequence[int] | Array | None
+) -> tuple[Array, _Passed]:
+    """Give which rows are looked at, and their parts of the mean loss over all `rows`."""
+    batch = _rows(rows.chosen, len(rows.features))
+    looked_at = batch if chosen is None else _rows(chosen, len(rows.features))
+    together = np.union1d(batch, looked_at)
+    places = np.searchsorted(together, looked_at)
     if network.layout.batchwise:
-        whole = _pass(network, features, target, number, together, weights)
-        places = np.searchsorted(together, rows)
-        return _Passed(*(each[places] for each in vars(whole).values()))
-    found = _pass(network, features, target, number, rows, None)
-    if weights is None:
-        return found
-    counted = check_weights(np.asarray(weights)[together], len(together), np.float64)
-    share = (np.asarray(weights)[rows] / counted.mean())[:, None]
-    return replace(found, dy=share * found.dy, dz=share * found.dz, du=share * found.du)
+        whole = _pass(network, replace(rows, chosen=together), number)
+        return looked_at, _Passed(*(each[places] for each in vars(whole).values()))
+    found = _pass(network, replace(rows, chosen=looked_at, weights=None), number)
+    if rows.weights is None:
+        return looked_at, found
+    weights = check_weights(np.asarray(rows.weights)[together], len(together), np.float64)
+    share = (weights[places] / weights.mean())[:, None]
+    return looked_at, replace(found, dy=share * found.dy, dz=share * found.dz, du=share * found.du)
 
 
-def _pass(
-    network: BuiltNetwork,
-    features: Features,
-    target: Array,
-    number: int,
-    rows: Array,
-    weights: Array | None,
-) -> _Passed:
-    """Run some rows through the network both ways; give what that leaves in one layer.
+def _pass(network: BuiltNetwork, rows: RowSet, number: int) -> _Passed:
+    """Run rows through the network both ways; give what that leaves in one layer.
 
     A backward pass that fuses loss and output does without dL/dy: it is then that of the loss,
     -t / y after softmax, and dL/dz over dy/dz after sigmoid; neither is clipped.
     """
-    target = np.asarray(target)[rows]
-    some = None if weights is None else np.asarray(weights)[rows]
-    hessian = Hessian(network, as_matrix(features)[rows], target, some)
+    rows = rows.gather()
+    hessian = Hessian(network, rows.features, rows.target, rows.weights)
     blocks = [layers[number] for _, layers in hessian.passed()]
     last, count = number == len(network.layout.plan) - 1, len(rows)
 
@@ -381,9 +361,10 @@ def _pass(
     if blocks[0].dphi is not None:
         dy = count * whole("dphi")
     elif softmax:
-        targets = Targets.of(target, some, network.outputs, np.float64)
+        targets = Targets.of(rows.target, rows.weights, network.outputs, np.float64)
         dense = dense_target(targets, network.outputs, network.parameters.smoothing)
-        share = 1.0 if some is None else (some * (count / some.sum()))[:, None]
+        weights = targets.weights
+        share = (weights / weights.mean())[:, None] if weights.size else 1.0
         dy = -share * np.divide(dense, y, out=np.zeros_like(y), where=dense != 0)
     else:  # sigmoid
         dy = np.divide(dz, slope, out=np.zeros_like(dz), where=slope > 0)
@@ -409,10 +390,10 @@ def _rows(rows: Sequence[int] | Array | None, count: int) -> Array:
         return np.arange(count)
     chosen = np.atleast_1d(np.asarray(rows))
     if chosen.dtype.kind not in "iu" or chosen.ndim != 1 or not chosen.size:
-        raise InvalidTypeError(f"explain: rows takes numbers of rows, as [0, 5]; got {rows!r}")
+        raise InvalidTypeError(f"explain: chosen rows take numbers from 0, as [0, 5]; got {rows!r}")
     wrong = chosen[(chosen < 0) | (chosen >= count)]
     if wrong.size:
         raise InvalidValueError(
-            f"explain: rows must lie in 0 to {count - 1}, the last of the data; got {wrong[0]}"
+            f"explain: chosen rows must lie in 0 to {count - 1}, the data's last; got {wrong[0]}"
         )
     return chosen.astype(np.int64)

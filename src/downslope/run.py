@@ -152,16 +152,11 @@ class Run:
 
         By default over all rows that were trained on; batch normalization takes their statistics.
         """
-        whole, chosen = self.training_rows(), self.data.training if rows is None else rows
-        return explain(self.network, whole.features, whole.target, layer, unit_in, unit_out,
-                       chosen, whole.weights, whole.chosen)  # fmt: skip
+        return explain(self.network, self.training_rows(), layer, unit_in, unit_out, rows)
 
     def explain_layer(self, layer: int, rows: Sequence[int] | None = None) -> pl.DataFrame:
         """Order a layer's weights by how hard the loss pushes them (`chainrule.explain_layer`)."""
-        whole, chosen = self.training_rows(), self.data.training if rows is None else rows
-        return explain_layer(
-            self.network, whole.features, whole.target, layer, chosen, whole.weights, whole.chosen
-        )
+        return explain_layer(self.network, self.training_rows(), layer, rows)
 
     def save(self, path: str | Path) -> Path:
         """Write the model to a file.

@@ -51,6 +51,7 @@ def explain(
     from downslope import chainrule, datasets
     from downslope.columns import select
     from downslope.model import Model
+    from downslope.surface import RowSet
 
     show = whole_number("--show", show, 1)
     loaded = Model.load(model)
@@ -61,16 +62,17 @@ def explain(
     columns = select(read, preparation.feature_names, preparation.target_names)
     features = preparation.inputs(columns, network.theta.dtype)
     values = preparation.encode_target(read.target, network.theta.dtype)
+    table = RowSet(features, values)
     chosen = None if rows is None else _numbers(rows, "--rows")
     if weight is None:
-        frame = chainrule.explain_layer(network, features, values, layer, chosen)
+        frame = chainrule.explain_layer(network, table, layer, chosen)
         _print_layer(frame, network, layer, len(chosen or features), show)
         _print_batch(network, chosen, len(features))
         return
     units = _numbers(weight, "--weight")
     if len(units) != 2:
         raise InvalidValueError(f"--weight takes two units, as 5,3; got {weight!r}")
-    one = chainrule.explain(network, features, values, layer, units[0], units[1], chosen)
+    one = chainrule.explain(network, table, layer, units[0], units[1], chosen)
     _print_weight(one, _name_of(loaded, layer, units[0]), show)
     _print_batch(network, chosen, len(features))
 
