@@ -58,11 +58,39 @@ def test_commas_in_quotes_between_commas_stay_texts(tmp_path: Path) -> None:
     assert frame_of(tmp_path, 'a,y\n"1,5",1\n"2,5",2\n')["a"].to_list() == ["1,5", "2,5"]
 
 
-@pytest.mark.parametrize("other", ["1.234", "0.5"])
-def test_two_decimal_marks_in_a_file_are_refused_by_name(other: str, tmp_path: Path) -> None:
-    says = rf"'a' holds numbers with commas, such as '0,5', and 'b' with points, such as '{other}'"
-    with pytest.raises(TableError, match=says):
-        frame_of(tmp_path, f"a;b;y\n0,5;{other};1\n1;3;2\n")
+def test_points_stand_between_thousands_where_a_column_has_decimal_commas(tmp_path: Path) -> None:
+    text = (
+        "area;people;many;day;phone;host;price\n"
+        "134,65;86.940;12.345.678;17.03.2020;030.123.456;192.168.100.101;356.246,21\n"
+        "95;999;1.000;18.03.2020;040.456.789;192.168.100.102;99\n"
+        "120,5;1.234;;19.03.2020;089.111.222;192.168.100.103;1.200\n"
+    )
+    got = frame_of(tmp_path, text)
+    assert got["area"].to_list() == [134.65, 95.0, 120.5]
+    assert got["people"].to_list() == [86940.0, 999.0, 1234.0]
+    assert got["many"].to_list() == [12345678.0, 1000.0, None]
+    assert got["price"].to_list() == [356246.21, 99.0, 1200.0]
+    assert got["phone"].to_list() == ["030.123.456", "040.456.789", "089.111.222"]
+    assert got["host"].dtype == pl.String
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'labels;x\n"1,2";3\n"1,3";4\n"2,4";5\n',  # in quotes: no numbers
+        "labels;x\n1,2;0.5\n1,3;1.5\n2,4;2.25\n",  # decimal points elsewhere: lists
+        "labels;time\n1,2;12.30\n1,3;9.15\n2,4;10.45\n",
+    ],
+)
+def test_commas_that_are_no_decimal_marks_stay_texts(text: str, tmp_path: Path) -> None:
+    got = frame_of(tmp_path, text)
+    assert got["labels"].to_list() == ["1,2", "1,3", "2,4"]
+    assert got.to_series(1).dtype.is_numeric()
+
+
+def test_empty_lines_between_decimal_commas_are_no_rows(tmp_path: Path) -> None:
+    got = frame_of(tmp_path, "a;b;y\n0,5;1.234;1\n\n1,5;2.345;\n")
+    assert got["b"].to_list() == [1234.0, 2345.0]
 
 
 def test_an_array_of_python_objects_is_refused_and_not_called_damaged(tmp_path: Path) -> None:

@@ -45,7 +45,9 @@ SAMPLED_LINES: Final = 20
 shows at once; more than one, for a header may hold another mark within a name."""
 
 _QUOTED: Final = re.compile(r'"[^"]*"')
-_WITH_COMMA: Final = r"^[+-]?((\d+|\d{1,3}(\.\d{3})+)(,\d+)?|,\d+)([eE][+-]?\d+)?$"
+_GROUPS: Final = r"[1-9]\d{0,2}(\.\d{3})+"
+_WHOLE_OR_GROUPED: Final = rf"^[+-]?(\d+|{_GROUPS})$"
+_GERMAN: Final = rf"^[+-]?((\d+|{_GROUPS})(,\d+)?|,\d+)([eE][+-]?\d+)?$"
 
 
 def refuse_twice(names: Sequence[str], where: str) -> None:
@@ -188,7 +190,7 @@ def _read_frame(path: Path, kind: str) -> pl.DataFrame:
         # polars fills a row that is too short with missing values, and takes an empty line for one.
         _refuse_ragged(path, separator)
         frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))
-    return _read_decimal_commas(frame, path) if separator == ";" else frame
+    return _read_decimal_commas(frame, lines, path) if separator == ";" else frame
 
 
 def _separator_of(lines: Sequence[str]) -> str:
@@ -206,44 +208,51 @@ def _separator_of(lines: Sequence[str]) -> str:
     return max(",;\t|", key=fit)
 
 
-def _read_decimal_commas(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
+def _read_decimal_commas(frame: pl.DataFrame, lines: Sequence[str], path: Path) -> pl.DataFrame:
     """Turn columns of texts such as 1.234,5 into numbers, in a file with semicolons between fields.
 
-    Semicolons are there because the comma is the decimal mark: so do spreadsheets write in much of
-    Europe. A column in which one value is no such number stays as it is.
-
-    Raises
-    ------
-    TableError
-        If another column has decimal points: then it cannot be told what the commas are.
+    Semicolons are there because the comma is the decimal mark: spreadsheets in much of Europe write
+    so. Where some column has such commas, points stand between thousands: 86.940 is a whole number
+    there. A column stays as it is where one value is no such number or the file has it in quotes;
+    all do where points of another column can only be decimal ones, for then commas are something
+    else, such as those of a list.
     """
     import polars as pl
 
     texts = frame.select(pl.col(pl.String)).select(pl.all().str.strip_chars())
-    numbers = [each for each in texts if each.count() and each.str.contains(_WITH_COMMA).all()]
-    commas = [each for each in numbers if each.str.contains(",", literal=True).any()]
-    if not commas:
+    quoted = _quoted_columns(lines)
+    numbers = [
+        each for each in texts
+        if each.count() and each.str.contains(_GERMAN).all() and each.name not in quoted
+    ]  # fmt: skip
+    with_commas = [each for each in numbers if each.str.contains(",", literal=True).any()]
+    if not with_commas:
         return frame
-    floats = frame.select(pl.col(pl.Float64)).columns
-    raw = pl.read_csv(path, separator=";", infer_schema=False).select(floats)
-    for column in raw:
-        points = column.filter(column.str.contains(".", literal=True))
-        if len(points):
-            raise TableError(
-                f"{str(path)!r}: column {commas[0].name!r} holds numbers with commas, such as "
-                f"{_first_with(commas[0], ',')!r}, and {column.name!r} with points, such as "
-                f"{points[0]!r}: which mark is the decimal one cannot be told; write all numbers "
-                "with one, and without marks between thousands"
-            )
+    # With points and no comma it may be an address: those have as many points everywhere.
+    uneven = [each for each in numbers if each.str.count_matches(".", literal=True).n_unique() > 1]
+    raw = pl.read_csv(path, separator=";", infer_schema=False, null_values=list(NULL_MARKERS))
+    raw = raw.filter(~pl.all_horizontal(pl.all().is_null()))
+    floats = [raw[each].str.strip_chars() for each in frame.select(pl.col(pl.Float64)).columns]
+    pointed = [each for each in floats if each.str.contains(".", literal=True).any()]
+    if not all(each.str.contains(_WHOLE_OR_GROUPED).all() for each in pointed):
+        return frame
+    german = {each.name: each for each in (*with_commas, *uneven, *pointed)}
     plain = [
         each.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
-        for each in numbers
+        for each in german.values()
     ]
     return frame.with_columns([each.cast(pl.Float64) for each in plain])
 
 
-def _first_with(texts: pl.Series, mark: str) -> str:
-    return str(texts.filter(texts.str.contains(mark, literal=True))[0])
+def _quoted_columns(lines: Sequence[str]) -> set[str]:
+    """Say in which columns the first lines of a file with semicolons have values in quotes."""
+    header, *rows = csv.reader(lines, delimiter=";", quoting=csv.QUOTE_NONE)
+    return {
+        name.strip('"')
+        for row in rows
+        for name, field in zip(header, row, strict=False)
+        if field.startswith('"') and len(row) == len(header)
+    }
 
 
 def _refuse_other_encoding(path: Path) -> None:
