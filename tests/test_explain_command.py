@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from downslope import Descent, Network, Recipe, chainrule, datasets, descend
+from downslope import Descent, Model, Network, Recipe, chainrule, datasets, descend
 from downslope.commands.explain import explain
 from downslope.errors import InvalidValueError
 
@@ -78,6 +78,10 @@ def test_one_row_of_a_batch_that_is_normalized(
     assert "statistics from all 150 rows of the table" in text
     explain(normalized, "iris", layer=1, rows="7")
     assert "statistics from all 150 rows of the table" in told(capsys)
+    last = len(Model.load(normalized).network.layout.plan)
+    for layer, holds in ((1, True), (last, False)):
+        explain(normalized, "iris", layer=layer, weight="0,0", rows="7")
+        assert ("dL/du of a row holds what it does" in told(capsys)) == holds
     explain(normalized, "iris", layer=1)
     assert "statistics" not in told(capsys)
     explain(model, "iris", layer=1, rows="7")

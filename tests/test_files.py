@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 
@@ -91,6 +92,13 @@ def test_commas_that_are_no_decimal_marks_stay_texts(text: str, tmp_path: Path) 
 def test_empty_lines_between_decimal_commas_are_no_rows(tmp_path: Path) -> None:
     got = frame_of(tmp_path, "a;b;y\n0,5;1.234;1\n\n1,5;2.345;\n")
     assert got["b"].to_list() == [1234.0, 2345.0]
+
+
+def test_the_index_that_pandas_writes_is_no_column(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": [1.0, 2.0, 3.0]}).sample(3, random_state=1)
+    frame.to_parquet(tmp_path / "t.parquet")
+    assert "__index_level_0__" in pl.read_parquet(tmp_path / "t.parquet").columns
+    assert read_file(tmp_path / "t.parquet", None)[0].columns == ["a"]
 
 
 def test_an_array_of_python_objects_is_refused_and_not_called_damaged(tmp_path: Path) -> None:

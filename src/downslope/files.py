@@ -44,6 +44,7 @@ SAMPLED_LINES: Final = 20
 """Lines of a CSV file that are looked at for what stands between its fields. Few, for what is right
 shows at once; more than one, for a header may hold another mark within a name."""
 
+_PANDAS_INDEX: Final = re.compile(r"__index_level_\d+__$")
 _QUOTED: Final = re.compile(r'"[^"]*"')
 _GROUPS: Final = r"[1-9]\d{0,2}(\.\d{3})+"
 _WHOLE_OR_GROUPED: Final = rf"^[+-]?(\d+|{_GROUPS})$"
@@ -166,7 +167,8 @@ def _read_frame(path: Path, kind: str) -> pl.DataFrame:
     import polars as pl
 
     if kind == "parquet":
-        return pl.read_parquet(path)
+        frame = pl.read_parquet(path)
+        return frame.drop([each for each in frame.columns if _PANDAS_INDEX.match(each)])
     if kind == "ipc":
         return pl.read_ipc(path)
     if kind == "ndjson":

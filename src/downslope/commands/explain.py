@@ -67,14 +67,14 @@ def explain(
     if weight is None:
         frame = chainrule.explain_layer(network, table, layer, chosen)
         _print_layer(frame, network, layer, len(chosen or features), show)
-        _print_batch(network, chosen, len(features))
+        _print_batch(network, layer, chosen, len(features))
         return
     units = _numbers(weight, "--weight")
     if len(units) != 2:
         raise InvalidValueError(f"--weight takes two units, as 5,3; got {weight!r}")
     one = chainrule.explain(network, table, layer, units[0], units[1], chosen)
     _print_weight(one, _name_of(loaded, layer, units[0]), show)
-    _print_batch(network, chosen, len(features))
+    _print_batch(network, layer, chosen, len(features))
 
 
 def _numbers(text: str, option: str) -> list[int]:
@@ -117,7 +117,7 @@ def _print_weight(one: Any, unit_in: str, show: int) -> None:
         print(f", so descent moves w {way}; rows agree to {aligned:.0%}")
 
 
-def _print_batch(network: Any, chosen: list[int] | None, count: int) -> None:
+def _print_batch(network: Any, layer: int, chosen: list[int] | None, count: int) -> None:
     """Say what batch the rows that were chosen are in, where their gradients depend on it."""
     if not network.layout.batchwise:
         return
@@ -127,10 +127,10 @@ def _print_batch(network: Any, chosen: list[int] | None, count: int) -> None:
             "constant and no weight before them moves; give a table of more rows"
         )
     elif chosen is not None:
-        print(
-            f"batch normalization takes its statistics from all {count:,} rows of the table; dL/du "
-            "of a row holds what it does to the loss of the others through them"
-        )
+        said = f"batch normalization takes its statistics from all {count:,} rows of the table"
+        if network.layout.plan[layer - 1]["gamma"] >= 0:
+            said += "; dL/du of a row holds what it does to the loss of the others through them"
+        print(said)
 
 
 def _print_layer(frame: Any, network: Any, layer: int, rows: int, show: int) -> None:
