@@ -8,6 +8,7 @@ import pytest
 
 from downslope import Descent, Model, Network, Recipe, Table, datasets, descend
 from downslope.errors import TableError
+from downslope.pipeline import TablePreparation
 
 RECIPE = Recipe(Network([4]), Descent(epochs=2))
 NAMES = ("age", "income", "debt")
@@ -26,11 +27,14 @@ def model(frame: pd.DataFrame) -> Model:
 
 def test_a_tables_columns_go_by_their_names(model: Model, frame: pd.DataFrame) -> None:
     values = frame.to_numpy()
-    expected = model.output(frame)
-    for source in (values, Table(values, None, NAMES), Table(values, None, ("x0", "x1", "x2"))):
-        np.testing.assert_array_equal(model.output(source), expected)
+    preparation, expected = model.preparation, model.output(frame)
+    inputs = preparation.transform(frame)
     turned = Table(values[:, ::-1], None, NAMES[::-1])
-    np.testing.assert_array_equal(model.output(turned), expected)
+    unnamed = Table(values, None, ("x0", "x1", "x2"))
+    for source in (values, Table(values, None, NAMES), unnamed, turned):
+        np.testing.assert_array_equal(model.output(source), expected)
+        np.testing.assert_array_equal(preparation.transform(source), inputs)
+        np.testing.assert_array_equal(np.asarray(preparation.inputs(source)), inputs)
     with pytest.raises(TableError, match=r"\['age', 'income', 'debt'\] were trained on and are"):
         model.predict(Table(values, None, ("a", "b", "c")))
     with pytest.raises(TableError, match="were trained on and are missing here"):
@@ -38,8 +42,9 @@ def test_a_tables_columns_go_by_their_names(model: Model, frame: pd.DataFrame) -
 
 
 def test_names_in_other_case_are_hinted_at(model: Model, frame: pd.DataFrame) -> None:
-    with pytest.raises(TableError, match="'AGE' may be 'age', 'INCOME' may be 'income'"):
-        model.predict(frame.rename(columns=str.upper))
+    for give in (model.predict, model.preparation.transform):
+        with pytest.raises(TableError, match="'AGE' may be 'age', 'INCOME' may be 'income'"):
+            give(frame.rename(columns=str.upper))
 
 
 def test_columns_that_are_not_read_are_not_converted(model: Model, frame: pd.DataFrame) -> None:
@@ -47,6 +52,10 @@ def test_columns_that_are_not_read_are_not_converted(model: Model, frame: pd.Dat
         wave=1j, rows=[np.ones(k % 3) for k in range(60)], sparse=pd.arrays.SparseArray([0.0] * 60)
     )
     np.testing.assert_array_equal(model.predict(more), model.predict(frame))
+    inputs = model.preparation.transform(frame)
+    np.testing.assert_array_equal(model.preparation.transform(more), inputs)
+    first = TablePreparation().fit(frame)
+    np.testing.assert_array_equal(first.transform(more), first.transform(frame))
 
 
 def test_a_network_trained_without_names_says_so_to_a_data_frame(frame: pd.DataFrame) -> None:

@@ -139,12 +139,13 @@ def _refuse_missing(columns: Sequence[str], names: Sequence[str], targets: Seque
     )
 
 
-def select(source: Any, names: Sequence[str], targets: Sequence[str] = ()) -> Any:
+def select(source: Any, names: Sequence[str]) -> Any:
     """Leave of a source only what a network reads that was trained on columns of these names.
 
-    A pandas data frame loses its other columns before they are converted, which not all can be.
-    Features of a table that are an array under other names become a data frame, in which columns
-    are found by their names.
+    A pandas data frame loses its other columns before they are converted, which not all can be;
+    one that lacks a column keeps them, for `matrix_of` to say which of them it may be. Features of
+    a table that are an array under other names become a data frame, in which columns are found by
+    their names.
     """
     if isinstance(source, Table):
         own, array = source.feature_names, isinstance(source.features, np.ndarray)
@@ -154,9 +155,8 @@ def select(source: Any, names: Sequence[str], targets: Sequence[str] = ()) -> An
 
         return pl.DataFrame(source.features, schema=list(own))
     columns = names_in(source)
-    if columns is None:
+    if columns is None or not set(names) <= set(columns):
         return source
-    _refuse_missing(columns, names, targets)
     return source.iloc[:, [place for place, each in enumerate(columns) if each in names]]
 
 

@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 from downslope import storage
-from downslope.columns import select
 from downslope.errors import InvalidValueError, ModelFileError
 from downslope.network import BuiltNetwork
 from downslope.preparation import Preparation
@@ -63,9 +62,7 @@ class Model:
 
     def output(self, source: Any, threads: int | None = None) -> npt.NDArray[Any]:
         """Give the network's outputs for the rows of a table: (rows, outputs)."""
-        preparation = self.preparation
-        chosen = select(source, preparation.feature_names, preparation.target_names)
-        features = preparation.inputs(chosen, self.network.theta.dtype)
+        features = self.preparation.inputs(source, self.network.theta.dtype)
         return self.network.output(features, threads)
 
     def predict(self, source: Any, threads: int | None = None) -> npt.NDArray[Any]:

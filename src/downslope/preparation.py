@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from downslope.columns import fit_vectorizer, kind_of, load_vectorizer, matrix_of
+from downslope.columns import fit_vectorizer, kind_of, load_vectorizer, matrix_of, select
 from downslope.errors import InvalidValueError, ModelFileError, TableError, nearest
 from downslope.scaling import SCALINGS, Features, Scaling, check_size, column_statistics
 from downslope.table import (
@@ -145,8 +145,8 @@ class Preparation:
     def transform(self, features: Any, dtype: npt.DTypeLike = np.float32) -> Array:
         """Give a network's inputs for a table's features.
 
-        Columns of a data frame are found by name, in any order; others are ignored, a target
-        among them. Of an array, which has no names, every column is taken by its place.
+        Columns of a data frame or a table are found by name, in any order; others are ignored, a
+        target among them. Of an array, which has no names, every column is taken by its place.
 
         Parameters
         ----------
@@ -184,7 +184,8 @@ class Preparation:
 
     def _matrix(self, features: Any) -> Array:
         """Give a table's features as one matrix, not scaled yet."""
-        source = features.features if isinstance(features, Table) else as_features(features)
+        chosen = select(features, self.feature_names)
+        source = chosen.features if isinstance(chosen, Table) else as_features(chosen)
         return matrix_of(source, self.feature_names, self.kinds, self.vectorizer, self.target_names)
 
     def encode_target(self, target: Any, dtype: npt.DTypeLike = np.float32) -> Array:

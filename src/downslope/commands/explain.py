@@ -49,7 +49,6 @@ def explain(
         How many rows or weights are printed.
     """
     from downslope import chainrule, datasets
-    from downslope.columns import select
     from downslope.model import Model
     from downslope.surface import RowSet
 
@@ -59,8 +58,7 @@ def explain(
         target = ",".join(loaded.preparation.target_names) or None
     read = load(source, target)
     network, preparation = loaded.network, loaded.preparation
-    columns = select(read, preparation.feature_names, preparation.target_names)
-    features = preparation.inputs(columns, network.theta.dtype)
+    features = preparation.inputs(read, network.theta.dtype)
     values = preparation.encode_target(read.target, network.theta.dtype)
     table = RowSet(features, values)
     chosen = None if rows is None else _numbers(rows, "--rows")

@@ -53,7 +53,6 @@ def report(
 def _landscape(accounts: Sequence[Any], source: str, target: str | None) -> list[Any]:
     """Draw the loss over the rows of a table, around one model or between several."""
     from downslope import landscape, relief
-    from downslope.columns import select
     from downslope.commands.source import load
     from downslope.data import penalties_of
     from downslope.surface import RowSet
@@ -61,9 +60,8 @@ def _landscape(accounts: Sequence[Any], source: str, target: str | None) -> list
     first, read = accounts[0], load(source, target)
     network, preparation = first.model.network, first.model.preparation
     descent = None if first.recipe is None else first.recipe.descent
-    columns = select(read, preparation.feature_names, preparation.target_names)
     rows = RowSet(
-        preparation.inputs(columns, network.theta.dtype),
+        preparation.inputs(read, network.theta.dtype),
         preparation.encode_target(read.target, str(network.theta.dtype)),
         penalties=(0.0, 0.0) if descent is None else penalties_of(descent, len(read)),
     )
