@@ -563,12 +563,24 @@ def test_a_targets_own_names_are_taken() -> None:
     X, one, two = np.ones((4, 1)), [0, 1, 0, 1], [1, 1, 0, 0]
     for frame in (pd.DataFrame({"u": one, "v": two}), pl.DataFrame({"u": one, "v": two})):
         assert read(X, frame).target_names == ("u", "v")
-        assert read(frame, frame["v"]).target_names == ("v",)
+        assert read(frame[["u"]], frame["v"]).target_names == ("v",)
     with pytest.raises(TableError, match="target 'u' is missing in 2 of 4 rows"):
         read(X, pd.Series([1, None, 1, None], name="u"))
     for unnamed in (pd.Series(one), pl.Series(one), np.array(one), one):
         assert read(X, unnamed).target_names == ("target",)
     assert read(X, pd.DataFrame(np.array([one, two]).T)).target_names == ("target0", "target1")
+
+
+def test_a_target_takes_no_features_name() -> None:
+    """What pandas makes of a column keeps its name, a comparison too."""
+    frame = pd.DataFrame({"age": [1, 2, 3, 4], "debt": [4, 3, 2, 1]})
+    assert (frame["age"] > 2).name == "age"
+    found = read(frame, frame["age"] > 2)
+    assert found.feature_names == ("age", "debt")
+    assert found.target_names == ("target",)
+    assert read(frame, frame["age"].rename("years") > 2).target_names == ("years",)
+    assert read(frame, frame > 2).target_names == ("target0", "target1")
+    assert read(np.ones((4, 2)), pd.Series([0, 1, 0, 1], name="x1")).target_names == ("target",)
 
 
 def test_names_come_nearest_whatever_their_case() -> None:

@@ -122,7 +122,7 @@ def read(source: Any, target: Any = None, name: str | None = None) -> Table:
     if isinstance(target, str):
         raise TableError(f"{name} has no named columns: give the target's values, not {target!r}")
     names = places(features.shape[1])
-    return _checked(features, target, names, _names_of(target), name)
+    return _checked(features, target, names, _names_of(target, names), name)
 
 
 def places(columns: int) -> tuple[str, ...]:
@@ -134,11 +134,14 @@ def places(columns: int) -> tuple[str, ...]:
     return tuple(f"x{index}" for index in range(columns))
 
 
-def _names_of(target: Any) -> tuple[str, ...]:
-    """Give the names that a data frame or a series of target values brings along."""
+def _names_of(target: Any, features: Sequence[str]) -> tuple[str, ...]:
+    """Give the names that a data frame or a series of target values brings along.
+
+    Not where one is a feature's: pandas calls df["age"] > 0 "age" too.
+    """
     columns = getattr(target, "columns", None)
     names: list[Any] = [getattr(target, "name", None)] if columns is None else list(columns)
-    if not all(isinstance(each, str) and each for each in names):
+    if not all(isinstance(each, str) and each and each not in features for each in names):
         return ("target",)
     refuse_twice(names, "target")
     return tuple(names)
@@ -148,7 +151,8 @@ def _from_frame(frame: pl.DataFrame, target: Any, name: str) -> Table:
     """Take the target out of a data frame, or beside it."""
     names = _column_names(frame, target, name)
     if names is None:
-        return _checked(frame, target, tuple(frame.columns), _names_of(target), name)
+        known = tuple(frame.columns)
+        return _checked(frame, target, known, _names_of(target, known), name)
     columns = [_column_values(frame.get_column(each), each) for each in names]
     kinds = {values.dtype.kind in "U" for values in columns}
     if len(kinds) > 1:
