@@ -31,6 +31,8 @@ def frame_of(folder: Path, text: str, name: str = "t.csv") -> pl.DataFrame:
         ("a|b\n1|2,5\n", ["a", "b"]),
         ("a,b\tc\n1\t2\n", ["a,b", "c"]),
         ("a\n1;2\n", ["a"]),
+        ("height, cm;weight\n1,5;2\n2,5;3\n", ["height, cm", "weight"]),
+        ("height, cm;weight\n1;2\n", ["height, cm", "weight"]),
     ],
 )
 def test_what_stands_between_fields_is_seen_by_the_first_lines(
@@ -57,6 +59,7 @@ def test_decimal_commas_between_semicolons_are_read(tmp_path: Path) -> None:
 
 def test_commas_in_quotes_between_commas_stay_texts(tmp_path: Path) -> None:
     assert frame_of(tmp_path, 'a,y\n"1,5",1\n"2,5",2\n')["a"].to_list() == ["1,5", "2,5"]
+    assert frame_of(tmp_path, 'a\n"1,5"\n"2,5"\n')["a"].to_list() == ["1,5", "2,5"]
 
 
 def test_points_stand_between_thousands_where_a_column_has_decimal_commas(tmp_path: Path) -> None:

@@ -199,7 +199,7 @@ def _separator_of(lines: Sequence[str]) -> str:
     """Say what stands between the fields of a CSV file, by its first lines.
 
     It is what every line has equally often, else what the header has most often; quotes aside. Of
-    two that do, a comma.
+    two that do, the semicolon: it is there because the comma is the decimal mark. Of none, a comma.
     """
     bare = [_QUOTED.sub("", line) for line in lines]
 
@@ -207,7 +207,8 @@ def _separator_of(lines: Sequence[str]) -> str:
         counts = [line.count(separator) for line in bare] or [0]
         return counts[0] > 0 and len(set(counts)) == 1, counts[0]
 
-    return max(",;\t|", key=fit)
+    found = max(";,\t|", key=fit)
+    return found if fit(found)[1] else ","
 
 
 def _read_decimal_commas(frame: pl.DataFrame, lines: Sequence[str], path: Path) -> pl.DataFrame:
