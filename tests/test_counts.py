@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -51,7 +53,14 @@ def test_a_real_number_is_one_of_python_or_numpy(kind: Any) -> None:
     assert type(found) is float
 
 
-@pytest.mark.parametrize("value", [True, np.True_, "2", None, [2.0], 1j])
+def test_a_number_beyond_all_floats_is_infinite() -> None:
+    assert real_number("rate", Fraction(1, 4), "[0, inf)") == 0.25
+    assert real_number("rate", 10**400, "[0, inf]") == math.inf
+    with pytest.raises(InvalidValueError, match=r"^rate must be finite and at least 0; got -inf$"):
+        real_number("rate", -(10**5000), "[0, inf)")
+
+
+@pytest.mark.parametrize("value", [True, np.True_, "2", None, [2.0], 1j, np.array(2.0)])
 def test_what_is_no_real_number(value: Any) -> None:
     with pytest.raises(InvalidTypeError, match=r"^l2 takes a number; got "):
         real_number("l2", value, "[0, inf)")

@@ -248,6 +248,8 @@ VALUES: list[tuple[type[Any], dict[str, Any], str]] = [
     (Network, {"loss": "crossentropy"}, "unknown loss 'crossentropy'.*'cross_entropy'"),
     (Network, {"label_smoothing": 2}, "label_smoothing must lie in"),
     (Network, {"scaling": "minmax"}, "unknown scaling 'minmax'"),
+    (Network, {"scaling": np.array(["a", "b"])}, r"unknown scaling array\(\['a', 'b'\]"),
+    (Network, {"scaling": None}, "unknown scaling None"),
     (Network, {"task": "classes"}, "unknown task 'classes'"),
     (Descent, {"batch": 0}, "must be at least 1; got 0"),
     (Descent, {"rule": "adm"}, "unknown rule 'adm': did you mean 'adam'"),
@@ -259,6 +261,8 @@ VALUES: list[tuple[type[Any], dict[str, Any], str]] = [
     (Descent, {"learning_rate": math.inf}, "must be finite and at least 0; got inf"),
     (Descent, {"l1": math.inf}, "l1 must be finite and at least 0; got inf"),
     (Descent, {"l2": math.inf}, "l2 must be finite"),
+    (Descent, {"l2": 10**400}, "l2 must be finite and at least 0; got inf"),
+    (Descent, {"target_loss": -(10**400)}, "target_loss must be finite; got -inf"),
     (Descent, {"tolerance": math.inf}, "tolerance must be finite"),
     (Descent, {"seconds": math.inf}, "seconds must be finite and above 0; got inf"),
     (Descent, {"warmup": -1}, "warmup must be at least 0"),
@@ -298,6 +302,11 @@ VALUES: list[tuple[type[Any], dict[str, Any], str]] = [
 ]
 
 TYPES: list[tuple[type[Any], dict[str, Any], str]] = [
+    (Network, {"layers": np.array(5)}, r"takes the widths of the hidden .*; got array\(5\)"),
+    (Network, {"dropout": np.array(0.1)}, r"dropout takes a number; got array\(0.1\)"),
+    (Network, {"dropout": np.array([[0.1]])}, r"dropout takes a number; got array\(\[\[0.1\]\]\)"),
+    (Network, {"activation": np.array("relu")}, r"activation takes a name such as .*; got array"),
+    (Network, {"activation": b"relu"}, "activation takes a name such as .*; got b'relu'"),
     (Network, {"layers": "128"}, "layers takes the widths.*got '128'"),
     (Network, {"layers": 128}, "layers takes the widths.*got 128"),
     (Network, {"layers": [8.0]}, "takes a whole number; got 8.0"),

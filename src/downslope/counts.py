@@ -7,10 +7,8 @@ out. It is both what is checked and what the error says.
 from __future__ import annotations
 
 import math
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Final
-
-import numpy as np
 
 from downslope.errors import InvalidTypeError, InvalidValueError
 
@@ -98,9 +96,12 @@ def real_number(name: str, value: object, interval: str, *, why: str = "") -> fl
     Traceback (most recent call last):
     downslope.errors.InvalidValueError: dropout must lie in [0, 1); got 1
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise InvalidTypeError(f"{name} takes a number; got {value!r}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number beyond all floats
+        value = number = -math.inf if value < 0 else math.inf
     if not within(number, interval):
         raise InvalidValueError(f"{name} must {told(number, interval)}{why}; got {value!r}")
     return number

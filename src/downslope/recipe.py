@@ -76,6 +76,13 @@ def _least_epsilon(options: Mapping[str, float], dtype: str) -> float:
     return float(np.finfo(dtype).tiny) / math.sqrt(rest if rest > 0 else 1.0)
 
 
+def _is_several(value: object) -> bool:
+    """Say whether a setting is one for each layer: a sequence, or an array of one dimension."""
+    if isinstance(value, np.ndarray):
+        return value.ndim == 1
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+
+
 def _put(recipe: Network | Descent, name: str, value: object) -> None:
     """Keep what a setting means in the place of what was written: equal ones are then the same."""
     object.__setattr__(recipe, name, value)
@@ -83,7 +90,7 @@ def _put(recipe: Network | Descent, name: str, value: object) -> None:
 
 def _one_of(owner: str, name: str, value: object, known: Sequence[str]) -> str:
     """Check a name; give the known one, whatever kind of text was written."""
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         raise InvalidValueError(f"{owner}: unknown {name} {value!r}: {nearest(value, known)}")
     return known[known.index(value)]
 
@@ -148,9 +155,7 @@ class Network:
     task: str = "auto"
 
     def __post_init__(self) -> None:
-        if isinstance(self.layers, (str, bytes)) or not isinstance(
-            self.layers, (Sequence, np.ndarray)
-        ):
+        if not _is_several(self.layers):
             raise InvalidTypeError(
                 f"Network: layers takes the widths of the hidden layers, as [128, 64]; "
                 f"got {self.layers!r}"
@@ -172,7 +177,7 @@ class Network:
     def _put_each(self, name: str, read: Callable[[Any], Any]) -> None:
         """Put a setting of all hidden layers, or of each, as `read` gives it."""
         value: Any = getattr(self, name)
-        several = isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, str)
+        several = _is_several(value)
         _put(self, name, tuple(value) if several else value)
         found = tuple(map(read, self._each(name)))
         _put(self, name, found if several else found[0])
