@@ -367,7 +367,7 @@ def test_unusual_options_are_taken(kind: str, text: str) -> None:
 
 @pytest.mark.parametrize("text", ["adam(beta1=.9, beta1=.5)", "adam(.9, beta1=.5)"])
 def test_an_option_stands_there_once(text: str) -> None:
-    with pytest.raises(InvalidValueError, match=r"beta1 stands there twice, as 0\.9 and as 0\.5"):
+    with pytest.raises(InvalidValueError, match=r"beta1 is given twice, as 0\.9 and as 0\.5"):
         Descent(rule=text)
 
 

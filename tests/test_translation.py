@@ -179,7 +179,7 @@ def test_a_name_with_options_satisfies_a_constraint() -> None:
         ({"solver": "adam("}, "solver: unknown rule 'adam[(]': "),
         ({"activation": "elu(beta=1)"}, "activation: activation 'elu' has no option 'beta'"),
         ({"solver": "adam(beta1=2)"}, r"solver: rule 'adam': beta1 must lie in \[0, 1\); got 2"),
-        ({"solver": "adam(.9, beta1=.5)"}, "solver: rule 'adam': beta1 stands there twice"),
+        ({"solver": "adam(.9, beta1=.5)"}, "solver: rule 'adam': beta1 is given twice"),
         ({"solver": "lbfgs", "warmup": 2}, "^MLPClassifier: solver='lbfgs' .* no warmup"),
         ({"learning_rate": "cosine(last=1)"}, "schedule 'cosine' has no option 'last'"),
     ],

@@ -54,7 +54,7 @@ def test_a_value_is_shown_as_it_is_read() -> None:
     [
         (["batch"], "as batch=1,32,full; got 'batch'"),
         (["bacth=1,2"], "no field 'bacth': did you mean 'batch'"),
-        (["batch=1", "batch=2"], "batch stands there twice"),
+        (["batch=1", "batch=2"], "batch is given twice"),
         (["batch=1,,2"], "batch has an empty value"),
         (["batch="], "batch has an empty value"),
         (["batch=1.5,2"], "batch takes whole numbers; got '1.5'"),

@@ -84,6 +84,9 @@ ACTIVATIONS: Final = _table(
           "y_j = exp(z_j) / sum_k exp(z_k)", source="Bridle 1990"),
 )  # fmt: skip
 
+HIDDEN_ACTIVATIONS: Final = tuple(name for name in ACTIVATIONS if name != "softmax")
+"""Those that work unit by unit."""
+
 LOSSES: Final = _table(
     Entry("cross_entropy", "one class of several: minus the log-probability of the true one",
           "L = -sum_j t_j log y_j"),
@@ -222,7 +225,7 @@ _LIMITS: Final[Mapping[str, str]] = MappingProxyType(
         "slope": "(-inf, inf)", "alpha": "[0, inf)",
         # Of losses.
         "delta": "(0, inf)",
-        # Of rules. Of an epsilon of 0, a gradient that is 0 would make 0 / 0, as a dead unit's.
+        # Of rules. With epsilon 0, a gradient of 0 (a dead unit's) gives 0 / 0.
         "momentum": "[0, 1)", "beta1": "[0, 1)", "beta2": "[0, 1)", "rho": "[0, 1)",
         "decay": "[0, 1)", "nadam decay": "[0, inf)", "epsilon": "(0, inf)",
         "centered": "whole [0, 1]", "uncorrected": "whole [0, 1]", "weight_decay": "[0, inf)",
@@ -293,7 +296,7 @@ def choose(kind: str, text: object) -> Choice:
     InvalidTypeError
         If `text` is no text.
     InvalidValueError
-        For an unknown name or option, one that stands there twice, or a value that is no finite
+        For an unknown name or option, one that is given twice, or a value that is no finite
         number or out of its range.
 
     Examples
@@ -321,7 +324,7 @@ def choose(kind: str, text: object) -> Choice:
         key, value = _argument(kind, entry, argument, position)
         if key in given:
             raise InvalidValueError(
-                f"{kind} {entry.name!r}: {key} stands there twice, as {given[key]:g} and as "
+                f"{kind} {entry.name!r}: {key} is given twice, as {given[key]:g} and as "
                 f"{value:g}; give it once"
             )
         _check_range(kind, entry.name, key, value)

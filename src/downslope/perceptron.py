@@ -21,7 +21,7 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.optimize import _check_optimize_result
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from downslope.catalogue import plain_name
+from downslope.catalogue import HIDDEN_ACTIVATIONS, plain_name
 from downslope.convergence import Convergence, Progress, shares
 from downslope.course import Course
 from downslope.data import Data
@@ -36,7 +36,6 @@ from downslope.quasi_newton import minimize
 from downslope.recipe import DTYPES, NORMALIZATIONS, Descent, Recipe, check_recipe
 from downslope.stepper import Targets
 from downslope.translation import (
-    HIDDEN_ACTIVATIONS,
     SCHEDULES,
     Named,
     as_run,

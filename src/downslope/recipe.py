@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from downslope.catalogue import RULES, Choice, canonical, choose
+from downslope.catalogue import HIDDEN_ACTIVATIONS, RULES, Choice, canonical, choose, plain_name
 from downslope.counts import real_number, whole_number
 from downslope.errors import InvalidTypeError, InvalidValueError, MissingFileError, nearest, reading
 from downslope.scaling import SCALINGS
@@ -59,10 +59,10 @@ def _truth(owner: str, name: str, value: object) -> bool:
 def _hidden(text: object) -> str:
     """Check the activation of a hidden layer; give it as it is kept."""
     activation = canonical("activation", text)
-    if activation == "softmax":
+    if plain_name(activation) not in HIDDEN_ACTIVATIONS:
         raise InvalidValueError(
-            "Network: softmax is for the output layer (output_activation); hidden layers take "
-            "an activation that works unit by unit"
+            f"Network: {activation} is for the output layer (output_activation); hidden layers "
+            "take an activation that works unit by unit"
         )
     return activation
 

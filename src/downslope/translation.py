@@ -10,13 +10,11 @@ from typing import Any, Final, Literal
 import numpy as np
 from sklearn.utils._param_validation import StrOptions
 
-from downslope.catalogue import ACTIVATIONS, LOSSES, TABLES, choose, plain_name
+from downslope.catalogue import LOSSES, TABLES, choose, plain_name
 from downslope.errors import DownslopeError, InvalidValueError
 from downslope.recipe import Descent, Network, Recipe
 
 REGRESSION_LOSSES: Final = tuple(name for name in LOSSES if not name.endswith("cross_entropy"))
-
-HIDDEN_ACTIVATIONS: Final = tuple(name for name in ACTIVATIONS if name != "softmax")
 
 SCHEDULES: Final = ("constant", "invscaling", "adaptive")
 """scikit-learn's, whose rate changes at an epoch's end, if at all, and by its own rules."""
@@ -25,7 +23,7 @@ _NO_COUNTERPART: Final = ("steps", "seconds", "gradient_tolerance", "target_loss
 
 
 _BY_STEP: Final = ("dropout", "clip_norm", "clip_value", "weight_decay", "warmup")
-"""Parameters of ours that only a rule hears that goes step by step."""
+"""Parameters of ours for rules that go step by step; any other solver ignores them."""
 
 _OPTIONS: Final = {
     "momentum": ("momentum", 0.9),
@@ -121,20 +119,20 @@ def solver_of(named: str) -> str:
 
 
 def refuse_contradictions(owner: str, settings: Mapping[str, Any]) -> None:
-    """Raise InvalidValueError for parameters that `solver` would leave unheard.
+    """Raise InvalidValueError for parameters that the solver ignores.
 
-    What scikit-learn's own solvers do not hear of scikit-learn's own parameters is left to pass, as
-    there: a grid of them goes through.
+    Those of scikit-learn's own that its own solvers ignore may be given, as there: a grid of them
+    goes through.
     """
     named = settings["solver"]
     if named == "lbfgs":
-        unheard = [name for name in _BY_STEP if np.any(settings[name])]
+        ignored = [name for name in _BY_STEP if np.any(settings[name])]
         own_schedule = plain_name(settings["learning_rate"]) not in SCHEDULES
-        unheard += ["learning_rate"] if own_schedule else []
-        if unheard:
+        ignored += ["learning_rate"] if own_schedule else []
+        if ignored:
             raise InvalidValueError(
                 f"{owner}: solver='lbfgs' does not go by the steps of a rule, so it takes no "
-                f"{', '.join(unheard)}; leave that at its default, or take another solver, as "
+                f"{', '.join(ignored)}; leave that at its default, or take another solver, as "
                 f"'adam'"
             )
     elif solver_of(named) not in ("adam", "sgd"):

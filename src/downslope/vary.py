@@ -65,7 +65,7 @@ def read_vary(texts: Iterable[str]) -> dict[str, list[Any]]:
     Raises
     ------
     InvalidValueError
-        For a text without "=", an unknown field, one that stands there twice, or a bad value.
+        For a text without "=", an unknown field, one that is given twice, or a bad value.
 
     Examples
     --------
@@ -81,7 +81,7 @@ def read_vary(texts: Iterable[str]) -> dict[str, list[Any]]:
                 f"vary takes a field and its values, as batch=1,32,full; got {text!r}"
             )
         if name in vary:
-            raise InvalidValueError(f"vary: {name} stands there twice; give all its values at once")
+            raise InvalidValueError(f"vary: {name} is given twice; give all its values at once")
         vary[name] = read_values(name, values)
     return vary
 
