@@ -22,7 +22,7 @@ from downslope.course import Course
 from downslope.data import Data
 from downslope.descent import descend
 from downslope.epoch import Epoch, Watcher
-from downslope.errors import InvalidValueError, ModelFileError
+from downslope.errors import InvalidValueError, ModelFileError, UnreadableError
 from downslope.history import History
 from downslope.network import BuiltNetwork
 from downslope.quantities import FRAMES
@@ -255,6 +255,19 @@ def test_a_checkpoint_with_a_flipped_bit_is_refused(place: float, tmp_path: Path
     path.write_bytes(content)
     with pytest.raises(ModelFileError):
         course(tmp_path, Descent(epochs=2)).resume()
+
+
+def test_a_checkpoint_that_may_not_be_looked_for_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = Checkpoint(tmp_path, {})
+
+    def hide(path: Path, **named: Any) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", hide)
+    with pytest.raises(UnreadableError, match=r"cannot read '.*checkpoint.*': Permission denied"):
+        checkpoint.read()
 
 
 def test_a_foreign_file_is_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from downslope import Descent, Network, Recipe, compare, datasets, descend, minimize
 from downslope.checkpoint import FILE
-from downslope.errors import InvalidTypeError, InvalidValueError, MissingFileError
+from downslope.errors import DownslopeError, InvalidTypeError, InvalidValueError, MissingFileError
 from downslope.recording import Recording
 from downslope.run import Run
 
@@ -89,6 +89,13 @@ def test_a_run_is_not_begun_anew_over_the_state_of_another(tmp_path: Path) -> No
             descend(other, iris, checkpoint=tmp_path)
     assert (tmp_path / FILE).read_bytes() == before
     assert descend(recipe, iris, checkpoint=tmp_path, resume=True).history.epochs == 3
+
+
+def test_a_place_that_no_checkpoint_can_be_looked_for_at_is_named() -> None:
+    iris, recipe = datasets.load("iris"), Recipe(Network([3]), Descent(epochs=1))
+    for resume in (False, True):
+        with pytest.raises(DownslopeError, match=r"'xxx.*: File name too long; "):
+            descend(recipe, iris, checkpoint="x" * 300, resume=resume)
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy"])

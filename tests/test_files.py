@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,11 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from downslope.errors import TableError
-from downslope.files import kind_written, pack_frame, read_file
+from downslope import Model, Recipe, table
+from downslope.account import Account
+from downslope.errors import MissingFileError, TableError
+from downslope.files import kind_written, pack_frame, read_bytes, read_file
+from downslope.trace import Trace
 
 
 def frame_of(folder: Path, text: str, name: str = "t.csv") -> pl.DataFrame:
@@ -128,3 +132,22 @@ def test_an_ending_that_cannot_be_written_is_refused() -> None:
     for name in ("p.npz", "p.xlsx", "p.csv.gz"):
         with pytest.raises(TableError, match=r"told by its extension; got '\.\w+'; known: \.csv,"):
             kind_written(Path(name))
+
+
+def test_a_file_that_is_not_there_is_said_in_one_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "titanic.downslope").write_text("")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(MissingFileError, match=r"'titanic'; did you mean 'titanic.downslope'"):
+        read_bytes("titanic", ".downslope")
+    with pytest.raises(MissingFileError, match=r"'folder'; it is a folder: name a file in it$"):
+        read_bytes("folder")
+    says = "^there is no file 'other.csv'; check its name and folder$"
+    readers: tuple[Callable[[str], object], ...] = (
+        read_bytes, Recipe.read, Trace.load, Model.load, Account.read, table.read,
+    )  # fmt: skip
+    for give in readers:
+        with pytest.raises(MissingFileError, match=says):
+            give("other.csv")

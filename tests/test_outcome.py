@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from downslope.errors import ModelFileError
+from downslope.errors import DownslopeError, MissingFileError, ModelFileError
 from downslope.outcome import METRICS, Ledger, Outcome, measure
 
 
@@ -132,3 +132,10 @@ def test_a_foreign_file_is_refused_and_left_alone(tmp_path: Path, content: str) 
     with pytest.raises(ModelFileError, match="does not hold the runs of a comparison"):
         Ledger(path)
     assert path.read_text() == content
+
+
+def test_what_cannot_be_looked_up_or_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DownslopeError, match=r"'.*xxx': File name too long; "):
+        Ledger(tmp_path / ("x" * 300))
+    with pytest.raises(MissingFileError, match="it is a folder"):
+        Ledger(tmp_path)

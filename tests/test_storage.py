@@ -23,7 +23,7 @@ from downslope.errors import (
 from downslope.model import Model
 from downslope.onnx_graph import to_onnx
 from downslope.run import Run
-from downslope.storage import check_writable, read_bytes, write_atomically, writing
+from downslope.storage import check_writable, write_atomically, writing
 from downslope.trace import Trace
 
 
@@ -231,11 +231,3 @@ def test_what_is_read_is_not_written_over(here: Path) -> None:
             check_writable("new.json", name, reads=["nowhere", "recipe.json"])
     check_writable("recipe.json", "new.json", reads=["nowhere"])
     check_writable("new.json", reads=["new.json", "recipe.json"])
-
-
-def test_a_file_that_lacks_its_ending_is_hinted_at(here: Path) -> None:
-    (here / "titanic.downslope").write_text("")
-    with pytest.raises(MissingFileError, match=r"'titanic'; did you mean 'titanic.downslope'"):
-        read_bytes("titanic", ".downslope")
-    with pytest.raises(MissingFileError, match=r"there is no file 'other'$"):
-        read_bytes("other", ".downslope")

@@ -296,7 +296,7 @@ def test_its_file(record: str, tmp_path: Path) -> None:
 
 
 def test_no_file_a_damaged_one_and_a_foreign_one(tmp_path: Path) -> None:
-    with pytest.raises(MissingFileError, match="there is no trace"):
+    with pytest.raises(MissingFileError, match="there is no file"):
         Trace.load(tmp_path / "none.parquet")
     (tmp_path / "damaged.parquet").write_bytes(b"PAR1 and no more")
     pl.DataFrame({"frame": ["steps"]}).write_parquet(tmp_path / "foreign.parquet")

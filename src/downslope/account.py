@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from downslope.errors import ModelFileError
-from downslope.files import is_there
+from downslope.files import is_there, read_bytes
 from downslope.history import History, with_nan
 from downslope.model import Model
 from downslope.recipe import Recipe
 from downslope.snapshots import Snapshots
-from downslope.storage import read_bytes, writing
+from downslope.storage import writing
 from downslope.table import Table
 from downslope.trace import Trace
 

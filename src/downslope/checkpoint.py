@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from downslope import storage
 from downslope.errors import InvalidValueError, ModelFileError
+from downslope.files import is_there
 from downslope.kernels.gauges import Gauges
 from downslope.recording import Recorder, plain
 
@@ -66,7 +67,7 @@ class Checkpoint:
         InvalidValueError
             If it is of another recipe or other data.
         """
-        if not self.path.exists():
+        if not is_there(self.path):
             return None
         arrays, description = storage.read_arrays(self.path)
         if description.get("format") != FORMAT:

@@ -16,7 +16,7 @@ from downslope.checkpoint import FILE, Checkpoint
 from downslope.course import Course
 from downslope.data import Data
 from downslope.epoch import Watcher, functions
-from downslope.errors import InvalidValueError, NonFiniteError
+from downslope.errors import InvalidValueError, NonFiniteError, reading
 from downslope.interrupt import interruptible
 from downslope.model import Model
 from downslope.network import BuiltNetwork
@@ -97,8 +97,8 @@ def descend(
     NonFiniteError
         If the loss, the gradient or theta becomes NaN or infinite; its `run` holds the best network
         by held-out rows, as at any other end, else the last finite one.
-    UnwritableError
-        If `checkpoint` is no place for files.
+    UnwritableError, UnreadableError
+        If `checkpoint` is no place for files, or cannot be looked into.
     Exception
         Whatever a watcher, a rule or a schedule of your own raises. Any exception that ends a run
         under way has a `run` too, of what was done before it.
@@ -201,7 +201,9 @@ def _for_counts(preparation: Preparation, target: Array) -> Preparation:
 
 def _check_checkpoint(recipe: Recipe, directory: Path, resume: bool) -> None:
     """Refuse to keep a run on disk whose recipe no file can hold, or in the place of another."""
-    if not resume and (directory / FILE).is_file():
+    with reading(directory / FILE):
+        holds = (directory / FILE).is_file()
+    if holds and not resume:
         raise InvalidValueError(
             f"{str(directory)!r} holds the checkpoint of a run, which would be lost: go on with it "
             "(--resume, or resume=True), or name another directory, or remove this one"

@@ -1,4 +1,4 @@
-"""Files of tables: what is in them, unless they are damaged or too large."""
+"""Files that are read: whole, or as tables, unless damaged or too large; data frames as files."""
 
 from __future__ import annotations
 
@@ -70,6 +70,30 @@ def is_there(path: str | Path) -> bool:
         return Path(path).exists()
 
 
+def read_bytes(path: str | Path, ending: str = "") -> bytes:
+    """Read a file whole; ending: what its name may lack.
+
+    Raises
+    ------
+    MissingFileError
+        If there is no such file.
+    UnreadableError
+        If it cannot be read.
+    """
+    path = Path(path)
+    with reading(path):
+        if not path.is_file():
+            raise _missing(path, ending)
+        return path.read_bytes()
+
+
+def _missing(path: Path, ending: str = "") -> MissingFileError:
+    near = path.with_name(path.name + ending) if path.name else path
+    hint = f"did you mean {str(near)!r}?" if near.is_file() else "check its name and folder"
+    hint = "it is a folder: name a file in it" if path.is_dir() else hint
+    return MissingFileError(f"there is no file {str(path)!r}; {hint}")
+
+
 def check_file(path: Path) -> str:
     """Look at a file before it is read; give its format.
 
@@ -83,7 +107,7 @@ def check_file(path: Path) -> str:
         If its folder cannot be looked into.
     """
     if not is_there(path):
-        raise MissingFileError(f"there is no file {str(path)!r}; check its name and folder")
+        raise _missing(path)
     kind = FORMATS.get(path.suffix.lower())
     if path.is_dir():
         raise TableError(f"{str(path)!r} is a folder: name one file in it")

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from downslope import storage
 from downslope.errors import InvalidValueError, ModelFileError
+from downslope.files import read_bytes
 from downslope.network import BuiltNetwork
 from downslope.preparation import Preparation
 from downslope.recipe import Recipe
@@ -137,7 +138,7 @@ class Model:
         """
         where = str(path)
         try:
-            with zipfile.ZipFile(io.BytesIO(storage.read_bytes(path, ENDING))) as archive:
+            with zipfile.ZipFile(io.BytesIO(read_bytes(path, ENDING))) as archive:
                 names = set(archive.namelist())
                 description = json.loads(archive.read(_MODEL))
                 network = archive.read(_NETWORK)

@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from downslope.errors import ModelFileError
+from downslope.files import is_there, read_bytes
 from downslope.history import lowest
 from downslope.storage import writing
 
@@ -186,16 +187,16 @@ class Ledger:
     ------
     ModelFileError
         If the file is something else.
-    UnwritableError
-        If it cannot be written.
+    UnreadableError, UnwritableError
+        If it cannot be read or written.
     """
 
     def __init__(self, path: Path) -> None:
         self._found: dict[str, Outcome] = {}
         self._lock, self._path = threading.Lock(), path
+        whole = self._read(path) if is_there(path) else 0
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            whole = self._read(path) if path.exists() else 0
             self._file = path.open("ab")
             self._file.truncate(whole)
         if whole == 0:
@@ -203,7 +204,7 @@ class Ledger:
 
     def _read(self, path: Path) -> int:
         """Read all whole lines; give the place where they end."""
-        content = path.read_bytes()
+        content = read_bytes(path)
         whole = content.rfind(b"\n") + 1
         try:
             lines = [json.loads(line) for line in content[:whole].splitlines()]

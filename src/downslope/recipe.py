@@ -21,7 +21,8 @@ import numpy.typing as npt
 
 from downslope.catalogue import HIDDEN_ACTIVATIONS, RULES, Choice, canonical, choose, plain_name
 from downslope.counts import real_number, whole_number
-from downslope.errors import InvalidTypeError, InvalidValueError, MissingFileError, nearest, reading
+from downslope.errors import InvalidTypeError, InvalidValueError, nearest
+from downslope.files import read_bytes
 from downslope.scaling import SCALINGS
 from downslope.task import TASKS
 
@@ -500,10 +501,7 @@ class Recipe:
         """
         path = Path(path)
         try:
-            with reading(path):
-                if not path.is_file():
-                    raise MissingFileError(f"recipe: there is no file {str(path)!r}")
-                text = path.read_text(encoding="utf-8")
+            text = read_bytes(path).decode()
         except UnicodeDecodeError:
             raise InvalidValueError(f"Recipe: {path.name} is not text in UTF-8") from None
         if path.suffix == ".json":

@@ -1,4 +1,4 @@
-"""Files that are written: whether a place takes them, atomically; arrays as safetensors."""
+"""Files that are written: if a place takes them, atomically; arrays to safetensors and back."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from downslope.errors import MissingFileError, ModelFileError, UnwritableError, reading
-from downslope.files import is_there
+from downslope.errors import ModelFileError, UnwritableError
+from downslope.files import is_there, read_bytes
 from downslope.scaling import Features
 from downslope.table import blocks
 
@@ -272,22 +272,3 @@ def read_arrays(path: str | Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str
         If it is damaged or was not written by Downslope.
     """
     return unpack_arrays(read_bytes(path), str(path))
-
-
-def read_bytes(path: str | Path, ending: str = "") -> bytes:
-    """Read a file whole; ending: what its name may lack.
-
-    Raises
-    ------
-    MissingFileError
-        If there is no such file.
-    UnreadableError
-        If it cannot be read.
-    """
-    path = Path(path)
-    with reading(path):
-        if not path.is_file():
-            near = path.with_name(path.name + ending) if path.name else path
-            hint = f"; did you mean {str(near)!r}?" if near.is_file() else ""
-            raise MissingFileError(f"there is no file {str(path)!r}{hint}")
-        return path.read_bytes()

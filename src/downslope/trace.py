@@ -54,11 +54,10 @@ from downslope.counts import whole_number
 from downslope.errors import (
     InvalidTypeError,
     InvalidValueError,
-    MissingFileError,
     ModelFileError,
     nearest,
 )
-from downslope.files import is_there
+from downslope.files import read_bytes
 from downslope.quantities import ADDED, COLUMNS, FRAMES, make_frames
 from downslope.recording import Recorder
 
@@ -226,9 +225,7 @@ class Trace:
         import polars as pl
         from polars.exceptions import PanicException, PolarsError
 
-        if not is_there(path):
-            raise MissingFileError(f"there is no trace {str(path)!r}; check its name and folder")
-        content = storage.read_bytes(path)
+        content = read_bytes(path)
         try:
             whole = pl.read_parquet(io.BytesIO(content))
             lacking = [name for name in ADDED if name not in whole.columns]
