@@ -337,28 +337,6 @@ def test_the_trace_is_that_of_a_run_without_interruption(
     assert traces[0].dead_units["epoch"].to_list() == [6, 6, 6]
 
 
-def test_a_checkpoint_of_before_has_no_error_of_the_trace(tmp_path: Path) -> None:
-    descent = Descent(batch=10, epochs=6, rule="adam", learning_rate=0.02, patience=None)
-    stopped = recorded(tmp_path, descent, "default")
-    interrupt(stopped, 9)
-    stopped.run()
-    assert stopped.checkpoint is not None
-    found = stopped.checkpoint.read()
-    assert found is not None
-    arrays, progress = found
-    noted = [
-        {name: value for name, value in each.items() if name != "trace_error"}
-        for each in progress["curvature"]
-    ]
-    stopped.checkpoint.write(arrays, {**progress, "curvature": noted})
-    resumed = recorded(tmp_path, descent, "default")
-    assert resumed.resume()
-    resumed.run()
-    before, after = Trace.of(resumed.recorder).curvature["trace_error"]
-    assert before is None
-    assert after > 0
-
-
 @pytest.mark.parametrize("stop", [3, 30])
 def test_the_path_is_that_of_a_run_without_interruption(stop: int, tmp_path: Path) -> None:
     recipe = Recipe(Network([4]), Descent(epochs=60))

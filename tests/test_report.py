@@ -351,21 +351,33 @@ def test_what_another_run_has_left_beside_a_model_is_refused(
     trace = Account.read("iris.downslope").trace
     assert trace is not None
     assert trace.digest == done.trace.digest == done.model.digest != ""
+    done.replay(2, 4).save("iris.trace.parquet")
+    assert trace_of(Account.read("iris.downslope")).steps["step"].to_list() == [2, 3, 4]
 
 
-def test_files_that_do_not_say_whose_they_are_are_taken(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("left", ["json", "trace.parquet"])
+def test_files_that_do_not_say_whose_they_are_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: str
 ) -> None:
-    """As versions of before have written them."""
     monkeypatch.chdir(tmp_path)
     run("fit", "iris", "--epochs", "3")
-    summary = json.loads((tmp_path / "iris.json").read_text(encoding="utf-8"))
-    del summary["digest"]
-    (tmp_path / "iris.json").write_text(json.dumps(summary), encoding="utf-8")
-    pl.read_parquet("iris.trace.parquet").drop("digest").write_parquet("iris.trace.parquet")
-    read = Account.read("iris.downslope")
-    assert read.history.epochs == 3
-    assert trace_of(read).digest == ""
+    if left == "json":
+        summary = json.loads((tmp_path / "iris.json").read_text(encoding="utf-8"))
+        del summary["digest"]
+        (tmp_path / "iris.json").write_text(json.dumps(summary), encoding="utf-8")
+    else:
+        pl.read_parquet("iris.trace.parquet").drop("digest").write_parquet("iris.trace.parquet")
+    with pytest.raises(ModelFileError, match=f"iris.{left} is of another model than iris.downslo"):
+        Account.read("iris.downslope")
+
+
+def test_a_trace_of_nothing_is_no_one_elses(tmp_path: Path) -> None:
+    """It has no row that could say whose it is, and nothing that could be another's."""
+    recipe = Recipe(Network([4]), Descent(epochs=2))
+    done = descend(recipe, datasets.load("iris"), record="none")
+    path = done.save(tmp_path / "iris.downslope")
+    done.trace.save(tmp_path / "iris.trace.parquet")
+    assert not trace_of(Account.read(path)).steps.height
 
 
 @pytest.mark.browser

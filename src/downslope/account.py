@@ -91,9 +91,9 @@ def replace_model(model: Model, path: Path) -> Path:
     return path
 
 
-def _refuse_foreign(beside: Path, digest: str, path: Path, model: Model) -> None:
+def _refuse_foreign(beside: Path, digest: object, path: Path, model: Model) -> None:
     """Raise ModelFileError where a file was written of another model than it lies beside."""
-    if digest not in ("", model.digest):
+    if digest != model.digest:
         raise ModelFileError(
             f"{beside} is of another model than {path}, which has taken the place of its own: move "
             "it away to have a page without it"
@@ -294,7 +294,7 @@ class Account:
         MissingFileError
             If there is no model of that name.
         UnreadableError
-            If the system lets one of them not be read.
+            If one of them may not be read.
         ModelFileError
             If the model, its summary or its trace is damaged, or no file of Downslope, or another
             model's.
@@ -303,14 +303,15 @@ class Account:
         model = Model.load(path)
         reason, files = str(model.summary.get("reason", "")), files_beside(path)
         trace = Trace.load(files["trace"]) if is_there(files["trace"]) else None
-        _refuse_foreign(files["trace"], "" if trace is None else trace.digest, path, model)
+        if trace is not None and any(map(len, trace.frames.values())):  # else it is no one's
+            _refuse_foreign(files["trace"], trace.digest, path, model)
         beside = files["summary"]
         if not is_there(beside):
             return cls(path.stem, {}, model, History(), reason, {}, trace)
         content = read_bytes(beside)
         try:
             plain = json.loads(content.decode())
-            _refuse_foreign(beside, plain.get("digest", ""), path, model)
+            _refuse_foreign(beside, plain.get("digest"), path, model)
             predictions = plain.get("predictions")
             return cls(
                 path.stem,

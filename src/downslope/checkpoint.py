@@ -21,7 +21,7 @@ RECORD, SNAPSHOTS = "record.", "snapshots."
 """What the names of a checkpoint's records begin with, and of some epochs' thetas."""
 
 FILE = "checkpoint.safetensors"
-FORMAT = "downslope checkpoint 4"
+FORMAT = "downslope checkpoint 5"
 
 
 @dataclass(frozen=True)

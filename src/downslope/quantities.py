@@ -47,9 +47,6 @@ COLUMNS = {
 }  # fmt: skip
 """The columns of every frame."""
 
-ADDED = ("trace_error",)
-"""Columns that traces and checkpoints of before do not hold: null there."""
-
 COUNTED_AT_ONCE = 4096
 """Records whose histograms are counted at once, so that it takes little memory."""
 
@@ -73,9 +70,7 @@ def make_frames(
     keys = {"step": np.repeat(step, layers), "layer": number}
     flat = {name: values.reshape(-1) for name, values in by_layer.items()}
     dead = {name: [row[k] for row in dead_units] for k, name in enumerate(COLUMNS["dead_units"])}
-    lacking = dict.fromkeys(ADDED)
-    bends = {name: [(lacking | dict(each))[name] for each in curvature]
-             for name in COLUMNS["curvature"]}  # fmt: skip
+    bends = {name: [each[name] for each in curvature] for name in COLUMNS["curvature"]}
     return {
         "steps": _frame("steps", by_step),
         "layers": _frame("layers", {**keys, **flat}),

@@ -12,6 +12,7 @@ from downslope.history import History
 from downslope.network import BuiltNetwork
 from downslope.recipe import Recipe
 from downslope.recording import Recording
+from downslope.storage import digest
 from downslope.stretch import State
 from downslope.trace import Trace
 
@@ -73,4 +74,4 @@ def replay(
     usable = kept.steps <= max(first - 2, 0) and not callable(descent.rule)
     with contextlib.suppress(NonFiniteError):
         course.retrace(kept if usable else course.kept, last, history)
-    return Trace.of(course.recorder)
+    return Trace.of(course.recorder, digest(network.arrays()))

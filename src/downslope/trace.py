@@ -58,7 +58,7 @@ from downslope.errors import (
     nearest,
 )
 from downslope.files import read_bytes
-from downslope.quantities import ADDED, COLUMNS, FRAMES, make_frames
+from downslope.quantities import COLUMNS, FRAMES, make_frames
 from downslope.recording import Recorder
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class Trace:
         """Eigenvalues and trace of the Hessian before chosen steps; stable_rate = 2 / largest.
 
         trace_error: the standard error of the trace, which is estimated above 100 parameters; 0
-        where it is exact, null where a version of before has not noted it.
+        where it is exact.
         """
         return self.frames["curvature"]
 
@@ -228,8 +228,6 @@ class Trace:
         content = read_bytes(path)
         try:
             whole = pl.read_parquet(io.BytesIO(content))
-            lacking = [name for name in ADDED if name not in whole.columns]
-            whole = whole.with_columns(pl.lit(None, pl.Float64).alias(name) for name in lacking)
             frames = {
                 name: whole.filter(pl.col("frame") == name).select(COLUMNS[name]) for name in FRAMES
             }
