@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from downslope.commands.source import load
+from downslope.commands.source import is_builtin, load
 from downslope.counts import whole_number
 from downslope.errors import InvalidValueError
-from downslope.files import is_there
 
 WIDEST = 10_000
 """Columns of a screen on which no number would be too wide."""
@@ -48,13 +47,13 @@ def explain(
     show
         How many rows or weights are printed.
     """
-    from downslope import chainrule, datasets
+    from downslope import chainrule
     from downslope.model import Model
     from downslope.surface import RowSet
 
     show = whole_number("--show", show, 1)
     loaded = Model.load(model)
-    if target is None and (is_there(source) or source not in datasets.names()):
+    if target is None and not is_builtin(source):
         target = ",".join(loaded.preparation.target_names) or None
     read = load(source, target)
     network, preparation = loaded.network, loaded.preparation

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from downslope.commands.source import is_builtin
+
 if TYPE_CHECKING:
     import polars as pl
-
-from downslope.files import is_there
 
 
 def predict(model: Path, source: str, /, *, out: Path | None = None, proba: bool = False) -> None:
@@ -34,8 +34,7 @@ def predict(model: Path, source: str, /, *, out: Path | None = None, proba: bool
     if out is not None:
         storage.check_writable(out, reads=[model, source])
     loaded = Model.load(model)
-    builtin = not is_there(source) and source in datasets.names()
-    read = datasets.load(source) if builtin else table.read(source)
+    read = datasets.load(source) if is_builtin(source) else table.read(source)
     frame = _predictions(loaded, read, proba)
     content = files.pack_frame(frame, kind)
     if out is None:

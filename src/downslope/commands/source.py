@@ -6,19 +6,27 @@ from pathlib import Path
 from typing import Any
 
 from downslope.errors import InvalidValueError
+from downslope.files import is_there
+
+
+def is_builtin(source: str) -> bool:
+    """Say whether a source is a built-in data set: not where a file has that name."""
+    from downslope import datasets
+
+    return not is_there(source) and source in datasets.names()
 
 
 def load(source: str, target: str | None) -> Any:
     """Read a table: a file where there is one of that name, else a built-in data set."""
     from downslope import datasets, files, table
 
-    if not files.is_there(source) and source in datasets.names():
+    if is_builtin(source):
         if target is not None:
             raise InvalidValueError(
                 f"data set {source!r} comes with its target; leave --target out"
             )
         return datasets.load(source)
-    if not Path(source).suffix and not files.is_there(source):
+    if not Path(source).suffix and not is_there(source):
         return datasets.load(source)
     arrays = files.check_file(Path(source)) == "npz"
     if target is None and not arrays:
