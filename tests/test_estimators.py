@@ -26,8 +26,9 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from downslope import Descent, MLPClassifier, MLPRegressor, Network, Recipe
+from downslope import Descent, MLPClassifier, MLPRegressor, Network, Recipe, perceptron
 from downslope.catalogue import ACTIVATIONS, INITIALIZERS, RULES, SCHEDULES
+from downslope.epoch import functions
 from downslope.errors import DownslopeError, InvalidValueError
 from downslope.stepper import Predictor
 
@@ -278,6 +279,29 @@ def test_callbacks_see_the_run_and_may_end_it() -> None:
         assert seen[-1][2] == fitted.network_.theta[0]
         assert len({value for _, _, value in seen}) == 4
     assert [steps for steps, _, _ in seen] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_callbacks_are_checked_before_the_first_epoch_and_not_kept(
+    monkeypatch: pytest.MonkeyPatch, solver: str
+) -> None:
+    asked: list[str] = []
+
+    def check(owner: str, given: Any) -> tuple[Any, ...]:
+        asked.append(owner)
+        return functions(owner, given)
+
+    monkeypatch.setattr(perceptron, "functions", check)
+    fitted = MLPClassifier(
+        (5,), solver=solver, max_iter=9, callbacks=lambda steps, losses, theta: len(losses) == 4
+    )
+    fitted.fit(IRIS, SPECIES)
+    assert asked == ["MLPClassifier: callbacks"] * 2  # by the parameters' check, and for the calls
+    fitted.set_params(callbacks=None)
+    assert pickle.loads(pickle.dumps(fitted)).n_iter_ == fitted.n_iter_
+    with sklearn.config_context(skip_parameter_validation=True):
+        fitted.set_params(callbacks=lambda *_: True).fit(IRIS, SPECIES)
+    assert fitted.n_iter_ == 1
 
 
 def test_ctrl_c_keeps_what_there_is() -> None:

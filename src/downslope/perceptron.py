@@ -193,8 +193,13 @@ class Perceptron(BaseEstimator, ABC):  # type: ignore[misc]
                 if isinstance(constraint, Named):
                     constraint.refuse_options(f"{owner}: {name}", getattr(self, name))
         super()._validate_params()
-        functions(f"{owner}: callbacks", () if self.callbacks is None else self.callbacks)
+        self._several_callbacks()
         refuse_contradictions(owner, self._settings())
+
+    def _several_callbacks(self) -> tuple[Any, ...]:
+        """Give the callbacks as several, checked."""
+        given = () if self.callbacks is None else self.callbacks
+        return functions(f"{type(self).__name__}: callbacks", given)
 
     def _threads(self) -> int | None:
         """Give the threads that `n_jobs` means; None: all."""
@@ -217,10 +222,14 @@ class Perceptron(BaseEstimator, ABC):  # type: ignore[misc]
         self._build(X, columns, task, first)
         targets = Targets.of(target, sample_weight, self.network_.outputs, X.dtype)
         X = self.network_.check_features(X)
-        if self.solver == "lbfgs":
-            self._minimize(X, targets)
-        else:
-            self._descend(X, targets, incremental)
+        self._callbacks = self._several_callbacks()
+        try:
+            if self.solver == "lbfgs":
+                self._minimize(X, targets)
+            else:
+                self._descend(X, targets, incremental)
+        finally:
+            del self._callbacks  # who takes them out of the parameters can pickle what is fitted
         return self
 
     @abstractmethod
@@ -451,8 +460,7 @@ class Perceptron(BaseEstimator, ABC):  # type: ignore[misc]
 
     def _call_back(self, steps: int) -> bool:
         """Call the callbacks; say whether one asked to stop."""
-        each = functions("callbacks", () if self.callbacks is None else self.callbacks)
-        answers = [call(steps, self.loss_curve_, self.network_.theta) for call in each]
+        answers = [call(steps, self.loss_curve_, self.network_.theta) for call in self._callbacks]
         return any(answer is True for answer in answers)
 
     # Predicting ---------------------------------------------------------------------------------
