@@ -40,7 +40,7 @@ class Data:
     Raises
     ------
     InvalidValueError
-        If either rows all weigh 0.
+        If all rows trained on, or all held out, weigh 0.
     """
 
     features: Features

@@ -28,6 +28,15 @@ from downslope.page import Section
 
 Array = npt.NDArray[Any]
 
+SHOWN_STEPS = 12
+"""Steps of a slider at most."""
+
+SHOWN_CELLS = 50
+"""Cells of a histogram between its two ends."""
+
+STRAY = 0.002
+"""Share of the values at either end that the axis need not reach: the cell there has them."""
+
 
 def activations(account: Account) -> Section:
     """Draw mean and spread of each layer's output at the first, a middle and the last step."""
@@ -230,18 +239,8 @@ def _distribution(account: Account, quantity: str, heading: str, sentence: str) 
     return Section(heading, content, sentence, _seen_beyond(account, bins, quantity))
 
 
-SHOWN_STEPS = 12
-"""Steps of a slider at most."""
-
-CELLS = 50
-"""Cells of a histogram between its two ends."""
-
-STRAY = 0.002
-"""Share of the values at either end that the axis need not reach: the cell there has them."""
-
-
 def _edges(bins: Bins, quantity: str) -> Array:
-    """Give even edges (CELLS + 1,) around nearly all values, from one whole number to another.
+    """Give even edges (SHOWN_CELLS + 1,) around nearly all values, between two whole numbers.
 
     They reach no further than what was told apart when it was counted.
     """
@@ -259,12 +258,12 @@ def _edges(bins: Bins, quantity: str) -> Array:
         end = min(highest, np.ceil(bins.high[last[above.argmax()]]))
     if begin >= end:  # all lie on one side of what was told apart
         begin, end = lowest, highest
-    return np.linspace(begin, end, CELLS + 1)
+    return np.linspace(begin, end, SHOWN_CELLS + 1)
 
 
 def _centers(edges: Array) -> Array:
     """Give the centers of the cells: an end, a gap, those between the edges, a gap, an end."""
-    return np.asarray(edges[0] + (edges[1] - edges[0]) * (np.arange(CELLS + 4) - 1.5))
+    return np.asarray(edges[0] + (edges[1] - edges[0]) * (np.arange(SHOWN_CELLS + 4) - 1.5))
 
 
 def _shares_of_cells(bins: Bins, step: int, layer: int, edges: Array) -> Array:

@@ -123,7 +123,7 @@ def _check_files(
 
     model = with_ending(out, ENDING)
     files = {"model": model} | files_beside(model)
-    # Those left out go too, where they are of a model that was there before.
+    # Checked although not written: replace_model removes those of an earlier model.
     states = [] if checkpoint is None else [checkpoint / FILE]
     check_writable(*files.values(), *states, reads=reads)
     return {kind: path for kind, path in files.items() if kind not in left_out}
