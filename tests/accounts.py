@@ -98,6 +98,11 @@ def trace_of(account: Account) -> Trace:
     return account.trace
 
 
+def with_trace(account: Account, *arguments: Any, **options: Any) -> Account:
+    """Give an account with a trace of `make_trace`."""
+    return replace(account, trace=make_trace(*arguments, **options))
+
+
 def changed(trace: Trace, name: str, **columns: Any) -> Trace:
     """Give a trace with other columns in one of its frames."""
     return Trace({**trace.frames, name: trace.frames[name].with_columns(**columns)})

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from accounts import account_of, changed, make_trace
+from accounts import account_of, changed, make_trace, with_trace
 from downslope.account import Account
 from downslope.arrival import ARRIVES, lately, seen_in_flow, shrinkage
 
@@ -18,10 +18,6 @@ from downslope.arrival import ARRIVES, lately, seen_in_flow, shrinkage
 @pytest.fixture(scope="module")
 def iris() -> Account:
     return account_of("iris")
-
-
-def with_trace(account: Account, *arguments: Any, **options: Any) -> Account:
-    return replace(account, trace=make_trace(*arguments, **options))
 
 
 @pytest.fixture(scope="module")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
-from accounts import account_of, changed, make_trace, trace_of
+from accounts import account_of, changed, make_trace, trace_of, with_trace
 from downslope import flow
 from downslope.account import Account
 
@@ -17,10 +16,6 @@ from downslope.account import Account
 @pytest.fixture(scope="module")
 def iris() -> Account:
     return account_of("iris")
-
-
-def with_trace(account: Account, *arguments: Any, **options: Any) -> Account:
-    return replace(account, trace=make_trace(*arguments, **options))
 
 
 @pytest.fixture(scope="module")
