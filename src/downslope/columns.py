@@ -128,7 +128,7 @@ def _refuse_missing(columns: Sequence[str], names: Sequence[str], targets: Seque
         raise TableError(
             f"{len(names)} columns without names were trained on, so they go by their places, and "
             f"got columns named {list(columns)[:10]}: give the same columns in the same order "
-            "without names, such as df.to_numpy()"
+            "without names, such as df.to_numpy(), or name them x0, x1 and so on, as in a file"
         )
     others = [each for each in columns if each not in {*names, *targets}]
     close = {each: closest(each, others, 1) for each in missing}
