@@ -36,7 +36,7 @@ def _run(row: Row, record: str, epochs: int) -> float:
     from downslope.course import Course
     from downslope.data import Data
     from downslope.network import BuiltNetwork
-    from downslope.recipe import Descent, Network
+    from downslope.parts import Descent, Network
     from downslope.recording import Recording
     from downslope.stepper import Targets
 

@@ -12,7 +12,7 @@ from downslope.errors import InvalidValueError
 from downslope.function_run import PLAIN
 from downslope.functions import resolve
 from downslope.minimization import minimize
-from downslope.recipe import Descent
+from downslope.parts import Descent
 
 
 def descent(rule: Any = "gd", steps: int = 200) -> Descent:

@@ -9,7 +9,7 @@ import pytest
 
 import naive
 from downslope.batches import DRAWN, ROWS_AHEAD, Batches
-from downslope.recipe import Descent
+from downslope.parts import Descent
 
 
 def descent(batch: int = 10, seed: int = 3, shuffle: bool = True) -> Descent:

@@ -12,7 +12,7 @@ import naive
 from downslope.chainrule import ChainRule, explain, explain_layer, product_of, shown
 from downslope.errors import InvalidTypeError, InvalidValueError
 from downslope.network import BuiltNetwork
-from downslope.recipe import Network
+from downslope.parts import Network
 from downslope.surface import RowSet
 
 Array = npt.NDArray[Any]

@@ -25,8 +25,9 @@ from downslope.epoch import Epoch, Watcher
 from downslope.errors import InvalidValueError, ModelFileError, UnreadableError
 from downslope.history import History
 from downslope.network import BuiltNetwork
+from downslope.parts import Descent, Network
 from downslope.quantities import FRAMES
-from downslope.recipe import Descent, Network, Recipe
+from downslope.recipe import Recipe
 from downslope.recording import Recording
 from downslope.run import Run
 from downslope.stepper import Targets
@@ -192,7 +193,7 @@ sys.path.insert(0, sys.argv[1])
 import numpy as np
 import test_checkpoint as here
 from downslope import chunks, course
-from downslope.recipe import Descent
+from downslope.parts import Descent
 course.SAVE_SECONDS = chunks.CHUNK_SECONDS = 0.005
 course.SAVES_APART = 0
 directory = Path(sys.argv[2])

@@ -14,7 +14,7 @@ from downslope.epoch import Epoch
 from downslope.history import History
 from downslope.layout import Layout
 from downslope.network import BuiltNetwork
-from downslope.recipe import Descent, Network
+from downslope.parts import Descent, Network
 from downslope.recording import Recorder, Recording
 
 LAYOUT: Layout = BuiltNetwork(Network([2]), inputs=2, columns=2, task="binary").layout

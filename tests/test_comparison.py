@@ -22,7 +22,8 @@ from downslope.comparison_terminal import print_comparison
 from downslope.contest import compare
 from downslope.outcome import METRICS, Outcome
 from downslope.parallel_axes import parallel_coordinates
-from downslope.recipe import Descent, Network, Recipe
+from downslope.parts import Descent, Network
+from downslope.recipe import Recipe
 from downslope.significance import interval
 from downslope.trials import GRID
 from downslope.vary import combine

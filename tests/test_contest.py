@@ -17,7 +17,8 @@ from downslope import contest, datasets
 from downslope.contest import Progress, compare
 from downslope.errors import InvalidTypeError, InvalidValueError, TableError
 from downslope.outcome import METRICS
-from downslope.recipe import Descent, Network, Recipe
+from downslope.parts import Descent, Network
+from downslope.recipe import Recipe
 from downslope.significance import ALPHA, differences
 
 RECIPE = Recipe(Network([8]), Descent(epochs=9, batch=16, rule="adam", learning_rate=0.01))

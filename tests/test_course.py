@@ -20,7 +20,8 @@ from downslope.epoch import Epoch
 from downslope.errors import InvalidValueError, NonFiniteError
 from downslope.kernels import loop
 from downslope.network import BuiltNetwork
-from downslope.recipe import Descent, Network, Recipe
+from downslope.parts import Descent, Network
+from downslope.recipe import Recipe
 from downslope.recording import DEAD_ROWS
 from downslope.stepper import Targets
 from downslope.workers import FastestCount

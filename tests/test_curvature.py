@@ -12,7 +12,7 @@ import pytest
 from downslope.curvature import Curvature, extremes, judge, measure
 from downslope.errors import InvalidTypeError, InvalidValueError
 from downslope.network import BuiltNetwork
-from downslope.recipe import Network
+from downslope.parts import Network
 from downslope.surface import RowSet
 from test_gradients import Case, draw
 from test_hessian import difference

@@ -20,8 +20,8 @@ from downslope.errors import InvalidTypeError, NonFiniteError
 from downslope.kernels.loop import Chunk
 from downslope.network import BuiltNetwork
 from downslope.pace import AHEAD
+from downslope.parts import Descent, Network
 from downslope.quantities import FRAMES
-from downslope.recipe import Descent, Network
 from downslope.recording import Recording
 from downslope.snapshots import Snapshots
 from downslope.stepper import Stepper, Targets

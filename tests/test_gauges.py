@@ -16,7 +16,7 @@ from downslope.course import Course
 from downslope.data import Data
 from downslope.kernels.gauges import bin_edges, drawing, steepest
 from downslope.network import BuiltNetwork
-from downslope.recipe import Descent, Network
+from downslope.parts import Descent, Network
 from downslope.recording import Recording
 from downslope.stepper import Targets
 from downslope.trace import Trace

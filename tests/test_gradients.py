@@ -17,7 +17,7 @@ import naive
 from downslope.catalogue import ACTIVATIONS, LOSSES
 from downslope.kernels.loop import Chunk
 from downslope.network import BuiltNetwork
-from downslope.recipe import Network
+from downslope.parts import Network
 from downslope.stepper import Stepper, Targets
 
 Array = npt.NDArray[Any]

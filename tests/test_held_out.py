@@ -12,7 +12,7 @@ import pytest
 from downslope.data import Data
 from downslope.held_out import HeldOut
 from downslope.network import BuiltNetwork
-from downslope.recipe import Network
+from downslope.parts import Network
 from downslope.score import score
 from downslope.stepper import Targets
 

@@ -13,7 +13,7 @@ from downslope.derivatives import activate, loss_derivatives
 from downslope.errors import InvalidValueError
 from downslope.hessian import Hessian, floats_a_row
 from downslope.network import BuiltNetwork
-from downslope.recipe import Network
+from downslope.parts import Network
 from test_gradients import (
     HIDDEN,
     MARGIN,

@@ -12,7 +12,7 @@ from sklearn.decomposition import PCA
 from downslope.errors import InvalidTypeError, InvalidValueError
 from downslope.landscape import filter_normalized, line, path_plane, plane, principal_plane
 from downslope.network import BuiltNetwork
-from downslope.recipe import Network
+from downslope.parts import Network
 from downslope.surface import RowSet
 from test_gradients import Case, draw
 from test_surface import losses_naively, rows_of

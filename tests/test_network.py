@@ -21,7 +21,7 @@ from downslope.errors import InvalidTypeError, InvalidValueError, MissingFileErr
 from downslope.kernels import plan as kinds
 from downslope.layout import cut, halved_alone, plan_workspace
 from downslope.network import BuiltNetwork, count_outputs, output_of
-from downslope.recipe import Network
+from downslope.parts import Network
 
 Array = npt.NDArray[Any]
 

@@ -13,7 +13,7 @@ from downslope.course import Course
 from downslope.data import Data
 from downslope.kernels import normalize
 from downslope.network import BuiltNetwork
-from downslope.recipe import Descent, Network
+from downslope.parts import Descent, Network
 from downslope.stepper import Targets
 
 Array = npt.NDArray[Any]

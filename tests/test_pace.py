@@ -10,7 +10,7 @@ import pytest
 from downslope.catalogue import choose
 from downslope.kernels import rules
 from downslope.pace import AHEAD, Pace
-from downslope.recipe import Descent
+from downslope.parts import Descent
 from downslope.schedules import Span
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from downslope.network import BuiltNetwork
+from downslope.parts import Network
 from downslope.quasi_newton import minimize
-from downslope.recipe import Network
 from downslope.stepper import Targets
 
 X = np.random.default_rng(0).normal(size=(80, 3))

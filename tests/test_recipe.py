@@ -32,14 +32,8 @@ from downslope.errors import (
     MissingFileError,
 )
 from downslope.network import BuiltNetwork
-from downslope.recipe import (
-    NORMALIZATIONS,
-    Descent,
-    Network,
-    Recipe,
-    _least_epsilon,
-    field_owner,
-)
+from downslope.parts import NORMALIZATIONS, Descent, Network, _least_epsilon
+from downslope.recipe import Recipe, field_owner
 from downslope.scaling import SCALINGS
 from downslope.task import TASKS
 

@@ -17,7 +17,8 @@ from downslope.descent import descend
 from downslope.errors import InvalidValueError
 from downslope.landscape import Plane, path_plane, plane
 from downslope.page import Grid, page, write
-from downslope.recipe import Descent, Network, Recipe
+from downslope.parts import Descent, Network
+from downslope.recipe import Recipe
 from downslope.run import Run
 
 

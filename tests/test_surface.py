@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from downslope.errors import InvalidValueError
-from downslope.recipe import Network
+from downslope.parts import Network
 from downslope.surface import RowSet, Surface
 from test_gradients import Case, draw
 

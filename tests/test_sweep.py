@@ -8,7 +8,7 @@ import pytest
 from downslope.errors import InvalidValueError
 from downslope.functions import resolve
 from downslope.minimization import minimize
-from downslope.recipe import Descent
+from downslope.parts import Descent
 from downslope.sweep import CONVERGED, DIVERGING, DOWNWARD, OSCILLATING, SWUNG, sweep
 
 USUAL = Descent(

@@ -12,7 +12,7 @@ import pytest
 from downslope.catalogue import RULES
 from downslope.function_run import PLAIN
 from downslope.functions import resolve
-from downslope.recipe import Descent
+from downslope.parts import Descent
 from downslope.together import (
     DIVERGED,
     INTERRUPTED,

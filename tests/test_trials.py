@@ -15,7 +15,8 @@ from downslope.course import Course
 from downslope.descent import descend
 from downslope.errors import InvalidValueError
 from downslope.outcome import Ledger, Outcome
-from downslope.recipe import Descent, Network, Recipe
+from downslope.parts import Descent, Network
+from downslope.recipe import Recipe
 from downslope.table import Table
 from downslope.trials import GRID, Sweep, Trial, grid
 from downslope.vary import combine

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from downslope.errors import DownslopeError, InvalidTypeError, InvalidValueError
-from downslope.recipe import Descent, Network, Recipe
+from downslope.parts import Descent, Network
+from downslope.recipe import Recipe
 from downslope.vary import combine, read_vary, show_value
 
 

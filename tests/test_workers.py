@@ -18,7 +18,8 @@ from downslope.errors import InvalidTypeError, InvalidValueError
 from downslope.kernels import rules, threads
 from downslope.kernels.loop import Chunk, descend
 from downslope.network import BuiltNetwork
-from downslope.recipe import Descent, Network, Recipe
+from downslope.parts import Descent, Network
+from downslope.recipe import Recipe
 from downslope.stepper import Stepper, Targets
 from downslope.workers import FastestCount, one_blas_thread
 

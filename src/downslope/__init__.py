@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from downslope.model import Model as Model
     from downslope.network import BuiltNetwork as BuiltNetwork
     from downslope.onnx_graph import to_onnx as to_onnx
+    from downslope.parts import Descent as Descent
+    from downslope.parts import Network as Network
     from downslope.pipeline import table_pipeline as table_pipeline
-    from downslope.recipe import Descent as Descent
-    from downslope.recipe import Network as Network
     from downslope.recipe import Recipe as Recipe
     from downslope.run import Run as Run
     from downslope.table import Table as Table
@@ -35,7 +35,7 @@ _HOMES = {
     "BuiltNetwork": "network",
     "Comparison": "comparison",
     "Curvature": "curvature",
-    "Descent": "recipe",
+    "Descent": "parts",
     "DownslopeError": "errors",
     "Epoch": "epoch",
     "FunctionRun": "function_run",
@@ -43,7 +43,7 @@ _HOMES = {
     "MLPClassifier": "estimators",
     "MLPRegressor": "estimators",
     "Model": "model",
-    "Network": "recipe",
+    "Network": "parts",
     "Recipe": "recipe",
     "Run": "run",
     "Table": "table",

@@ -18,7 +18,7 @@ from downslope.ending import classify
 from downslope.errors import InvalidValueError
 from downslope.functions import Bounds, Function
 from downslope.kernels.jit import Doubles
-from downslope.recipe import Descent
+from downslope.parts import Descent
 from downslope.together import DIVERGED, OPTIMUM, Ends, Together, is_elementwise
 
 SIDE = 61

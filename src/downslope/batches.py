@@ -10,7 +10,7 @@ import numpy as np
 
 from downslope.data import Rows
 from downslope.kernels.shuffle import shuffle
-from downslope.recipe import Descent
+from downslope.parts import Descent
 
 Order = Callable[[int], Rows]
 """The training rows of an epoch, as they are to come."""

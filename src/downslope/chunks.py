@@ -6,7 +6,7 @@ from downslope.batches import Batches
 from downslope.epoch import Watcher, asked_for
 from downslope.history import History, epochs_to_a_reason
 from downslope.pace import AHEAD
-from downslope.recipe import Descent
+from downslope.parts import Descent
 from downslope.recording import Recorder
 from downslope.stepper import Stepper
 

@@ -23,7 +23,7 @@ from downslope.kernels import plan as kinds
 from downslope.kernels.loop import Chunk
 from downslope.network import BuiltNetwork
 from downslope.pace import Pace
-from downslope.recipe import Descent
+from downslope.parts import Descent
 from downslope.recording import DEAD_EPOCHS, Recorder, Recording, limits, note_move
 from downslope.schedules import Span
 from downslope.snapshots import Snapshots

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from downslope.errors import InvalidValueError
-from downslope.recipe import Descent
+from downslope.parts import Descent
 from downslope.scaling import Features
 from downslope.stepper import Targets
 from downslope.surface import RowSet

@@ -14,7 +14,7 @@ from downslope.ending import Ending, classify
 from downslope.functions import Function
 from downslope.gallery import Minimum
 from downslope.kernels.jit import Doubles
-from downslope.recipe import Descent
+from downslope.parts import Descent
 from downslope.sweep import Sweep
 from downslope.together import (
     DIVERGED,

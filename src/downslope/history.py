@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from downslope.recipe import Descent
+from downslope.parts import Descent
 
 Array = npt.NDArray[Any]
 

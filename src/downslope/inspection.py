@@ -6,7 +6,7 @@ from downslope.curvature import measure
 from downslope.data import Data
 from downslope.layout import BLOCK_ROWS
 from downslope.network import BuiltNetwork
-from downslope.recipe import Descent
+from downslope.parts import Descent
 from downslope.recording import Recorder
 from downslope.stepper import Predictor, predicting_threads
 

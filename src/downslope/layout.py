@@ -20,7 +20,7 @@ from downslope.kernels.plan import ALIGNMENT
 from downslope.kernels.product import PANEL_WIDTH, scratch_floats
 from downslope.kernels.tiles import TILE_ROWS
 from downslope.kernels.vectors import WIDE
-from downslope.recipe import Network
+from downslope.parts import Network
 
 CACHE_LINE = 64
 """Bytes."""

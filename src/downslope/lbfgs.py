@@ -10,7 +10,7 @@ import numpy as np
 
 from downslope.functions import Function
 from downslope.kernels.jit import Doubles
-from downslope.recipe import Descent
+from downslope.parts import Descent
 from downslope.together import (
     DIVERGED,
     INTERRUPTED,

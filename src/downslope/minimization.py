@@ -20,7 +20,7 @@ from downslope.functions import Bounds, Function, finite_everywhere, refuse_wron
 from downslope.interrupt import interruptible
 from downslope.kernels.jit import Doubles
 from downslope.lbfgs import descend_by_lbfgs
-from downslope.recipe import Descent, Rule
+from downslope.parts import Descent, Rule
 from downslope.sweep import sweep
 from downslope.together import Together
 

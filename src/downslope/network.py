@@ -21,7 +21,7 @@ from downslope.kernels import plan as kinds
 from downslope.kernels.loop import Chunk
 from downslope.layout import BLOCK_ROWS, Layout, Parameters, allocate, lay_out
 from downslope.memory import room_for
-from downslope.recipe import Network
+from downslope.parts import Network
 from downslope.scaling import Features, ScaledRows, as_matrix
 from downslope.stepper import Predictor, Stepper, Targets, predicting_threads
 

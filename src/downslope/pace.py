@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from downslope.catalogue import Choice, choose
 from downslope.kernels import rules
-from downslope.recipe import Descent
+from downslope.parts import Descent
 from downslope.schedules import Plateau, Span, rates
 
 Array = npt.NDArray[Any]

@@ -32,8 +32,9 @@ from downslope.interrupt import interruptible
 from downslope.kernels import plan as kinds
 from downslope.matrices import copy_into, draw, views_of
 from downslope.network import BuiltNetwork
+from downslope.parts import DTYPES, NORMALIZATIONS, Descent
 from downslope.quasi_newton import minimize
-from downslope.recipe import DTYPES, NORMALIZATIONS, Descent, Recipe, check_recipe
+from downslope.recipe import Recipe, check_recipe
 from downslope.stepper import Targets
 from downslope.translation import (
     SCHEDULES,

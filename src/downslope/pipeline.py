@@ -17,8 +17,8 @@ from sklearn.utils.validation import check_is_fitted
 from downslope import table as tables
 from downslope.catalogue import plain_name
 from downslope.errors import TableError
+from downslope.parts import DTYPES
 from downslope.preparation import Preparation
-from downslope.recipe import DTYPES
 from downslope.scaling import SCALINGS
 
 Array = npt.NDArray[Any]

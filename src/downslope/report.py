@@ -10,7 +10,7 @@ from downslope import curves, flow, noise, page, prediction, signals
 from downslope.account import Account, have_same_data
 from downslope.errors import InvalidValueError
 from downslope.page import Grid, Section
-from downslope.recipe import Descent, Network
+from downslope.parts import Descent, Network
 from downslope.terminal import duration
 
 MOST_RUNS = 12

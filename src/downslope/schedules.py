@@ -18,7 +18,7 @@ import numpy as np
 from downslope.catalogue import Choice
 from downslope.errors import InvalidTypeError, InvalidValueError
 from downslope.kernels.jit import Doubles, Integers
-from downslope.recipe import Schedule
+from downslope.parts import Schedule
 
 Options: TypeAlias = Mapping[str, float]
 

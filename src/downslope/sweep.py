@@ -12,7 +12,7 @@ import numpy as np
 from downslope.errors import InvalidValueError
 from downslope.functions import Function
 from downslope.kernels.jit import Doubles
-from downslope.recipe import Descent
+from downslope.parts import Descent
 from downslope.together import DIVERGED, OPTIMUM, TARGET, Ends, Together
 
 RATES: Doubles = np.logspace(-6, 1, 43)

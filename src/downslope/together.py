@@ -20,7 +20,7 @@ from downslope.functions import Function
 from downslope.kernels.jit import Doubles
 from downslope.kernels.muon import muon, muon_scratch
 from downslope.kernels.rules import coefficients, moments, update
-from downslope.recipe import Descent
+from downslope.parts import Descent
 from downslope.schedules import Span, rates
 from downslope.whole_rules import Own
 

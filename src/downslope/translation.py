@@ -12,7 +12,8 @@ from sklearn.utils._param_validation import StrOptions
 
 from downslope.catalogue import LOSSES, TABLES, choose, plain_name
 from downslope.errors import DownslopeError, InvalidValueError
-from downslope.recipe import Descent, Network, Recipe
+from downslope.parts import Descent, Network
+from downslope.recipe import Recipe
 
 REGRESSION_LOSSES: Final = tuple(name for name in LOSSES if not name.endswith("cross_entropy"))
 

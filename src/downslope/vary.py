@@ -13,7 +13,8 @@ from typing import Any, Final
 import numpy as np
 
 from downslope.errors import InvalidTypeError, InvalidValueError
-from downslope.recipe import Descent, Network, Recipe, field_owner
+from downslope.parts import Descent, Network
+from downslope.recipe import Recipe, field_owner
 
 MOST: Final = 10_000
 """Variants of one comparison: a product larger than this is a slip of the pen."""

@@ -17,7 +17,7 @@ from downslope.kernels import plan as kinds
 from downslope.kernels.muon import muon, muon_scratch
 from downslope.kernels.rules import coefficients, update
 from downslope.layout import Layout, Part
-from downslope.recipe import Descent, Rule
+from downslope.parts import Descent, Rule
 from downslope.workers import one_blas_thread
 
 Array = npt.NDArray[Any]

@@ -11,7 +11,7 @@ import pytest
 from downslope.catalogue import ACTIVATIONS
 from downslope.curvature import measure
 from downslope.hessian import Hessian
-from downslope.recipe import Network
+from downslope.parts import Network
 from test_gradients import Case, draw
 from test_surface import rows_of
 

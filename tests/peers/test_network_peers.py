@@ -12,7 +12,7 @@ from downslope.catalogue import ACTIVATIONS
 from downslope.course import Course
 from downslope.data import Data
 from downslope.network import BuiltNetwork
-from downslope.recipe import Descent, Network
+from downslope.parts import Descent, Network
 from downslope.stepper import Targets
 
 torch = pytest.importorskip("torch")
