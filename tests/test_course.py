@@ -18,11 +18,11 @@ from downslope.data import Data
 from downslope.descent import descend
 from downslope.epoch import Epoch
 from downslope.errors import InvalidValueError, NonFiniteError
+from downslope.inspection import DEAD_ROWS
 from downslope.kernels import loop
 from downslope.network import BuiltNetwork
 from downslope.parts import Descent, Network
 from downslope.recipe import Recipe
-from downslope.recording import DEAD_ROWS
 from downslope.stepper import Targets
 from downslope.workers import FastestCount
 

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from downslope import Descent, Network, Recipe, descend, recording
+from downslope import Descent, Network, Recipe, descend, row_norms
 from downslope.errors import InvalidTypeError, InvalidValueError, MissingFileError, ModelFileError
 from downslope.network import BuiltNetwork
 from downslope.quantities import AVERAGED, COLUMNS, FRAMES, average
@@ -300,26 +300,26 @@ def test_no_file_a_damaged_one_and_a_foreign_one(tmp_path: Path) -> None:
 
 
 def test_of_many_rows_some_are_sorted_for_the_quantiles() -> None:
-    count = 4 * recording.SORTED
+    count = 4 * row_norms.SORTED
     squares = np.random.default_rng(0).exponential(size=(2, count))
     norms = count * np.sqrt(squares)
-    described = recording.describe(squares, np.array([count, count]))
+    described = row_norms.describe(squares, np.array([count, count]))
     np.testing.assert_allclose(described[:, 0], norms.mean(1), rtol=1e-12)
     np.testing.assert_allclose(described[:, 1], norms.std(1), rtol=1e-12)
     for row, quantiles in zip(norms, described[:, 2:], strict=True):
         below = np.searchsorted(np.sort(row), quantiles) / count
-        np.testing.assert_allclose(below, recording.QUANTILES, atol=0.01)
+        np.testing.assert_allclose(below, row_norms.QUANTILES, atol=0.01)
 
 
 @pytest.mark.parametrize("batch", [1, 20])
 def test_a_step_is_described_as_it_is_alone_however_many_there_are(batch: int) -> None:
-    count = 2 * min(recording.TOGETHER, recording.NORMS // batch) + 3
+    count = 2 * min(row_norms.TOGETHER, row_norms.NORMS // batch) + 3
     squares = np.random.default_rng(0).exponential(size=(count, batch))
     squares[7] = np.nan
     rows = np.where(np.arange(count) % 5 == 4, max(batch - 3, 1), batch)
-    described = recording.describe(squares, rows)
+    described = row_norms.describe(squares, rows)
     for k in (0, 4, 7, count // 2, count - 2, count - 1):
-        alone = recording.describe(squares[k : k + 1], rows[k : k + 1])
+        alone = row_norms.describe(squares[k : k + 1], rows[k : k + 1])
         np.testing.assert_array_equal(described[k], alone[0])
 
 

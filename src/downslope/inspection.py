@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
 from downslope.curvature import measure
 from downslope.data import Data
 from downslope.layout import BLOCK_ROWS
@@ -9,6 +14,11 @@ from downslope.network import BuiltNetwork
 from downslope.parts import Descent
 from downslope.recording import Recorder
 from downslope.stepper import Predictor, predicting_threads
+
+Array = npt.NDArray[Any]
+
+DEAD_ROWS = 10_000
+"""Training rows that are looked at for dead units, at most."""
 
 
 class Inspection:
@@ -41,7 +51,8 @@ class Inspection:
         # Waking threads for a few rows each pays only where a row is much work.
         threads = predicting_threads(parameters, BLOCK_ROWS, self._threads)
         with Predictor(parameters, features, threads=threads) as predictor:
-            self._recorder.note_dead_units(epoch, predictor, self._data.training)
+            shares = dead_shares(predictor, self._data.training)
+        noted += [(epoch, layer, share) for layer, share in enumerate(shares, start=1)]
 
     def measure_curvature(self, step: int) -> None:
         """Measure how the loss bends before a step, if that is to be recorded."""
@@ -53,3 +64,26 @@ class Inspection:
         self._recorder.curvature.append(
             {"step": step, **{name: getattr(found, name) for name in names}}
         )
+
+
+def dead_shares(predictor: Predictor, rows: Array) -> list[float]:
+    """Give the share of units that give 0 for every row, or for `DEAD_ROWS` of them, by layer.
+
+    It ends with the first rows for which every unit has given something else.
+    """
+    # Contiguous: kernels would be compiled once more for rows that lie apart.
+    rows = np.ascontiguousarray(rows[:: -(-len(rows) // DEAD_ROWS)])
+    plan = predictor.job.plan
+    alive = [np.zeros(units, bool) for units in plan["units"]]
+    looked_at = list(zip(plan, alive, strict=True))
+    height = int(predictor.job.frame[0]["rows"])
+    for begin in range(0, len(rows), height):
+        predictor.outputs(rows[begin : begin + height])
+        for layer, seen in looked_at:
+            # Rows from before, or zeros, may lie in the workspace: they make no unit alive.
+            at, size = int(layer["phi"]), height * len(seen)
+            seen |= predictor.job.workspace[at : at + size].reshape(height, -1).any(axis=0)
+        looked_at = [(layer, seen) for layer, seen in looked_at if not seen.all()]
+        if not looked_at:
+            break
+    return [float(1 - seen.mean()) for seen in alive]

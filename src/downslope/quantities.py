@@ -15,7 +15,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from downslope.kernels import gauges
 from downslope.kernels.gauges import MOVES, ROWS
-from downslope.recording import QUANTILES, Recorder
+from downslope.recording import Recorder
+from downslope.row_norms import QUANTILES
 
 if TYPE_CHECKING:
     import polars as pl

@@ -25,7 +25,7 @@ from downslope.kernels.loop import Job
 from downslope.kernels.plan import WEIGHT
 from downslope.layout import Layout
 from downslope.network import BuiltNetwork
-from downslope.stepper import Predictor
+from downslope.row_norms import QUANTILES, describe
 
 Array = npt.NDArray[Any]
 
@@ -38,24 +38,10 @@ SHORT_WORK = 2_000_000
 
 CHOICES = ("default", "all", "none")
 
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-"""Of the norms of the rows' gradients."""
-
-SORTED = 1 << 16
-"""Rows whose norms are sorted for their quantiles, at most: the share of rows below each is then
-known to 0.2 %, and a step over a million rows takes a fifth less time."""
-
 LEAST, BYTES, MOST_BYTES = 256, 1 << 21, 1 << 24
 """Records that are given room at once: at least so many, and 2 MiB of them, then twice as many each
 time, up to 16 MiB; of the rows' squared norms, which are not kept, never more than 2 MiB. The more
 of them are made at once, the less time each takes; room that is not written to takes no memory."""
-
-TOGETHER, NORMS = 1 << 12, 1 << 16
-"""Steps whose rows' norms are described together, at most, and norms: the arrays on the way then
-take 512 KiB each, which is not given back to the system each time and asked for again."""
-
-DEAD_ROWS = 10_000
-"""Training rows that are looked at for dead units, at most."""
 
 DEAD_EPOCHS = tuple(digit * 10**power for power in range(1, 7) for digit in (3, 10))
 """Epochs at whose ends dead units are looked for: 30, 100, 300, ...; and the run's last. Where
@@ -331,86 +317,14 @@ class Recorder:
         for name, array in other.arrays().items():
             self._kept.setdefault(name, []).append(array)
 
-    def note_dead_units(self, epoch: int, predictor: Predictor, rows: Array) -> None:
-        """Note the share of units that give 0 for every one of some rows, by layer."""
-        # Contiguous: kernels would be compiled once more for rows that lie apart.
-        some = np.ascontiguousarray(rows[:: -(-len(rows) // DEAD_ROWS)])
-        shares = dead_shares(predictor, some)
-        self.dead_units += [(epoch, layer, share) for layer, share in enumerate(shares, start=1)]
-
     def restore(self, arrays: Mapping[str, Array]) -> None:
         """Take up the records of a run that was interrupted."""
         self._kept = {name: [array] for name, array in arrays.items()}
 
 
-def dead_shares(predictor: Predictor, rows: Array) -> list[float]:
-    """Give the share of units that give 0 for every one of some rows, by layer.
-
-    It ends with the first rows for which every unit has given something else.
-    """
-    plan = predictor.job.plan
-    alive = [np.zeros(units, bool) for units in plan["units"]]
-    looked_at = list(zip(plan, alive, strict=True))
-    height = int(predictor.job.frame[0]["rows"])
-    for begin in range(0, len(rows), height):
-        predictor.outputs(rows[begin : begin + height])
-        for layer, seen in looked_at:
-            # Rows from before, or zeros, may lie in the workspace: they make no unit alive.
-            at, size = int(layer["phi"]), height * len(seen)
-            seen |= predictor.job.workspace[at : at + size].reshape(height, -1).any(axis=0)
-        looked_at = [(layer, seen) for layer, seen in looked_at if not seen.all()]
-        if not looked_at:
-            break
-    return [float(1 - seen.mean()) for seen in alive]
-
-
 def plain(sums: Array) -> Array:
     """View structured sums, (records, layers) or (layers,), as numbers, their fields last."""
     return sums.view(np.float64).reshape(*sums.shape, -1)
-
-
-def describe(squares: Array, rows: Array) -> Array:
-    """Give mean, standard deviation and quantiles of the rows' gradient norms.
-
-    squares (records, batch): squared norms of the rows' shares in the gradient, which is a mean:
-    a row's own gradient is as many times that as there are rows; rows (records,): how many. The
-    quantiles of more than `SORTED` rows are those of so many, drawn among them.
-    """
-    described = np.empty((len(squares), 2 + len(QUANTILES)))
-    together = max(1, min(TOGETHER, NORMS // squares.shape[1]))
-    for begin in range(0, len(squares), together):
-        part = slice(begin, begin + together)
-        _describe_some(squares[part], rows[part], described[part])
-    return described
-
-
-def _describe_some(squares: Array, rows: Array, described: Array) -> None:
-    """Do the same for steps few enough to be described together; described (records, 7): out."""
-    alike = (rows == rows[0]).all()
-    for count in rows[:1] if alike else np.unique(rows):
-        some = slice(None) if alike else rows == count
-        norms = np.sqrt(squares[some, :count])
-        norms *= count
-        described[some] = _describe(norms)
-
-
-def _describe(norms: Array) -> Array:
-    """Describe the norms (steps, rows) of steps that have as many rows."""
-    found = np.empty((len(norms), 2 + len(QUANTILES)))
-    with np.errstate(invalid="ignore"):  # of a step that left the finite numbers
-        if norms.shape[1] == 1:
-            found[:], found[:, 1] = norms, np.nan
-            return found
-        found[:, 0] = norms.mean(1)
-        apart = norms - found[:, :1]
-        found[:, 1] = np.sqrt(np.einsum("ij,ij->i", apart, apart) / norms.shape[1])
-        if norms.shape[1] > SORTED:
-            norms = norms[:, np.random.default_rng(0).integers(0, norms.shape[1], SORTED)]
-        norms.sort(axis=1)
-        for k, place in enumerate(np.array(QUANTILES) * (norms.shape[1] - 1), start=2):
-            below, above = (norms[:, int(end(place))] for end in (np.floor, np.ceil))
-            found[:, k] = below + (above - below) * (place % 1)
-    return found
 
 
 def note_move(record: Record, job: Job, layout: Layout, before: Array, gradient: Array) -> None:
