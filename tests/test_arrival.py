@@ -51,7 +51,12 @@ def test_a_first_layer_without_a_gradient_says_why(
         make_trace(3),
         "layers",
         dw_rms=pl.when(late).then(0.0).otherwise(pl.col("dw_rms")),
-        **{name: pl.lit(value) for name, value in ({"dead": 0.0} | columns).items()},
+        **{
+            name: pl.when((pl.col("layer") < 3) | (name not in ("dead", "flat")))
+            .then(value)
+            .otherwise(0.0)
+            for name, value in ({"dead": 0.0} | columns).items()
+        },
     )
     seen = seen_in_flow(replace(iris, trace=trace))
     assert f"{who} gradient after step 1,000: {cause}." in seen
@@ -78,6 +83,20 @@ def test_a_loss_without_a_gradient_is_named(iris: Account) -> None:
     )
     seen = seen_in_flow(replace(iris, trace=trace))
     assert seen.endswith("the loss has none, dL/dy of the last layer is 0.")
+
+
+@pytest.mark.parametrize(
+    ("output", "cause"),
+    [
+        ("softmax", "the softmax of a single output is 1 whatever z is; take sigmoid"),
+        ("relu", "every unit of layer 2 is dead, giving 0 for every row"),
+    ],
+)
+@pytest.mark.parametrize("loss", ["binary_cross_entropy", "squared_error"])
+def test_an_output_that_passes_no_gradient_is_named(output: str, loss: str, cause: str) -> None:
+    changes: dict[str, Any] = {"output_activation": output, "loss": loss, "epochs": 2}
+    account = account_of("breast_cancer", trace="own", layers=[4], **changes)
+    assert f"No weight has a gradient in any recorded step: {cause}." in seen_in_flow(account)
 
 
 def test_dead_layers_are_named_in_a_trained_network() -> None:

@@ -180,6 +180,29 @@ def test_the_table_names_the_factor() -> None:
     assert table.filter(unit_in=1)["share"].sum() > 0.9
 
 
+@pytest.mark.parametrize("task", ["binary", "multiclass"])
+def test_where_an_output_is_saturated_loss_and_output_are_taken_at_once(task: str) -> None:
+    network, features, target = built(Network([6], "tanh", "glorot_normal"), task)
+    network.theta[:] *= 1e4
+    rows = RowSet(features, target)
+    ones = [explain(network, rows, 2, 0, unit) for unit in range(network.outputs)]
+    at_once = [(one, int(k)) for one in ones for k in np.flatnonzero(np.isnan(one.dy))]
+    assert at_once
+    for one, k in at_once:
+        by_hand = f"dL/dw = {shown(one.dz[k], factor=True)} · {shown(one.x[k], factor=True)} = "
+        assert one.equation(k).startswith(by_hand + shown(one.dz[k] * one.x[k]))
+        assert one.equation(k).endswith("of loss and output at once")
+    for one in ones:
+        known = ~np.isnan(one.dy)
+        np.testing.assert_allclose((one.dy * one.slope + one.others)[known], one.dz[known])
+    frame = explain_layer(network, rows, 2)
+    assert np.isfinite(frame.filter(unit_out=0).select("slope_rms", "x_rms", "agreement")).all()
+    known = ones[0].dy[~np.isnan(ones[0].dy)]
+    largest = abs(known).max()  # some 1e300: its square is no number
+    rms = largest * np.sqrt(np.mean((known / largest) ** 2))
+    np.testing.assert_allclose(frame.filter(unit_out=0, unit_in=0)["dy_rms"], rms)
+
+
 def test_softmax_and_normalization_say_what_else_there_is() -> None:
     network, features, target = built(NETWORKS["batch-normalized"])
     inside, output = (explain(network, RowSet(features, target), layer, 0, 0) for layer in (1, 3))

@@ -161,6 +161,13 @@ def test_learning_rate_stands_against_the_largest_stable_one() -> None:
     np.testing.assert_allclose(stable["y"], run.trace.curvature["stable_rate"])
 
 
+def test_where_nothing_bends_upward_no_rate_is_too_large() -> None:
+    recipe = Recipe(Network([], loss="absolute_error"), Descent(epochs=3, batch="full"))
+    run = descend(recipe, datasets.load("diabetes"), record=Recording("all", curvature=[1, 2]))
+    assert run.trace.curvature["stable_rate"].is_infinite().all()
+    assert len(curves.learning_rate([run.account()]).content["data"]) == 1
+
+
 def test_gradient_norm_shows_before_and_after_clipping(iris: Account) -> None:
     section = curves.gradient_norm([iris])
     before, after = section.content["data"]

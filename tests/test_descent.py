@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,23 @@ def test_counts_are_predicted_and_scored_as_counts() -> None:
 
 
 def test_a_negative_count_is_refused() -> None:
-    with pytest.raises(InvalidValueError, match=r"at least 0; the target .* lowest value -1:"):
+    with pytest.raises(InvalidValueError, match="at least 0; the target is as low as -1: take"):
         descend(COUNTS.edit(validation=0.0), np.ones((4, 1)), np.array([0.5, 2.5, 3.0, -1.0]))
+
+
+@pytest.mark.parametrize("classes", [["no", "yes"], [0, 1]])
+def test_classes_are_no_counts(classes: list[Any]) -> None:
+    with pytest.raises(InvalidValueError, match=r"is for counts, .* the target is 'binary'"):
+        descend(COUNTS, np.arange(40.0)[:, None], np.array(classes * 20))
+
+
+def test_row_weights_in_float64_go_with_a_descent_in_float32() -> None:
+    recipe = Recipe(Network([3]), Descent(epochs=1, dtype="float32"))
+    features = np.random.default_rng(0).normal(size=(40, 2))
+    run = descend(recipe, features, features[:, 0], weights=np.linspace(0.5, 1, 40))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run.explain(1, 0, 0)
 
 
 def test_a_run_may_be_bounded_by_time_alone() -> None:

@@ -124,13 +124,16 @@ def _seen_in_silence(account: Account) -> str:
 
 def _cause_of_silence(account: Account, silent: Array) -> str:
     """Say why the layers that are silent get no gradient: what is 0 on the way there."""
-    layers = account.by_layer("dead")[1]
+    layers, network = account.by_layer("dead")[1], account.model.network
+    if network.output_activation.name == "softmax" and network.outputs == 1:
+        return "the softmax of a single output is 1 whatever z is; take sigmoid"
+    passed = len(layers) if silent.all() else len(layers) - 1
     for column, words in (
         ("dead", "every unit of {} is dead, giving 0 for every row"),
         ("flat", "every value of {} is in the flat zone of φ"),
     ):
-        share = late(account, column)[:-1]
-        whole = layers[:-1][(share == 1).all(axis=1)]
+        share = late(account, column)[:passed]
+        whole = layers[:passed][(share == 1).all(axis=1)]
         if whole.size:
             return words.format(named(whole))
     if not late(account, "x_rms")[0].any():
@@ -140,7 +143,7 @@ def _cause_of_silence(account: Account, silent: Array) -> str:
     zeros = layers[1:][(late(account, "w_norm")[1:] == 0).all(axis=1)]
     if zeros.size:
         return f"the weights of {named(zeros)} are still 0"
-    return f"what is left of the error is too small for {account.model.network.theta.dtype}"
+    return f"what is left of the error is too small for {network.theta.dtype}"
 
 
 def named(layers: Array) -> str:

@@ -62,9 +62,10 @@ class ChainRule:
     rows : (rows,) int64
         Numbers of the rows.
     dy, slope, x : (rows,) float64
-        dL/dy, dy/dz and dz/dw.
+        dL/dy, dy/dz and dz/dw. NaN in `dy` where a probability is 0 or 1 to rounding: dL/dy has no
+        number there, and dL/dz is taken of loss and output at once.
     others : (rows,) float64
-        Part of dL/dz that comes by way of the other outputs of softmax; else 0.
+        Part of dL/dz that comes by way of the other outputs of softmax, NaN with `dy`; else 0.
     dz, du : (rows,) float64
         dL/dz = dL/dy dy/dz + others, and dL/du; the same where nothing is normalized.
     product : (rows,) float64
@@ -117,6 +118,9 @@ class ChainRule:
             for values in (self.dy, self.slope, self.others, self.du, self.x)
         )
         dz, product = shown(float(self.dz[index])), shown(float(self.product[index]))
+        if np.isnan(self.dy[index]):
+            error = shown(float(self.dz[index]), factor=True)
+            return f"dL/dw = {error} · {x} = {product},  dL/dz of loss and output at once"
         error = f"{dy} · {slope}"
         if self.softmax:
             error = f"({error} + {others})"
@@ -244,7 +248,7 @@ def explain(
     others = np.zeros_like(dz)
     if softmax:
         own = dy * slope
-        others = np.where(abs(dz - own) > ROUNDING * abs(own), dz - own, 0.0)
+        others = np.where(abs(dz - own) <= ROUNDING * abs(own), 0.0, dz - own)
     return ChainRule(
         layer, unit_in, unit_out, float(w), bool(record["normalization"]), softmax,
         looked_at, dy, slope, others, dz, du, x, du * x,
@@ -269,10 +273,11 @@ def explain_layer(
     pl.DataFrame
         A row a weight, largest |gradient| first: unit_in, unit_out, w; gradient: the mean of the
         rows' products, which over all of a batch is dL/dw; share: of the layer's squared gradient;
-        dy_rms, slope_rms, x_rms: root mean squares over the rows of dL/dy, dy/dz, dz/dw (du/dw
-        where u is normalized); agreement = |mean| / mean of |.| of the rows' products, 1 where all
-        rows push the same way; factor: which of the three or the agreement is furthest above its
-        root mean square over the layer, and so the reason for a large gradient.
+        dy_rms, slope_rms, x_rms: root mean squares of dL/dy, dy/dz, dz/dw (du/dw where u is
+        normalized) over the rows that have a number there, NaN where none has; agreement = |mean| /
+        mean of |.| of the rows' products, 1 where all rows push the same way; factor: which of the
+        three or the agreement is furthest above its root mean square over the layer, and so the
+        reason for a large gradient.
 
     Raises
     ------
@@ -294,7 +299,7 @@ def explain_layer(
     }
     names = np.array([*factors_of(network, layer), "agreement"])
     with np.errstate(divide="ignore", invalid="ignore"):
-        above = [each / np.sqrt(np.mean(each**2)) for each in factors.values()]
+        above = [each / _rms(each.ravel()) for each in factors.values()]
     most = np.argmax(np.nan_to_num(above, nan=1.0), axis=0)
     squares = gradient**2
     unit_in, unit_out = np.indices(shape)
@@ -312,7 +317,13 @@ def explain_layer(
 
 
 def _rms(values: Array) -> Array:
-    return np.asarray(np.sqrt(np.mean(values**2, axis=0)))
+    """Take root mean squares over the first axis, NaN left out, of numbers however large."""
+    known = ~np.isnan(values)
+    sizes = abs(np.where(known, values, 0.0))
+    largest = np.maximum(sizes.max(axis=0), np.finfo(float).tiny)
+    squares = np.square(sizes / largest).sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(largest * np.sqrt(squares / known.sum(axis=0)))
 
 
 def _is_softmax(network: BuiltNetwork, number: int) -> bool:
@@ -343,7 +354,8 @@ def _pass(network: BuiltNetwork, rows: RowSet, number: int) -> _Passed:
     """Run rows through the network both ways; give what that leaves in one layer.
 
     A backward pass that fuses loss and output does without dL/dy: it is then that of the loss,
-    -t / y after softmax, and dL/dz over dy/dz after sigmoid; neither is clipped.
+    -t / y after softmax, and dL/dz over dy/dz after sigmoid; neither is clipped. Where either would
+    be infinite it is NaN.
     """
     rows = rows.gather()
     hessian = Hessian(network, rows.features, rows.target, rows.weights)
@@ -365,10 +377,17 @@ def _pass(network: BuiltNetwork, rows: RowSet, number: int) -> _Passed:
         dense = dense_target(targets, network.outputs, network.parameters.smoothing)
         weights = targets.weights
         share = (weights / weights.mean())[:, None] if weights.size else 1.0
-        dy = -share * np.divide(dense, y, out=np.zeros_like(y), where=dense != 0)
+        dy = -share * _quotient(dense, y)
     else:  # sigmoid
-        dy = np.divide(dz, slope, out=np.zeros_like(dz), where=slope > 0)
+        dy = _quotient(dz, slope)
     return _Passed(dy, slope, dz, du, whole("x"))
+
+
+def _quotient(numbers: Array, divisors: Array) -> Array:
+    """Divide; 0 where there is nothing to divide, NaN where that would be infinite."""
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        found = numbers / divisors
+    return np.where(numbers == 0, 0.0, np.where(np.isfinite(found), found, np.nan))
 
 
 def _layer(network: BuiltNetwork, layer: object) -> int:

@@ -300,9 +300,10 @@ def learning_rate(accounts: Sequence[Account]) -> Section:
             data.append(line(x, y, label(account, accounts, "learning rate"), number, shape="hv"))
         if by_step and account.trace is not None and len(account.trace.curvature):
             bends = account.trace.curvature
+            bends = bends.filter(bends["stable_rate"].is_finite())  # others bend nowhere upward
             name = label(account, accounts, "largest stable rate, 2/λ")
             stable = line(bends["step"], bends["stable_rate"], name, number, dash="dot")
-            data.append({**stable, "mode": "lines+markers"})
+            data += [{**stable, "mode": "lines+markers"}] if len(bends) else []
     if not data:
         words = "No step was recorded and no epoch finished: the learning rate is not known."
         return Section("Learning rate", None, words)

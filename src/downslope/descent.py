@@ -190,11 +190,13 @@ def prepare(
 
 def _for_counts(preparation: Preparation, target: Array) -> Preparation:
     """Give the preparation that leaves counts as they are, once none of them is negative."""
-    if preparation.task != "regression" or target.min() < 0:
+    is_for = "Network: the loss 'poisson' is for counts, numbers of at least 0; the target is"
+    if preparation.task != "regression":
         raise InvalidValueError(
-            f"Network: the loss 'poisson' is for counts, numbers of at least 0; the target is "
-            f"{preparation.task!r} with the lowest value {float(target.min()):g}: take another loss"
+            f"{is_for} {preparation.task!r}: take another loss, or task='regression' if it counts"
         )
+    if target.min() < 0:
+        raise InvalidValueError(f"{is_for} as low as {target.min():g}: take another loss")
     outputs = len(preparation.target_mean)
     return replace(preparation, target_mean=np.zeros(outputs), target_scale=np.ones(outputs))
 

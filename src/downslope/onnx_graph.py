@@ -42,7 +42,8 @@ def to_onnx(fitted: Any, path: str | Path | None = None) -> Any:
 
     Its input is "X", (rows, inputs) float32: the graph computes in float32, whatever the network
     does. Its outputs are, of a classifier, "label" and "probabilities" (rows, classes); of a
-    regressor "prediction", as `predict` gives it; of a built network "output" (rows, outputs).
+    regressor "prediction", as `predict` gives it; of a built network "output" (rows, outputs), as
+    `BuiltNetwork.expected` gives it: for the loss poisson the exponential of its outputs.
 
     Parameters
     ----------

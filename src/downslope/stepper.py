@@ -120,7 +120,7 @@ def check_weights(weights: Array | None, rows: int, dtype: Any) -> Array:
     limits, row = np.finfo(dtype), int(weights.argmax())
     # Batch normalization multiplies by them, so that their products must find room too.
     low, high = float(limits.tiny), math.sqrt(limits.max)
-    if not low <= weights[row] <= high:
+    if not low <= float(weights[row]) <= high:
         raise InvalidValueError(
             f"the largest of the row weights must lie in {low:.3g} to {high:.3g} for "
             f"{np.dtype(dtype).name}; row {row + 1} has {weights[row]:g}: multiply all by one "
