@@ -13,7 +13,7 @@ from downslope import Descent, Network, Recipe, datasets, descend
 from downslope.account import Account
 from downslope.trace import Trace
 
-STEPS = np.array([*range(1, 11), *range(50, 2001, 50)])
+STEPS = np.array([*range(1, 11), *range(51, 2002, 50)])
 
 
 def make_trace(layers: int, factor: float = 1.0, steps: Any = STEPS, fails: bool = False) -> Trace:
@@ -56,7 +56,7 @@ def make_trace(layers: int, factor: float = 1.0, steps: Any = STEPS, fails: bool
     by_step = pl.DataFrame(
         {
             "step": steps,
-            "epoch": 1 + steps // 100,
+            "epoch": 1 + (steps - 1) // 100,
             "loss": 1 / np.sqrt(steps),
             "learning_rate": np.full(len(steps), 1e-3),
             "rows": np.where(steps % 5 == 0, 7, 32),

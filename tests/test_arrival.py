@@ -59,7 +59,7 @@ def test_a_first_layer_without_a_gradient_says_why(
         },
     )
     seen = seen_in_flow(replace(iris, trace=trace))
-    assert f"{who} gradient after step 1,000: {cause}." in seen
+    assert f"{who} gradient after step 951: {cause}." in seen
 
 
 def test_the_zeros_an_output_layer_starts_with_are_named_after_one_step() -> None:

@@ -28,8 +28,8 @@ def test_the_heatmap_holds_the_traces_numbers(iris: Account) -> None:
     account = with_trace(iris, 3, 0.5)
     heat = flow.gradient_flow(account).content["data"][0]
     assert heat["z"].shape == (3, len(trace_of(account).steps))
-    row = trace_of(account).layers.filter((pl.col("layer") == 2) & (pl.col("step") == 100))
-    place = list(heat["x"]).index(100)
+    row = trace_of(account).layers.filter((pl.col("layer") == 2) & (pl.col("step") == 101))
+    place = list(heat["x"]).index(101)
     np.testing.assert_allclose(10 ** heat["z"][1, place], row["dw_rms"][0])
 
 

@@ -38,7 +38,7 @@ def noise_seen(account: Account, suggested: Any, **steps: Any) -> str:
 def test_a_noise_scale_that_is_infinite_at_the_end_is_said_to_be(iris: Account) -> None:
     late = pl.when(pl.col("step") > 1000).then(float("inf")).otherwise(620.0)
     seen = noise_seen(iris, late)
-    assert seen.startswith("From step 1,050 on the gradient cannot be told from its noise")
+    assert seen.startswith("From step 1,001 on the gradient cannot be told from its noise")
     assert "620" not in seen
     trace = changed(make_trace(3), "steps", suggested_batch=late)
     drawn = noise.noise([replace(iris, trace=trace)]).content["data"][1]

@@ -22,8 +22,8 @@ def iris() -> Account:
 
 def test_outputs_are_drawn_at_three_steps(iris: Account) -> None:
     data = signals.activations(iris).content["data"]
-    assert [each["name"] for each in data] == ["1", "750", "2,000"]
-    last = trace_of(iris).layers.filter(pl.col("step") == 2000)
+    assert [each["name"] for each in data] == ["1", "751", "2,001"]
+    last = trace_of(iris).layers.filter(pl.col("step") == 2001)
     np.testing.assert_allclose(data[-1]["y"], last["y_mean"])
     np.testing.assert_allclose(data[-1]["error_y"]["array"], last["y_std"])
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+import sys
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from downslope import Descent, Network, Recipe, descend, row_norms
 from downslope.errors import InvalidTypeError, InvalidValueError, MissingFileError, ModelFileError
 from downslope.network import BuiltNetwork
 from downslope.quantities import AVERAGED, COLUMNS, FRAMES, average
-from downslope.recording import Recorder, Recording, distance
+from downslope.recording import Recorder, Recording
 from downslope.trace import Trace
 
 
@@ -153,34 +154,60 @@ def test_the_noise_scale_is_that_of_the_whole_data() -> None:
 )
 def test_default_steps_are_the_first_ten_and_up_to_200_evenly_spread(steps: int, most: int) -> None:
     chosen = Recording().chosen(0, steps)
-    spacing = distance(steps)
-    kept = [step for step in chosen if step <= 10 or step % spacing == 0]
+    spacing = Recording().distance(steps)
+    kept = [step for step in chosen if step <= 10 or step % spacing == 1]
     assert chosen[:10] == list(range(1, min(steps, 10) + 1))
     assert len(kept) <= most
     assert len(kept) > 110 or steps < 10_000
     assert len(set(np.diff(kept[11:]))) <= 1
     assert len(chosen) - 10 <= steps / 50
     # whatever the chunks
-    cuts = [0, 3, 7, 50, 51, *range(1000, steps, 997), steps]
+    cuts = [0, 3, 7, 50, 51, 10_000, 10_001, 10_002, *range(1000, steps, 997), steps]
     cuts = sorted({cut for cut in cuts if cut <= steps})
     parts = [Recording().chosen(low, high) for low, high in pairwise(cuts)]
     assert [step for part in parts for step in part] == chosen
+    assert list(accumulate(chosen, lambda step, _: Recording().next_after(step))) == chosen
 
 
 def test_those_left_out_again_are_not_in_the_trace() -> None:
     for rows, spacing in ((50, 100), (100, 200)):
         done = run(Network([]), rows=2 * rows, batch=2, epochs=220)
         found = done.trace.steps["step"].to_list()
-        assert found == [*range(1, 11), *range(spacing, 220 * rows + 1, spacing)]
+        assert found == [*range(1, 11), *range(1 + spacing, 220 * rows + 1, spacing)]
+
+
+def test_where_an_epoch_divides_the_distance_the_batches_are_full() -> None:
+    """97 rows make 4 steps, the last of them with one row."""
+    steps = run(Network([]), rows=97, batch=32, epochs=120).trace.steps
+    later = steps.filter(steps["step"] > 10)
+    assert later["step"].to_list() == [101, 201, 301, 401]
+    assert (later["rows"] == 32).all()
+    assert later["noise_scale"].null_count() == 0
 
 
 @pytest.mark.parametrize(("batch", "every"), [(1, 200), (2, 100), (32, 50)])
 def test_short_steps_are_recorded_more_rarely(batch: int, every: int) -> None:
     built = BuiltNetwork(Network([64, 64]), 100, 3, "multiclass")
     recorder = Recorder(Recording(), built.layout, 10_000, batch)
-    assert recorder.recording.chosen(10, 401) == list(range(every, 401, every))
+    assert recorder.recording.chosen(10, 401) == list(range(1 + every, 402, every))
     assert type(Recording(every=np.int64(70)).every) is int  # type: ignore[arg-type]
-    assert Recorder(Recording(every=70), built.layout, 10_000, 1).recording.every == 70
+
+
+@pytest.mark.parametrize("every", [1, 50, 70])
+def test_a_distance_of_ones_own_is_kept_where_steps_are_short(every: int) -> None:
+    built = BuiltNetwork(Network([]), 10, 2, "binary")
+    recorder = Recorder(Recording(every=every), built.layout, 10_000, 1)
+    expected = [step for step in range(11, 202) if (step - 1) % every == 0]
+    assert recorder.recording.chosen(10, 201) == expected
+
+
+@pytest.mark.parametrize("cut", [0, 2, 3, 5, 7, 12])
+def test_steps_of_ones_own_choice_are_found_from_anywhere(cut: int) -> None:
+    recording = Recording([3, 7, 12])
+    assert [*recording.chosen(0, cut), *recording.chosen(cut, 20)] == [3, 7, 12]
+    assert recording.next_after(cut) == min(
+        [step for step in (3, 7, 12) if step > cut], default=sys.maxsize
+    )
 
 
 @pytest.mark.parametrize("chosen", [[7, 3, 7], range(3, 8, 4), np.array([3, 7])])

@@ -1,15 +1,18 @@
 """What is recorded of a descent while it goes on: which steps, and their sums as they come.
 
-By default the first ten steps are recorded and then every fiftieth (every hundredth where a step
-takes but some microseconds, by its operations; every two-hundredth at batch 1); whenever 200 of
-those have come together, every second is left out and only every second is recorded from then on.
-So a run of any length has up to 200 of them, evenly spread; which steps these are depends on their
-numbers, the network and the batch alone.
+By default the first ten steps are recorded and then every fiftieth after the first: 51, 101, 151
+and so on (every hundredth where a step takes but some microseconds, by its operations; every
+two-hundredth at batch 1); whenever 200 of those have come together, every second is left out and
+only every second is recorded from then on. So a run of any length has up to 200 of them, evenly
+spread; which steps these are depends on their numbers, the network and the batch alone. Where the
+steps of an epoch divide the distance, they are first steps of epochs: their batches are full ones,
+which those of last steps need not be.
 """
 
 from __future__ import annotations
 
 import sys
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -61,8 +64,8 @@ class Recording:
     curvature
         Steps before which the curvature of the loss is measured.
     every
-        Distance of the steps that are recorded by default, at first; a `Recorder` makes 50 more
-        where steps are short.
+        Distance of the steps that are recorded by default, at first; None takes 50, and a
+        `Recorder` more where steps are short.
 
     Raises
     ------
@@ -74,12 +77,12 @@ class Recording:
     >>> Recording([3, 1, 2]).steps
     (1, 2, 3)
     >>> Recording().chosen(0, 60)
-    [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 50]
+    [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 51]
     """
 
     steps: str | Sequence[int] = "default"
     curvature: Sequence[int] = ()
-    every: int = EVERY
+    every: int | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.steps, str):
@@ -91,31 +94,43 @@ class Recording:
         else:
             object.__setattr__(self, "steps", _numbers("record", self.steps, CHOICES))
         object.__setattr__(self, "curvature", _numbers("curvature", self.curvature))
-        object.__setattr__(self, "every", whole_number("Recording: every", self.every, 1))
+        if self.every is not None:
+            object.__setattr__(self, "every", whole_number("Recording: every", self.every, 1))
 
     def chosen(self, first: int, last: int) -> Sequence[int]:
         """Give the numbers of the recorded steps after `first` steps, up to number `last`."""
-        if self.steps == "all":
-            return range(first + 1, last + 1)
+        if not isinstance(self.steps, str):
+            return self.steps[bisect_right(self.steps, first) : bisect_right(self.steps, last)]
         if self.steps != "default":
-            return [step for step in self.steps if isinstance(step, int) and first < step <= last]
+            return range(first + 1, last + 1) if self.steps == "all" else []
         chosen = list(range(first + 1, min(FIRST, last) + 1))
         end = max(first, FIRST)
         while end < last:
-            spacing = distance(end + 1, self.every)
-            begin, end = self.next_after(end), min(last, MOST * spacing)
+            spacing = self.distance(end + 1)
+            begin, end = self.next_after(end), min(last, 1 + MOST * spacing)
             chosen += range(begin, end + 1, spacing)
         return chosen
 
     def next_after(self, step: int) -> int:
         """Give the first recorded step after one; a number beyond all where there is none."""
-        if self.steps == "all" or (self.steps == "default" and step < FIRST):
+        if not isinstance(self.steps, str):
+            after = bisect_right(self.steps, step)
+            return self.steps[after] if after < len(self.steps) else sys.maxsize
+        if self.steps == "none":
+            return sys.maxsize
+        if self.steps == "all" or step < FIRST:
             return step + 1
-        if self.steps == "default":
-            spacing = distance(step + 1, self.every)
-            return step + spacing - step % spacing
-        after = (each for each in self.steps if isinstance(each, int) and each > step)
-        return next(after, sys.maxsize)
+        spacing = self.distance(step + 1)
+        return step + spacing - (step - 1) % spacing
+
+    def distance(self, step: int) -> int:
+        """Give the distance of recorded steps around a step beyond the first ten, by default.
+
+        >>> [Recording().distance(step) for step in (10_001, 10_002, 20_002)]
+        [50, 100, 200]
+        """
+        every = EVERY if self.every is None else self.every
+        return every << ((step - 2) // (every * MOST)).bit_length()
 
 
 def _rarity(layout: Layout, batch: int) -> int:
@@ -146,19 +161,9 @@ def as_recording(record: Any) -> Recording:
     """Read what `descend` takes: a `Recording`, or what its steps may be.
 
     >>> as_recording("none")
-    Recording(steps='none', curvature=(), every=50)
+    Recording(steps='none', curvature=(), every=None)
     """
     return record if isinstance(record, Recording) else Recording(record)
-
-
-def distance(step: int, every: int = EVERY) -> int:
-    """Give the distance of recorded steps around a step, by default.
-
-    >>> [distance(step) for step in (10_000, 10_001, 20_001)]
-    [50, 100, 200]
-    """
-    fills = -(-step // (every * MOST))
-    return every << (fills - 1).bit_length()
 
 
 class Recorder:
@@ -178,7 +183,7 @@ class Recorder:
     """
 
     def __init__(self, recording: Recording, layout: Layout, rows: int, batch: int) -> None:
-        if recording.every == EVERY:
+        if recording.steps == "default" and recording.every is None:
             recording = replace(recording, every=EVERY * _rarity(layout, batch))
         self.recording, self.layout = recording, layout
         self._rows, self._batch = rows, batch
@@ -291,12 +296,10 @@ class Recorder:
         arrays = {name: np.concatenate(parts) for name, parts in self._kept.items()}
         step, places = np.unique(arrays["step"], return_index=True)
         if self.recording.steps == "default":
-            every = self.recording.every
-            spacing = distance(int(step[-1]), every)
-            by_default = (each % distance(int(each), every) == 0 for each in step)
-            usual = (step <= FIRST) | np.fromiter(by_default, bool, len(step))
+            spacing = self.recording.distance(int(step[-1]))
+            usual = [self.recording.next_after(each - 1) == each for each in step.tolist()]
             # Other steps were recorded because a failure followed.
-            places = places[(step <= FIRST) | (step % spacing == 0) | ~usual]
+            places = places[(step <= FIRST) | ((step - 1) % spacing == 0) | ~np.array(usual)]
         return {name: array[places] for name, array in arrays.items()}
 
     def nothing(self) -> dict[str, Array]:
