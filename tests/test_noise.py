@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from accounts import account_of, changed, make_trace
+from accounts import STEPS, account_of, changed, make_trace
 from downslope import noise
 from downslope.account import Account
 
@@ -58,6 +58,14 @@ def test_no_batch_above_the_training_rows_is_advised(iris: Account, batch: int, 
     assert f"more than the 135 rows there are for training, the batch {batch}" in seen
     assert said in seen
     assert "620" not in seen
+
+
+@pytest.mark.parametrize(("end", "says"), [(10, "At the end the noise scale is"), (11, "")])
+def test_the_end_is_spoken_of_only_where_the_last_records_have_a_noise_scale(
+    iris: Account, end: int, says: str
+) -> None:
+    late = pl.when(pl.col("step") > STEPS[-end]).then(None).otherwise(pl.col("noise_scale"))
+    assert noise_seen(iris, 20.0, noise_scale=late)[: len(says) or None] == says
 
 
 def test_nothing_is_said_of_the_batch_where_nothing_is_learned(iris: Account) -> None:

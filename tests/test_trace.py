@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
@@ -124,13 +125,63 @@ def test_clipping_shows_before_and_after() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, AVERAGED - 1, AVERAGED, AVERAGED + 1, 500])
 def test_an_average_is_that_of_the_last_records_and_no_others(count: int) -> None:
-    """To the bit, and with what is not finite in those windows alone that hold it."""
+    """To the bit, and with what is infinite in those windows alone that hold it."""
     values = np.exp(np.random.default_rng(count).normal(size=count, scale=5))
-    values[20:21], values[40:41] = np.nan, np.inf
+    values[40:41] = np.inf
     spans = [values[max(k + 1 - AVERAGED, 0) : k + 1] for k in range(count)]
     found = average(values)
     np.testing.assert_array_equal(found, [span.mean() for span in spans])
     assert found.shape == (count,)
+
+
+@pytest.mark.parametrize("begin", [0, 1])
+def test_an_average_passes_over_records_without_a_value(begin: int) -> None:
+    values, none = np.random.default_rng(0).normal(size=50), np.full(50, np.nan)
+    for whole, known in ((values, average(values)), (none, none)):
+        gaps = np.full(100, np.nan)
+        gaps[begin::2] = whole
+        expected = np.repeat(known, 2)
+        np.testing.assert_array_equal(average(gaps)[begin:], expected[: 100 - begin])
+        assert np.isnan(average(gaps)[:begin]).all()
+
+
+def test_steps_of_one_row_leave_the_suggested_batch_to_those_before() -> None:
+    """97 rows make 4 steps, the last of them with one row."""
+    steps = run(Network([]), "all", rows=97, batch=32, epochs=10).trace.steps
+    assert steps["noise_scale"].null_count() == 10
+    assert steps["suggested_batch"].null_count() == 0
+
+
+def test_rows_that_are_alike_have_no_noise() -> None:
+    """Mean |g_n|^2 and |G|^2 are then the same, but for rounding to either side."""
+    network = Network([8], "tanh", scaling="none", task="regression")
+    descent = Descent(8, "gd", epochs=3, validation=0.0, shuffle=False)
+    features, target = np.repeat([[0.1, 0.7, -0.3]], 64, axis=0), np.repeat([1.3, 0.0], 32)
+    steps = descend(Recipe(network, descent), features, target, record="all").trace.steps
+    noise, signal = (steps[name].to_numpy() for name in ("noise_scale", "signal_to_noise"))
+    assert noise.min() == 0
+    assert noise.max() < 1e-6
+    assert signal.min() > 1e3
+
+
+def test_steps_have_their_epoch() -> None:
+    steps = run(Network([]), "all").trace.steps
+    assert steps["epoch"].to_list() == [1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3]
+
+
+def test_a_trace_holds_its_records_once_and_only_until_it_is_looked_at() -> None:
+    recorder = Recorder(Recording("all"), BuiltNetwork(Network([3]), 2, 2, "binary").layout, 20, 5)
+    traces = []
+    for first in (0, 4):
+        record = recorder.begin(first, 4)
+        recorder.note(record, first, 4, np.ones(4), np.ones(4))
+        traces.append(Trace.of(recorder))
+    held, bins = weakref.ref(recorder), weakref.ref(recorder._kept["bins"][0])
+    del recorder, record
+    assert held() is None
+    assert bins() is not None
+    assert [len(trace.steps) for trace in traces] == [4, 8]
+    assert bins() is None
 
 
 def test_the_noise_scale_is_that_of_the_whole_data() -> None:

@@ -12,6 +12,7 @@ from downslope.data import Data
 from downslope.layout import BLOCK_ROWS
 from downslope.network import BuiltNetwork
 from downslope.parts import Descent
+from downslope.quantities import COLUMNS
 from downslope.recording import Recorder
 from downslope.stepper import Predictor, predicting_threads
 
@@ -60,7 +61,7 @@ class Inspection:
             return
         rows = self._data.training_rows(self._descent, self._network.outputs)
         found = measure(self._network, rows, seed=self._descent.seed)
-        names = ("largest", "smallest", "trace", "trace_error", "stable_rate")
+        names = COLUMNS["curvature"][1:]
         self._recorder.curvature.append(
             {"step": step, **{name: getattr(found, name) for name in names}}
         )

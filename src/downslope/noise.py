@@ -20,6 +20,7 @@ from downslope.curves import (
     no_better,
 )
 from downslope.page import Section
+from downslope.quantities import AVERAGED
 
 
 def noise(accounts: Sequence[Account]) -> Section:
@@ -65,7 +66,8 @@ def _seen_in_noise(account: Account) -> str:
     """Say how the batch fits the noise scale at the end, where that says something."""
     x, averaged = account.by_step("suggested_batch")
     x, averaged = x[~np.isnan(averaged)], averaged[~np.isnan(averaged)]
-    if account.failed or not averaged.size or _learned_nothing(account):
+    last = account.by_step("noise_scale")[1][-AVERAGED:]
+    if account.failed or np.isnan(last).all() or _learned_nothing(account):
         return ""
     if np.isinf(averaged[-1]):
         first = 1 + int(np.flatnonzero(np.isfinite(averaged)).max(initial=-1))

@@ -15,15 +15,12 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from downslope.kernels import gauges
 from downslope.kernels.gauges import MOVES, ROWS
-from downslope.recording import Recorder
 from downslope.row_norms import QUANTILES
 
 if TYPE_CHECKING:
     import polars as pl
 
 Array = npt.NDArray[Any]
-
-FRAMES = ("steps", "layers", "histograms", "dead_units", "curvature")
 
 ROW_NORMS = (
     "sample_norm_mean", "sample_norm_std",
@@ -48,25 +45,46 @@ COLUMNS = {
 }  # fmt: skip
 """The columns of every frame."""
 
+FRAMES = tuple(COLUMNS)
+
 COUNTED_AT_ONCE = 4096
 """Records whose histograms are counted at once, so that it takes little memory."""
 
 AVERAGED = 10
-"""Records over which the suggested batch is averaged: by default the first steps, later 500."""
+"""Records over which the suggested batch is averaged: a third of a single one's spread is left. By
+default a long run has up to twenty times as many, so that its growth still shows."""
 
 
 def make_frames(
     arrays: Mapping[str, Array],
-    recorder: Recorder,
     dead_units: Sequence[tuple[int, int, float]],
     curvature: Sequence[Mapping[str, float]],
+    plan: Array,
+    starts: Array,
+    steps_per_epoch: int,
 ) -> dict[str, pl.DataFrame]:
-    """Make the data frames of what was recorded."""
-    layers = len(recorder.layout.plan)
+    """Make the data frames of what was recorded.
+
+    Parameters
+    ----------
+    arrays
+        What `Recorder.arrays` gives.
+    dead_units
+        Rows of the frame of that name.
+    curvature
+        Rows of the frame of that name, by column.
+    plan : (layers,)
+        The network's layer plan.
+    starts : (2 layers + 1,)
+        Where each histogram's entries begin in `bins`: for every layer that of z, then that of the
+        gradient.
+    steps_per_epoch
+    """
+    layers = len(plan)
     step = np.asarray(arrays["step"], np.int64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        by_layer = _layers(arrays, recorder)
-        by_step = _steps(arrays, recorder)
+        by_layer = _layers(arrays, plan)
+        by_step = _steps(arrays, steps_per_epoch)
     number = np.tile(np.arange(1, layers + 1), len(step))
     keys = {"step": np.repeat(step, layers), "layer": number}
     flat = {name: values.reshape(-1) for name, values in by_layer.items()}
@@ -75,7 +93,7 @@ def make_frames(
     return {
         "steps": _frame("steps", by_step),
         "layers": _frame("layers", {**keys, **flat}),
-        "histograms": _histograms(step, arrays["bins"], recorder.starts),
+        "histograms": _histograms(step, arrays["bins"], starts),
         "dead_units": _frame("dead_units", dead),
         "curvature": _frame("curvature", bends),
     }
@@ -97,16 +115,13 @@ def _frame(name: str, columns: Mapping[str, Any]) -> pl.DataFrame:
     return pl.DataFrame(found, schema, nan_to_null=True)
 
 
-def _ratio(one: Array, other: Array) -> Array:
-    return np.asarray(one / other)
-
-
 def _noise(rows: Array, squares: Array, gradient: Array) -> tuple[Array, Array]:
     """Give unbiased tr(S) and |G|^2 of the true gradient.
 
     rows: B; squares: the mean of |g_n|^2; gradient: the batch's |G|^2.
     """
-    noise = np.where(rows > 1, (squares - gradient) * rows / (rows - 1.0), np.nan)
+    spread = np.maximum(squares - gradient, 0.0)  # rounding puts it below 0 where rows are alike
+    noise = np.where(rows > 1, spread * rows / (rows - 1.0), np.nan)
     return noise, gradient - noise / rows
 
 
@@ -114,12 +129,9 @@ def _noise_scale(noise: Array, signal: Array) -> Array:
     return np.where(signal > 0, noise / signal, np.where(np.isnan(signal), np.nan, np.inf))
 
 
-def _moves(arrays: Mapping[str, Array]) -> dict[str, Array]:
-    return {name: arrays["moves"][..., k] for k, name in enumerate(MOVES.names or ())}
-
-
-def _forward(arrays: Mapping[str, Array]) -> dict[str, Array]:
-    return {name: arrays["forward"][..., k] for k, name in enumerate(ROWS.names or ())}
+def _by_name(sums: Array, fields: np.dtype[Any]) -> dict[str, Array]:
+    """Give sums, their fields last, by the names of the fields."""
+    return {name: sums[..., k] for k, name in enumerate(fields.names or ())}
 
 
 def _row_squares(sums: Mapping[str, Array], rows: Array) -> Array:
@@ -127,10 +139,9 @@ def _row_squares(sums: Mapping[str, Array], rows: Array) -> Array:
     return np.asarray(sums["row_spread"] + rows * sums["row_mean"] ** 2)
 
 
-def _layers(arrays: Mapping[str, Array], recorder: Recorder) -> dict[str, Array]:
+def _layers(arrays: Mapping[str, Array], plan: Array) -> dict[str, Array]:
     """Make the quantities of every step and layer, (steps, layers) each."""
-    sums = _forward(arrays)
-    moves, plan = _moves(arrays), recorder.layout.plan
+    sums, moves = _by_name(arrays["forward"], ROWS), _by_name(arrays["moves"], MOVES)
     rows = np.asarray(arrays["rows"], np.float64)[:, None]
     inputs, units = rows * plan["inputs"], rows * plan["units"]
     y_std = np.sqrt(sums["y_spread"] / units)
@@ -163,7 +174,7 @@ def _layers(arrays: Mapping[str, Array], recorder: Recorder) -> dict[str, Array]
         "signal_to_noise": np.sqrt(rows / scale),
         "noise_scale": scale,
         "w_norm": np.sqrt(moves["w"]),
-        "update_ratio": np.sqrt(_ratio(moves["move_w"], moves["w"])),
+        "update_ratio": np.sqrt(moves["move_w"] / moves["w"]),
         **_cosines(moves),
     }
 
@@ -176,16 +187,16 @@ def _cosines(moves: Mapping[str, Array]) -> dict[str, Array]:
     }
 
 
-def _steps(arrays: Mapping[str, Array], recorder: Recorder) -> dict[str, Array]:
+def _steps(arrays: Mapping[str, Array], steps_per_epoch: int) -> dict[str, Array]:
     """Make the quantities of every step, (steps,) each."""
-    moves = {name: values.sum(1) for name, values in _moves(arrays).items()}
+    moves = _by_name(arrays["moves"].sum(1), MOVES)
     step, rows = arrays["step"], np.asarray(arrays["rows"], np.float64)
-    squares = _row_squares(_forward(arrays), rows[:, None]).sum(1)
+    squares = _row_squares(_by_name(arrays["forward"], ROWS), rows[:, None]).sum(1)
     noise, signal = _noise(rows, rows * squares, moves["gradient"])
     scale = _noise_scale(noise, signal)
     return {
         "step": step,
-        "epoch": 1 + (step - 1) // recorder.steps_per_epoch,
+        "epoch": 1 + (step - 1) // steps_per_epoch,
         "loss": arrays["loss"],
         "learning_rate": arrays["learning_rate"],
         "rows": arrays["rows"],
@@ -200,11 +211,12 @@ def _steps(arrays: Mapping[str, Array], recorder: Recorder) -> dict[str, Array]:
 
 
 def average(values: Array) -> Array:
-    """Average each value with up to `AVERAGED` - 1 before it."""
-    first = [values[: k + 1].mean() for k in range(min(AVERAGED - 1, len(values)))]
-    if len(values) < AVERAGED:
-        return np.array(first)
-    return np.concatenate([first, sliding_window_view(values, AVERAGED).mean(axis=1)])
+    """Average the last values up to each, at most `AVERAGED`; NaN, as of single rows, is none."""
+    known = ~np.isnan(values)
+    some = values[known]
+    first = [np.nan, *(some[: k + 1].mean() for k in range(min(AVERAGED - 1, len(some))))]
+    later = sliding_window_view(some, AVERAGED).mean(axis=1) if len(some) >= AVERAGED else []
+    return np.asarray(np.concatenate([first, later])[np.cumsum(known)])
 
 
 def _histograms(step: Array, bins: Array, starts: Array) -> pl.DataFrame:

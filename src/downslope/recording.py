@@ -289,18 +289,26 @@ class Recorder:
             self._kept.setdefault(name, []).append(array)
 
     def arrays(self) -> dict[str, Array]:
-        """Give the records so far by step, each step once, without those left out again."""
+        """Give the records so far by step, each step once, without those left out again.
+
+        step, rows (records,): its number and how many rows it had; loss, learning_rate, norm
+        (records,): the last the gradient's squared norm before clipping; row_norms (records, 7):
+        what `describe` gives; forward, moves (records, layers, fields): the sums of
+        `gauges.ROWS` and `gauges.MOVES`; bins (records, entries): the bins of the histograms'
+        entries. They are the recorder's own, which are not to be written to.
+        """
         self._flush()
         if not self._kept:
             return self.nothing()
-        arrays = {name: np.concatenate(parts) for name, parts in self._kept.items()}
-        step, places = np.unique(arrays["step"], return_index=True)
+        step, places = np.unique(np.concatenate(self._kept["step"]), return_index=True)
         if self.recording.steps == "default":
             spacing = self.recording.distance(int(step[-1]))
             usual = [self.recording.next_after(each - 1) == each for each in step.tolist()]
             # Other steps were recorded because a failure followed.
             places = places[(step <= FIRST) | ((step - 1) % spacing == 0) | ~np.array(usual)]
-        return {name: array[places] for name, array in arrays.items()}
+        arrays = {name: np.concatenate(parts)[places] for name, parts in self._kept.items()}
+        self.restore(arrays)
+        return arrays
 
     def nothing(self) -> dict[str, Array]:
         """Give the arrays of no records at all."""

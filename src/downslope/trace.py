@@ -33,8 +33,9 @@ but g_n is not the gradient of row n's own loss. sample_norm_mean, _std and quan
 
 both unbiased, from B rows (McCandlish et al. 2018, appendix A.1, with batches of 1 and of B); the
 noise scale is infinite where the batch's gradient is not longer than its noise alone would make it.
-suggested_batch is the noise scale of the last ten records together, numerator and denominator
-averaged apart as they advise: with fewer rows steps waste data, with more they waste time.
+suggested_batch is the noise scale of the last ten records of more than one row together, numerator
+and denominator averaged apart as they advise: with fewer rows steps waste data, with more they
+waste time.
 
 Update: gradient_norm is the norm of the gradient, penalties included, before clipping, clipped_norm
 that of what the rule got; w_norm = |W| before the step, update_ratio = |dW| / |W|; gradient_cosine
@@ -45,7 +46,7 @@ counts as minus the learning rate times G, which theta then rounds.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,18 +93,28 @@ class Trace:
         frames: Mapping[str, pl.DataFrame] | Callable[[], Mapping[str, pl.DataFrame]],
         digest: str = "",
     ) -> None:
-        self._source, self.digest = frames, digest
+        self._frames, self.digest = frames, digest
 
     @classmethod
     def of(cls, recorder: Recorder, digest: str = "") -> Trace:
         """Give the trace of what was recorded so far; the frames are made when looked at."""
-        arrays, rest = recorder.arrays(), (list(recorder.dead_units), list(recorder.curvature))
-        return cls(lambda: make_frames(arrays, recorder, *rest), digest)
+        make = partial(
+            make_frames,
+            recorder.arrays(),
+            list(recorder.dead_units),
+            list(recorder.curvature),
+            recorder.layout.plan,
+            recorder.starts,
+            recorder.steps_per_epoch,
+        )
+        return cls(make, digest)
 
-    @cached_property
+    @property
     def frames(self) -> Mapping[str, pl.DataFrame]:
         """All data frames by name."""
-        return self._source() if callable(self._source) else self._source
+        if callable(self._frames):
+            self._frames = self._frames()  # the records they are made from are let go of
+        return self._frames
 
     @property
     def steps(self) -> pl.DataFrame:
