@@ -85,8 +85,8 @@ def make_trace(layers: int, factor: float = 1.0, steps: Any = STEPS, fails: bool
         for quantity, places in (("z", edges), ("gradient", 10.0**edges))
         for low, high in pairwise(places)
     ]  # fmt: skip
-    dead = [{"epoch": epoch, "layer": number, "dead": 0.125 if number == 1 else 0.0}
-            for epoch in (1, 10) for number in range(1, layers + 1)]  # fmt: skip
+    dead = [{"step": step, "layer": number, "dead": 0.125 if number == 1 else 0.0}
+            for step in (100, 2001) for number in range(1, layers + 1)]  # fmt: skip
     frames = {"steps": by_step, "layers": frame, "histograms": pl.DataFrame(bins),
               "dead_units": pl.DataFrame(dead), "curvature": pl.DataFrame()}  # fmt: skip
     return Trace(frames)

@@ -335,7 +335,7 @@ def test_the_trace_is_that_of_a_run_without_interruption(
     for name in FRAMES:
         assert_frame_equal(traces[0].frames[name], traces[1].frames[name], check_exact=True)
     assert traces[0].curvature["step"].to_list() == [2, 30]
-    assert traces[0].dead_units["epoch"].to_list() == [6, 6, 6]
+    assert traces[0].dead_units["step"].to_list() == [54, 54, 54]
 
 
 @pytest.mark.parametrize("stop", [3, 30])

@@ -278,7 +278,7 @@ def test_curvature_and_dead_units_have_their_time(most: list[int]) -> None:
         most, network=Network([6], "relu"), record="default", curvature=(1, 100, 199, 200)
     )
     assert done.recorder.curvature[1]["step"] == 100
-    assert {epoch for epoch, *_ in done.recorder.dead_units} == {30, 60}
+    assert {step for step, *_ in done.recorder.dead_units} == {330, 660}
     assert max(steps) == 30 * 11
 
 

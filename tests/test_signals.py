@@ -63,7 +63,7 @@ def test_dead_units_leave_the_output_layer_out_and_name_the_worst(iris: Account)
     np.testing.assert_array_equal(heat["y"], [1, 2, 3])
     np.testing.assert_allclose(heat["z"][:, -1], [0.25, 0, 0])
     assert (heat["zmin"], heat["zmax"]) == (0, 1)
-    assert "epoch 10, 12% of the units of layer 1" in section.seen
+    assert "After step 2,001, 12% of the units of layer 1" in section.seen
 
 
 def test_flat_zone_names_the_worst_layer(iris: Account) -> None:

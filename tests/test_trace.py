@@ -110,7 +110,7 @@ def test_relu_with_biases_pushed_down_shows_its_dead_units() -> None:
         assert found["dead"].to_list() == pytest.approx([share, share])
         assert all(flat >= share for flat in found["flat"]) or layer == 3
     assert done.trace.select(layer=1, step=12)["dw_rms"][0] == 0  # nothing passes layer 2
-    assert done.trace.dead_units.rows() == [(3, 1, 0.75), (3, 2, 1.0), (3, 3, 0.0)]
+    assert done.trace.dead_units.rows() == [(12, 1, 0.75), (12, 2, 1.0), (12, 3, 0.0)]
     alive = run(network, "all").trace
     assert alive.select(layer=1)["dead"].max() < 0.2
 

@@ -21,7 +21,7 @@ RECORD, SNAPSHOTS = "record.", "snapshots."
 """What the names of a checkpoint's records begin with, and of some epochs' thetas."""
 
 FILE = "checkpoint.safetensors"
-FORMAT = "downslope checkpoint 5"
+FORMAT = "downslope checkpoint 6"
 
 
 @dataclass(frozen=True)

@@ -182,7 +182,7 @@ class Course:
                 self.reason = self.reason or self._reason_to_stop()
                 self._show(watchers)
             self._save(at_end=bool(self.reason))
-        self._inspection.look_for_dead_units(self.history.epochs)
+        self._inspection.look_for_dead_units(self.history.steps)
 
     def _reason_to_stop(self) -> str:
         """Say why the run ends with this epoch; nothing while it goes on."""
@@ -348,7 +348,7 @@ class Course:
         history.learning_rates.append(self._last_rate)
         self._position, self._loss_sum = 0, 0.0
         if history.epochs in DEAD_EPOCHS:
-            self._inspection.look_for_dead_units(history.epochs)
+            self._inspection.look_for_dead_units(history.steps)
         if len(self._held_out):
             loss, score = self._held_out.measure()
             history.validation_losses.append(loss)

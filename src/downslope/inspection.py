@@ -43,17 +43,17 @@ class Inspection:
         self._network, self._data, self._descent = network, data, descent
         self._recorder, self._threads = recorder, threads
 
-    def look_for_dead_units(self, epoch: int) -> None:
-        """Note which share of units is dead for all rows, unless that is known of this epoch."""
+    def look_for_dead_units(self, step: int) -> None:
+        """Note which share of units is dead for all rows after a step, unless that is known."""
         noted = self._recorder.dead_units
-        if self._recorder.recording.steps == "none" or (noted and noted[-1][0] == epoch):
+        if self._recorder.recording.steps == "none" or (noted and noted[-1][0] == step):
             return
         parameters, features = self._network.parameters, self._data.features
         # Waking threads for a few rows each pays only where a row is much work.
         threads = predicting_threads(parameters, BLOCK_ROWS, self._threads)
         with Predictor(parameters, features, threads=threads) as predictor:
             shares = dead_shares(predictor, self._data.training)
-        noted += [(epoch, layer, share) for layer, share in enumerate(shares, start=1)]
+        noted += [(step, layer, share) for layer, share in enumerate(shares, start=1)]
 
     def measure_curvature(self, step: int) -> None:
         """Measure how the loss bends before a step, if that is to be recorded."""

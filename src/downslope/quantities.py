@@ -40,7 +40,7 @@ COLUMNS = {
         "update_ratio", "gradient_cosine", "update_cosine",
     ),
     "histograms": ("step", "layer", "quantity", "low", "high", "count"),
-    "dead_units": ("epoch", "layer", "dead"),
+    "dead_units": ("step", "layer", "dead"),
     "curvature": ("step", "largest", "smallest", "trace", "trace_error", "stable_rate"),
 }  # fmt: skip
 """The columns of every frame."""

@@ -47,8 +47,8 @@ time, up to 16 MiB; of the rows' squared norms, which are not kept, never more t
 of them are made at once, the less time each takes; room that is not written to takes no memory."""
 
 DEAD_EPOCHS = tuple(digit * 10**power for power in range(1, 7) for digit in (3, 10))
-"""Epochs at whose ends dead units are looked for: 30, 100, 300, ...; and the run's last. Where
-there are any, that takes a third of an epoch."""
+"""Epochs at whose ends dead units are looked for: 30, 100, 300, ...; and at the run's. Where there
+are any, that takes a third of an epoch."""
 
 
 @dataclass(frozen=True)

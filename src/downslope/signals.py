@@ -95,7 +95,7 @@ def dead(account: Account) -> Section:
     frame = account.trace.dead_units
     seen = ""
     if len(frame):
-        last = frame.filter(frame["epoch"] == frame["epoch"].max())
+        last = frame.filter(frame["step"] == frame["step"].max())
         hidden = last.filter(last["layer"] < last["layer"].max())
         if len(hidden):
             seen = _seen_in_dead(hidden.sort("dead", descending=True).row(0, named=True))
@@ -117,9 +117,9 @@ _LOOKED_AT = "every one of up to 10,000 training rows"
 
 def _seen_in_dead(worst: dict[str, Any]) -> str:
     if not worst["dead"]:
-        return f"At the end of epoch {worst['epoch']:,} no unit gave 0 for {_LOOKED_AT}."
+        return f"After step {worst['step']:,} no unit gave 0 for {_LOOKED_AT}."
     return (
-        f"At the end of epoch {worst['epoch']:,}, {worst['dead']:.0%} of the units of layer "
+        f"After step {worst['step']:,}, {worst['dead']:.0%} of the units of layer "
         f"{worst['layer']} gave 0 for {_LOOKED_AT}, the most of any layer."
     )
 

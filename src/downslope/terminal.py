@@ -184,7 +184,7 @@ def _dead_units(account: Account) -> Array:
     found = account.trace.dead_units
     if not len(found):
         return lately(account, "dead")
-    return found.filter(found["epoch"] == found["epoch"].max()).sort("layer")["dead"].to_numpy()
+    return found.filter(found["step"] == found["step"].max()).sort("layer")["dead"].to_numpy()
 
 
 def _short(value: float, form: str) -> str:

@@ -137,7 +137,7 @@ class Trace:
 
     @property
     def dead_units(self) -> pl.DataFrame:
-        """Share of units that give 0 for every one of up to 10,000 training rows; by epoch."""
+        """Share of units that give 0 for every one of up to 10,000 training rows; by step."""
         return self.frames["dead_units"]
 
     @property
