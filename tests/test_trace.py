@@ -377,6 +377,18 @@ def test_no_file_a_damaged_one_and_a_foreign_one(tmp_path: Path) -> None:
             Trace.load(tmp_path / f"{name}.parquet")
 
 
+@pytest.mark.parametrize("size", [1e-150, 1.0, 1e39])
+def test_cosines_are_those_of_vectors_however_short_or_long(size: float) -> None:
+    recipe = Recipe(
+        Network([], scaling="none", initializer="normal(std=1)"),
+        Descent(epochs=4, batch="full", rule="gd", learning_rate=0.0, validation=0.0,
+                dtype="float64"),
+    )  # fmt: skip
+    features = np.random.default_rng(0).normal(size=(20, 3))
+    run = descend(recipe, size * features, features[:, 0], record="all")
+    np.testing.assert_allclose(run.trace.steps["gradient_cosine"][1:], 1.0, rtol=1e-6)
+
+
 def test_of_many_rows_some_are_sorted_for_the_quantiles() -> None:
     count = 4 * row_norms.SORTED
     squares = np.random.default_rng(0).exponential(size=(2, count))

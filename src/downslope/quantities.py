@@ -182,9 +182,14 @@ def _layers(arrays: Mapping[str, Array], plan: Array) -> dict[str, Array]:
 def _cosines(moves: Mapping[str, Array]) -> dict[str, Array]:
     """Compare gradient and update with those of the step before; NaN where one of them is 0."""
     return {
-        "gradient_cosine": moves["along"] / np.sqrt(moves["final"] * moves["before"]),
-        "update_cosine": moves["move_along"] / np.sqrt(moves["move"] * moves["move_before"]),
+        "gradient_cosine": _cosine(moves["along"], moves["final"], moves["before"]),
+        "update_cosine": _cosine(moves["move_along"], moves["move"], moves["move_before"]),
     }
+
+
+def _cosine(product: Array, one: Array, other: Array) -> Array:
+    """Give the cosine of two vectors by their product and squared lengths, however long."""
+    return np.asarray(np.clip(product / (np.sqrt(one) * np.sqrt(other)), -1.0, 1.0))
 
 
 def _steps(arrays: Mapping[str, Array], steps_per_epoch: int) -> dict[str, Array]:
