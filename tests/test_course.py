@@ -623,6 +623,64 @@ def test_a_rule_of_ones_own_that_leaves_the_finite_numbers(bad_step: int) -> Non
     np.testing.assert_array_equal(failing.network.theta, thetas[bad_step - 1])
 
 
+@pytest.mark.parametrize("ends", ["muon", "own", "raises"])
+@pytest.mark.parametrize("failed", [1, 3, 12])
+def test_a_step_that_fails_in_python_leaves_nothing_behind(failed: int, ends: str) -> None:
+    """Neither in theta, nor in the running statistics, nor in what the rule keeps."""
+
+    def own(theta: Array, gradient: Array, state: dict[str, Any], rate: float, step: int) -> None:
+        theta -= rate * gradient if step < failed else np.float32(np.inf)
+        if ends == "raises" and step == failed:
+            raise ZeroDivisionError
+
+    def rates(step: int) -> float:
+        return 1e-3 if step < failed - 1 or ends != "muon" else 1e40
+
+    def normalized(**bounds: Any) -> Course:
+        rule = "muon" if ends == "muon" else own
+        decay = 0.0 if ends == "muon" else 0.1
+        descent = settings(rule=rule, schedule=rates, weight_decay=decay, **bounds)
+        return course(descent, Network([8, 8], normalize="batch"))
+
+    failing, kept = normalized(), normalized(steps=max(failed - 1, 1))
+    with pytest.raises(ZeroDivisionError if ends == "raises" else NonFiniteError):
+        failing.run()
+    if failed > 1:
+        kept.run()
+    np.testing.assert_array_equal(failing.network.theta, kept.network.theta)
+    np.testing.assert_array_equal(failing.network.statistics, kept.network.statistics)
+    np.testing.assert_array_equal(failing.state, kept.state)
+    assert failing.history.steps == failing.kept.steps == failed - 1
+
+
+@pytest.mark.parametrize("rule", ["gd", "muon"])
+def test_the_losses_of_the_steps_before_a_failure_are_kept(rule: str) -> None:
+    """Step 25 fails, the third of the third epoch."""
+    usual = {"rule": rule, "schedule": lambda step: 1e-3 if step < 23 else 2e38}
+    network = Network([8], initializer="constant(value=1)")
+    failing, whole = (course(settings(**usual, **more), network) for more in ({}, {"steps": 23}))
+    with pytest.raises(NonFiniteError):
+        failing.run()
+    whole.run()
+    assert failing.history.steps in (23, 24)
+    assert failing.history.last_losses[:23] == whole.history.last_losses
+    assert len(failing.history.last_losses) == failing.history.steps
+
+
+def test_a_state_is_kept_only_when_its_step_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However the clock stands, which says when the compiled loop's states are kept."""
+    monkeypatch.setattr("downslope.stretch.COPIES_APART", -1)
+
+    def own(theta: Array, gradient: Array, state: dict[str, Any], rate: float, step: int) -> None:
+        assert running.kept.steps == step - 1
+        np.testing.assert_array_equal(running.kept.theta, theta)
+        theta -= np.float32(rate) * gradient
+
+    running = course(settings(rule=own))
+    running.run()
+    assert running.kept.steps == 33
+
+
 def test_features_that_are_not_finite_are_named() -> None:
     features, labels = blobs(103)
     features[50, 2] = np.nan

@@ -232,11 +232,16 @@ class Course:
         if ended:
             self._write_down(chunk.losses[:ended], rates[:ended], passed * ended / steps)
         if failure is not None:
-            history.add_last(chunk.losses[:ended])
+            history.add_last(chunk.losses[:last])
             history.seconds += passed
             self._leave(failure)
         if self._whole_rule is not None:
-            self._move(self._whole_rule, float(rates[0]), chunk)
+            try:
+                self._move(self._whole_rule, float(rates[0]), chunk)
+            except BaseException:
+                self._stretch.restore(self.kept)
+                raise
+            self._stretch.keep(history.steps + 1)
         if self.descent.gradient_tolerance is not None:
             history.gradient_norm = float(chunk.norms[-1])
         counts = self.batches.counts[self._position : self._position + steps - ended]
@@ -300,9 +305,7 @@ class Course:
         if recorded:
             note_move(chunk.record, self._stepper.job, self.network.layout, before, seen)
         if not is_finite(theta):
-            theta[:] = self.kept.theta
             self._leave(Failure(self.history.steps + 1, "theta", float(chunk.losses[0]), rate))
-        self._stretch.keep(self.history.steps + 1)
 
     def retrace(self, state: State, last: int, past: History) -> None:
         """Run from a state to step `last` as a run went before, its scores and losses being known.
