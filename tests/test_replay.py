@@ -54,7 +54,8 @@ def test_it_needs_no_record_and_leaves_the_network_alone() -> None:
     np.testing.assert_array_equal(done.network.theta, theta)
 
 
-def test_it_begins_at_the_last_kept_theta(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("schedule", ["auto", "plateau(patience=0, tolerance=0.9)"])
+def test_it_begins_at_the_last_kept_theta(schedule: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """States are kept by the clock: here after 16 steps, and none later."""
     keep, steps = Stretch.keep, Course._steps
 
@@ -65,7 +66,7 @@ def test_it_begins_at_the_last_kept_theta(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(Course, "_steps", take)
     monkeypatch.setattr(Stretch, "keep", lambda self, count: count or keep(self, 0))
-    done = run()
+    done = run(schedule=schedule)
     assert done.kept.steps == 16
     begun: list[int] = []
 

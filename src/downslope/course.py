@@ -386,7 +386,7 @@ class Course:
         progress = {
             "history": self.history.to_dict(),
             "position": self._position,
-            "loss_sum": self._loss_sum.hex(),
+            "loss_sum": self._loss_sum,
             "dead_units": self.recorder.dead_units,
             "curvature": self.recorder.curvature,
         }
@@ -412,9 +412,7 @@ class Course:
             best = arrays["best_theta"], arrays["best_statistics"]
             self._held_out.go_on_from(best, self.history.validation_losses)
         self._position = int(progress["position"])
-        self._loss_sum = float.fromhex(progress["loss_sum"])
-        if self.history.learning_rates:
-            self._last_rate = self.history.learning_rates[-1]
+        self._loss_sum = float(progress["loss_sum"])
         self.reason = bound_reached(self.descent, self.history) or ""
         if self._position == 0 and self.history.epochs:
             self.reason = self.reason or self._reason_to_stop()
