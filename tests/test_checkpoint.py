@@ -180,6 +180,45 @@ def test_writing_takes_a_twentieth_of_the_time_at_most(
     assert len(written) == pytest.approx(saves, rel=0.1)
 
 
+def test_seconds_go_by_one_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step takes half a second, a look 3, a checkpoint 2; an interruption counts for nothing."""
+    now, shown = [0.0], []
+    clock = SimpleNamespace(monotonic=lambda: now[0], perf_counter=lambda: now[0])
+    monkeypatch.setattr("downslope.course.time", clock)
+    write = Checkpoint.write
+
+    def passing(work: Any, seconds: float) -> Any:
+        def done(*given: Any) -> Any:
+            now[0] += seconds
+            return work(*given)
+
+        return done
+
+    def running() -> Course:
+        made = course(tmp_path, Descent(batch=10, epochs=4))
+        monkeypatch.setattr(made._chunks, "steps", lambda *_: 1)
+        monkeypatch.setattr(made, "_steps", passing(made._steps, 0.5))
+        return made
+
+    def look(epoch: Epoch) -> bool:
+        shown.append(epoch.history.seconds)
+        now[0] += 3.0
+        return len(shown) == 2
+
+    monkeypatch.setattr(Checkpoint, "write", passing(write, 2.0))
+    first = running()
+    first.run((look,))
+    assert first.history.seconds == now[0]
+    now[0] += 1000.0
+    second = running()
+    assert second.resume()
+    second.run((look,))
+    assert second.history.elapsed == shown
+    assert len(shown) == 4
+    # What the last checkpoint took to write is not yet in it.
+    assert second.history.seconds == now[0] - 1000.0 - 2.0
+
+
 def test_nothing_to_resume(tmp_path: Path) -> None:
     assert not course(tmp_path, Descent()).resume()
     assert not course(None, Descent()).resume()

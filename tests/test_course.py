@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +154,7 @@ def test_the_history_times_every_epoch_and_keeps_the_last_losses() -> None:
     history = run.history
     assert len(history.elapsed) == 15
     assert history.elapsed == sorted(history.elapsed)
-    assert history.elapsed[-1] == history.seconds
+    assert history.elapsed[-1] <= history.seconds
     assert len(history.last_losses) == 100
     counts = [10] * 10 + [3]
     last_epoch = np.average(history.last_losses[-11:], weights=counts)
@@ -211,6 +212,15 @@ def test_a_bound_on_seconds() -> None:
     finished = done(settings(seconds=0.05, epochs=None))
     assert finished.reason == "seconds: 0.05 are over"
     assert 0.05 <= finished.history.seconds < 5
+
+
+def test_a_bound_on_seconds_counts_what_watchers_take() -> None:
+    running = course(settings(seconds=0.2, epochs=None))
+    begun = time.perf_counter()
+    running.run((lambda epoch: time.sleep(0.01),))
+    assert running.reason == "seconds: 0.2 are over"
+    assert 0.2 <= running.history.seconds <= time.perf_counter() - begun
+    assert running.history.epochs <= 21
 
 
 @pytest.mark.parametrize(

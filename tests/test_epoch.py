@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from downslope.course import Course
 from downslope.data import Data
 from downslope.epoch import Epoch, Watcher, functions
 from downslope.errors import InvalidTypeError, NonFiniteError
+from downslope.history import History
 from downslope.kernels.loop import Chunk
 from downslope.network import BuiltNetwork
 from downslope.pace import AHEAD
@@ -328,9 +328,26 @@ def test_what_is_said_of_the_speed() -> None:
     assert [epoch.number for epoch in shown] == [1, 2, 3, 4]
     assert shown[-1].seconds_left == 0
     assert shown[0].seconds_left == pytest.approx(3 * 103 / shown[0].rows_per_second)
-    endless = course(epochs=None, steps=11)
-    endless.run((lambda epoch: shown.append(epoch),))
-    assert math.isnan(Epoch.last(endless.history, endless.network, 103, None).seconds_left)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "left"),
+    [
+        ({"epochs": 10}, 8.0),
+        ({"epochs": None, "steps": 55}, 3.0),
+        ({"epochs": None, "seconds": 7.5}, 5.5),
+        ({"epochs": None, "seconds": 1.5}, 0.0),
+        ({"epochs": 10, "steps": 55, "seconds": 7.5}, 3.0),
+        ({"epochs": 3, "steps": 55, "seconds": 7.5}, 1.0),
+        ({"epochs": 10, "steps": 550, "seconds": 2.5}, 0.5),
+    ],
+    ids=str,
+)
+def test_what_is_left_goes_by_the_first_of_the_bounds(bounds: dict[str, Any], left: float) -> None:
+    history = History(losses=[1.0, 0.9], steps=22, seconds=2.0)
+    shown = Epoch.last(history, course().network, 103, Descent(**bounds))
+    assert shown.seconds_left == pytest.approx(left)
+    assert shown.rows_per_second == 103
 
 
 def test_one_function_is_a_list_of_one() -> None:

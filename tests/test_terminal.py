@@ -76,7 +76,7 @@ def test_a_live_line_need_not_show_what_is_written_over_at_once(
     assert [asked_for(lines, epoch) for epoch in (0, 4, 7)] == asked
     for number in (1, 5, 7):
         history = History(losses=[0.5] * number, seconds=2.0)
-        lines(Epoch.last(history, deep.model.network, 30, 100))
+        lines(Epoch.last(history, deep.model.network, 30, Descent()))
     lines.close()
     shown = screen.getvalue().split("\n")
     assert len(shown) == 4

@@ -114,6 +114,7 @@ class Course:
         self._stagnation = Stagnation(descent.tolerance)
         self._position, self._loss_sum = 0, 0.0
         self._next_save = time.monotonic() + SAVE_SECONDS
+        self._begun = time.perf_counter()
 
     @property
     def threads(self) -> int:
@@ -176,13 +177,23 @@ class Course:
         self._stepper.warm_up()
         if len(self._held_out) or self.recorder.recording.steps != "none":
             self._held_out.warm_up()
-        while not self.reason:
-            self._epochs(self._at_once(watchers))
-            if self._position == 0:
-                self.reason = self.reason or self._reason_to_stop()
-                self._show(watchers)
-            self._save(at_end=bool(self.reason))
-        self._inspection.look_for_dead_units(self.history.steps)
+        self._begun = time.perf_counter() - self.history.seconds
+        try:
+            while not self.reason:
+                self._epochs(self._at_once(watchers))
+                if self._position == 0:
+                    self.reason = self.reason or self._reason_to_stop()
+                    self._show(watchers)
+                self._look_at_clock()
+                self._save(at_end=bool(self.reason))
+            self._inspection.look_for_dead_units(self.history.steps)
+        finally:
+            self._look_at_clock()
+
+    def _look_at_clock(self) -> float:
+        """Write down how long the run has gone on, and give it."""
+        self.history.seconds = time.perf_counter() - self._begun
+        return self.history.seconds
 
     def _reason_to_stop(self) -> str:
         """Say why the run ends with this epoch; nothing while it goes on."""
@@ -193,25 +204,21 @@ class Course:
         """Run an epoch from where it stands, chunk after chunk; or some epochs in one chunk."""
         self.batches.arrange(self.history.epochs, count)
         while self._position < self.steps_per_epoch and not self.reason:
-            begun = time.perf_counter()
             self._inspection.measure_curvature(self.history.steps + 1)
             steps = count * self.steps_per_epoch
             if count == 1:
                 steps = self._chunks.steps(self.history, self._position)
+            begun = self._look_at_clock()
             self._steps(steps)
-            passed = time.perf_counter() - begun
-            self.history.seconds += passed
-            self._chunks.note(steps, passed)
+            self._chunks.note(steps, self._look_at_clock() - begun)
             if self._position < self.steps_per_epoch:
                 self._save(at_end=False)
             self.reason = bound_reached(self.descent, self.history) or ""
             if self.interrupted:
                 self.reason = "interrupted: the best network so far is kept"
         if self._position == self.steps_per_epoch:
-            begun = time.perf_counter()
             self._finish_epoch()
-            self.history.seconds += time.perf_counter() - begun
-            self.history.elapsed.append(self.history.seconds)
+            self.history.elapsed.append(self._look_at_clock())
 
     def _at_once(self, watchers: tuple[Watcher, ...]) -> int:
         """Choose how many epochs to run in one chunk; 1 within an epoch."""
@@ -228,12 +235,11 @@ class Course:
         last = (steps if failure is None else failure.step - chunk.step) - 1
         # The steps of the epochs that ended before the one that the last step belongs to.
         ended = (self._position + last) // self.steps_per_epoch * self.steps_per_epoch
-        passed = time.perf_counter() - begun
         if ended:
+            passed = time.perf_counter() - begun
             self._write_down(chunk.losses[:ended], rates[:ended], passed * ended / steps)
         if failure is not None:
             history.add_last(chunk.losses[:last])
-            history.seconds += passed
             self._leave(failure)
         if self._whole_rule is not None:
             try:
@@ -361,7 +367,7 @@ class Course:
         """Tell the watchers of the epoch; one of them may end the run."""
         if not watchers:
             return
-        epoch = Epoch.last(self.history, self.network, self.batches.rows, self.descent.epochs)
+        epoch = Epoch.last(self.history, self.network, self.batches.rows, self.descent)
         answers = [watcher(epoch) for watcher in watchers]
         if any(answers) and not self.reason:
             self.reason = "callback: it asked to stop"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from downslope.errors import InvalidTypeError
 from downslope.history import History
 from downslope.network import BuiltNetwork
+from downslope.parts import Descent
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,9 @@ class Epoch:
     network
         As it is now, not a copy: `network.theta` changes with the next step.
     rows_per_second
+        Trained on since the run began, by its clock.
     seconds_left
-        NaN where the end is not known.
+        At this pace, until the first of the bounds on epochs, steps and seconds is reached.
     """
 
     number: int
@@ -36,11 +37,17 @@ class Epoch:
     seconds_left: float
 
     @classmethod
-    def last(cls, history: History, network: BuiltNetwork, rows: int, epochs: int | None) -> Epoch:
-        """Give the epoch that has just ended, of so many rows each and so many epochs in all."""
-        done, seconds = history.epochs, max(history.seconds, 1e-9)
-        left = math.nan if epochs is None else seconds / done * (epochs - done)
-        return cls(done, history, network, done * rows / seconds, left)
+    def last(cls, history: History, network: BuiltNetwork, rows: int, descent: Descent) -> Epoch:
+        """Give the epoch of a descent that has just ended, of so many rows."""
+        seconds = max(history.seconds, 1e-9)
+        bounds = (
+            (descent.epochs, history.epochs),
+            (descent.steps, history.steps),
+            (descent.seconds, seconds),
+        )
+        left = min(seconds * (most / done - 1) for most, done in bounds if most is not None)
+        speed = history.epochs * rows / seconds
+        return cls(history.epochs, history, network, speed, max(left, 0.0))
 
 
 Watcher = Callable[[Epoch], "bool | None"]

@@ -26,20 +26,23 @@ class History:
     Attributes
     ----------
     losses
-        Mean training loss over the epoch's steps, penalties included.
+        Mean training loss over the epoch's steps, penalties included; each step counts by how many
+        rows it has, whatever these weigh.
     learning_rates
         Of the epoch's last step.
     validation_losses, validation_scores
         Of the held-out rows, at the epoch's end; the score is accuracy or R2. Empty without them.
     elapsed
-        Seconds since the run began, at the epoch's end; of epochs that were run in one call, in
-        equal parts.
+        What `seconds` was at the epoch's end; of epochs that were run in one call, in equal parts.
     last_losses
         Training losses of the last steps, `LAST_STEPS` at most, each of its own batch.
     gradient_norm
         Of the last step, where it was asked for; NaN else.
-    steps, seconds
-        Since the run began, interruptions not counted.
+    steps
+        Done so far.
+    seconds
+        Passed by the clock since the first step began: with whatever is scored, measured, shown and
+        written between two steps, without what passed from an interruption to its resumption.
     """
 
     losses: list[float] = field(default_factory=list)

@@ -107,7 +107,7 @@ class Run:
 
     @property
     def seconds(self) -> float:
-        """Seconds spent in steps and in scoring held-out rows."""
+        """Seconds from its first step to its end, by the clock (see `History`)."""
         return self.history.seconds
 
     @property
