@@ -16,7 +16,9 @@ import polars as pl
 import pytest
 
 from downslope import catalogue, cli
-from downslope.account import Account
+from downslope.account import Account, files_beside
+from downslope.checkpoint import Checkpoint
+from downslope.errors import UnwritableError
 from downslope.model import Model
 
 
@@ -416,6 +418,22 @@ def test_arrays_without_a_target_are_named(here: Path, capsys: pytest.CaptureFix
     np.savez(here / "t.npz", X=np.ones((4, 2)), label=[0, 1, 0, 1])
     said = refused(capsys, "fit", "t.npz")
     assert "say with --target which one to predict; it holds ['X', 'label']" in said
+
+
+def test_what_was_done_before_an_error_is_written(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(*_: object) -> None:
+        raise UnwritableError("cannot write 'state': No space left on device")
+
+    monkeypatch.setattr(Checkpoint, "write", fill)
+    said = refused(capsys, *"fit iris --epochs 3 --layers 4 --checkpoint state".split())
+    assert said == "downslope: cannot write 'state': No space left on device\n"
+    for path in (here / "iris.downslope", *files_beside(here / "iris.downslope").values()):
+        assert path.is_file()
+    account = Account.read(here / "iris.downslope")
+    assert account.history.epochs == 3
+    assert account.broken_off
 
 
 INTERRUPTED = """

@@ -9,7 +9,7 @@ from typing import Literal
 
 from downslope.commands.settings import UNCHANGED, Settings
 from downslope.commands.source import load
-from downslope.errors import InvalidValueError, NonFiniteError
+from downslope.errors import InvalidValueError
 from downslope.recipe import Recipe
 
 
@@ -72,6 +72,7 @@ def fit(
     from downslope import report
     from downslope.account import replace_model
     from downslope.descent import descend
+    from downslope.run import Run
     from downslope.storage import to_json, write_atomically
     from downslope.task import infer_task
     from downslope.terminal import (
@@ -84,17 +85,19 @@ def fit(
     announce_compilation()
     task = infer_task(read.target, chosen.network.task, read.target_title)
     lines = EpochLines(task, chosen.descent.epochs)
-    failure: NonFiniteError | None = None
+    failure: Exception | None = None
     try:
         run = descend(
             chosen, read, threads=threads, watchers=[lines], checkpoint=checkpoint, resume=resume,
             record=record, path=landscape,
         )  # fmt: skip
-    except NonFiniteError as error:
-        if error.run is None:
+    except Exception as error:
+        done: Run | None = getattr(error, "run", None)
+        if done is None:
             raise
-        failure, run = error, error.run
-    lines.close()
+        failure, run = error, done
+    finally:
+        lines.close()
     replace_model(run.model, files["model"])
     account = run.account(out.name)
     account = replace(account, predictions=account.predicted())
