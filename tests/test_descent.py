@@ -205,6 +205,20 @@ def test_a_watcher_that_is_no_function_is_refused_before_the_first_step() -> Non
         descend(SHORT.edit(rule=rule), ROWS, SUMS, watchers=["x"])  # type: ignore[list-item]
 
 
+def test_an_answer_that_is_neither_true_nor_false_is_named() -> None:
+    with pytest.raises(InvalidTypeError, match=r"a watcher gives True .* the type ndarray") as says:
+        descend(SHORT, ROWS, SUMS, watchers=lambda epoch: np.zeros(2))  # type: ignore[arg-type, return-value]
+    assert says.value.run.history.epochs == 1  # type: ignore[attr-defined]
+
+
+def test_what_is_no_path_is_named() -> None:
+    given: Any = 3
+    with pytest.raises(InvalidTypeError, match=r"^descend: checkpoint takes a path, .* got 3$"):
+        descend(SHORT, ROWS, SUMS, checkpoint=given)
+    with pytest.raises(InvalidTypeError, match=r"^save takes a path, .* got 3$"):
+        descend(SHORT.edit(epochs=1), ROWS, SUMS).save(given)
+
+
 def test_a_watcher_that_raises_does_not_lose_the_run() -> None:
     run = failed(SHORT, watchers=lambda epoch: fails_at(4, epoch.number))
     expected = descend(SHORT, ROWS, SUMS, watchers=lambda epoch: epoch.number == 5)

@@ -50,10 +50,11 @@ def networks(draw: st.DrawFn) -> Network:
     each = st.sampled_from([*HIDDEN, "leaky_relu(slope=0.2)", "elu(0.5)"])
     initializer = st.sampled_from([*INITIALIZERS, "orthogonal(gain=1.4)"])
     several = len(layers)
+    initializers = st.lists(initializer, min_size=several, max_size=several)
     return Network(
         layers,
         draw(each | st.lists(each, min_size=several, max_size=several)),
-        draw(initializer | st.lists(initializer, min_size=several, max_size=several)),
+        draw(initializer | initializers if layers else initializer),
         draw(st.sampled_from(NORMALIZATIONS)),
         draw(st.booleans()),
         draw(shares | st.lists(shares, min_size=several, max_size=several)),
@@ -140,6 +141,14 @@ def test_a_file_that_is_no_recipe(name: str, content: bytes, tmp_path: Path) -> 
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DownslopeError):
         Recipe.read(tmp_path / name)
+
+
+def test_what_is_neither_text_nor_a_path_is_named() -> None:
+    given: Any = b"[network]"
+    with pytest.raises(InvalidTypeError, match=r"from_toml takes text; got b'.*': decode"):
+        Recipe.from_toml(given)
+    with pytest.raises(InvalidTypeError, match=r"^Recipe.read takes a path, .* got b'.*'$"):
+        Recipe.read(given)
 
 
 def test_numbers_of_numpy_go_to_a_file() -> None:
@@ -234,6 +243,7 @@ VALUES: list[tuple[type[Any], dict[str, Any], str]] = [
     (Network, {"activation": "elu(beta=1)"}, "'elu' has no option 'beta'"),
     (Network, {"layers": [3, 3], "activation": ["relu"]}, "each of the 2 hidden layers; got 1"),
     (Network, {"initializer": "he"}, "unknown initializer 'he'.*he_normal"),
+    (Network, {"layers": [], "initializer": []}, r"takes one name, for the output .*; got \(\)$"),
     (Network, {"normalize": "bach"}, "unknown normalize 'bach'.*'batch'"),
     (Network, {"dropout": 1.0}, r"^Network: dropout must lie in \[0, 1\); got 1.0"),
     (Network, {"dropout": -0.1}, r"dropout must lie in \[0, 1\); got -0.1"),

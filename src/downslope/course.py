@@ -14,7 +14,7 @@ from downslope.catalogue import Choice, choose
 from downslope.checkpoint import SNAPSHOTS, Checkpoint, named, of_name, records, take_up_records
 from downslope.chunks import Chunks
 from downslope.data import Data
-from downslope.epoch import Epoch, Watcher
+from downslope.epoch import Epoch, Watcher, asks_to_stop
 from downslope.errors import NonFiniteError
 from downslope.held_out import HeldOut
 from downslope.history import History, Stagnation, bound_reached, reason_to_stop
@@ -368,7 +368,7 @@ class Course:
         if not watchers:
             return
         epoch = Epoch.last(self.history, self.network, self.batches.rows, self.descent)
-        answers = [watcher(epoch) for watcher in watchers]
+        answers = [asks_to_stop(watcher, epoch) for watcher in watchers]
         if any(answers) and not self.reason:
             self.reason = "callback: it asked to stop"
 

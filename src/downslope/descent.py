@@ -17,6 +17,7 @@ from downslope.course import Course
 from downslope.data import Data
 from downslope.epoch import Watcher, functions
 from downslope.errors import InvalidValueError, NonFiniteError, reading
+from downslope.files import as_path
 from downslope.interrupt import interruptible
 from downslope.model import Model
 from downslope.network import BuiltNetwork
@@ -118,8 +119,9 @@ def descend(
     """
     recipe, watching = check_recipe("descend", recipe), functions("descend: watchers", watchers)
     recording = as_recording(record)
-    if checkpoint is not None:
-        _check_checkpoint(recipe, Path(checkpoint), resume)
+    directory = None if checkpoint is None else as_path("descend: checkpoint", checkpoint)
+    if directory is not None:
+        _check_checkpoint(recipe, directory, resume)
     elif resume:
         raise InvalidValueError(
             "descend: resume goes on from the state in checkpoint, and there is none: give the "
@@ -130,8 +132,7 @@ def descend(
         raise InvalidValueError("descend needs a target: the values, or the name of a column")
     task = infer_task(read.target, recipe.network.task, read.target_title)
     data, preparation, network = prepare(recipe, read, task, weights)
-    identity = None if checkpoint is None else identify(recipe, data)
-    kept = None if checkpoint is None else Checkpoint(Path(checkpoint), identity or {})
+    kept = None if directory is None else Checkpoint(directory, identify(recipe, data))
     course = Course(network, data, recipe.descent, threads, kept, recording=recording)
     if path or network.inputs == 2 or MOST * network.theta.size <= PATH_FLOATS:
         course.snapshots = Snapshots(network)

@@ -58,6 +58,24 @@ first epoch after one that it asks for: then it may be left out at the ends of o
 """
 
 
+def asks_to_stop(watcher: Watcher, epoch: Epoch) -> bool:
+    """Show a watcher an epoch; say whether it ends the run.
+
+    Raises
+    ------
+    InvalidTypeError
+        If its answer is neither true nor false, as an array.
+    """
+    answer = watcher(epoch)
+    try:
+        return bool(answer)
+    except (TypeError, ValueError):
+        raise InvalidTypeError(
+            "descend: a watcher gives True to end the run, and False or None to go on; got a value "
+            f"of the type {type(answer).__name__}"
+        ) from None
+
+
 def functions(owner: str, given: Any) -> tuple[Any, ...]:
     """Give one function or several as several.
 

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
+from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from downslope.errors import (
+    InvalidTypeError,
     MissingFileError,
     TableError,
     nearest,
@@ -56,6 +58,25 @@ def refuse_twice(names: Sequence[str], where: str) -> None:
     twice = sorted({each for each in names if names.count(each) > 1})
     if twice:
         raise TableError(f"{where}: every column takes a name of its own; twice there: {twice}")
+
+
+def as_path(owner: str, given: Any) -> Path:
+    """Give what is to be the name of a file or a folder as a path; owner: whom it was given to.
+
+    Raises
+    ------
+    InvalidTypeError
+        If it is no text and no path.
+
+    Examples
+    --------
+    >>> as_path("save", 3)
+    Traceback (most recent call last):
+    downslope.errors.InvalidTypeError: save takes a path, as 'runs/first'; got 3
+    """
+    if not isinstance(given, str | PathLike):
+        raise InvalidTypeError(f"{owner} takes a path, as 'runs/first'; got {given!r}")
+    return Path(given)
 
 
 def is_there(path: str | Path) -> bool:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from downslope import storage
 from downslope.errors import InvalidValueError, ModelFileError
-from downslope.files import read_bytes
+from downslope.files import as_path, read_bytes
 from downslope.network import BuiltNetwork
 from downslope.preparation import Preparation
 from downslope.recipe import Recipe
@@ -106,8 +106,16 @@ class Model:
         return outputs
 
     def save(self, path: str | Path) -> Path:
-        """Write the model to one file, atomically; give its path."""
-        path = Path(path)
+        """Write the model to one file, atomically; give its path.
+
+        Raises
+        ------
+        InvalidTypeError
+            If `path` is none.
+        UnwritableError
+            If it cannot be written.
+        """
+        path = as_path("save", path)
         described, blob = self.preparation.to_parts()
         description = {
             "format": FORMAT,

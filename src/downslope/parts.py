@@ -167,6 +167,11 @@ class Network:
         _put(self, "layers", widths)
         self._put_each("activation", _hidden)
         self._put_each("initializer", partial(canonical, "initializer"))
+        if not self.initializers():
+            raise InvalidValueError(
+                "Network: without hidden layers initializer takes one name, for the output layer, "
+                f"as 'he_normal'; got {self.initializer!r}"
+            )
         self._put_each("dropout", partial(real_number, "Network: dropout", interval="[0, 1)"))
         names = {"normalize": NORMALIZATIONS, "scaling": SCALINGS, "task": ("auto", *TASKS)}
         for name, known in names.items():
@@ -257,6 +262,11 @@ class Descent:
         Stop when the training loss has come down to, the held-out score up to.
     seed, shuffle, dtype
         Of all that is random; whether rows are shuffled each epoch; "float32" or "float64".
+
+    Raises
+    ------
+    InvalidValueError, InvalidTypeError
+        For anything outside these rules, and for settings that contradict each other.
 
     Examples
     --------

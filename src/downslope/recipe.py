@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from downslope.errors import InvalidTypeError, InvalidValueError, nearest
-from downslope.files import read_bytes
+from downslope.files import as_path, read_bytes
 from downslope.parts import Descent, Network, one_of
 
 
@@ -96,7 +96,10 @@ class Recipe:
         Raises
         ------
         InvalidValueError
-            For an unknown part or field, with the nearest ones.
+            For an unknown part or field, with the nearest ones, or a value outside what a field
+            allows.
+        InvalidTypeError
+            For parts that are no mappings, or a value of a kind that a field does not allow.
         """
         if not isinstance(parts, Mapping):
             raise InvalidTypeError(f"Recipe: takes the parts network and descent; got {parts!r}")
@@ -126,7 +129,18 @@ class Recipe:
 
     @classmethod
     def from_toml(cls, text: str) -> Recipe:
-        """Read a recipe from TOML."""
+        """Read a recipe from TOML.
+
+        Raises
+        ------
+        InvalidValueError, InvalidTypeError
+            If it is no TOML, or no recipe (see `from_dict`).
+        """
+        if not isinstance(text, str):
+            raise InvalidTypeError(
+                f"Recipe: from_toml takes text; got {text!r}: decode bytes, or read a file by "
+                "Recipe.read"
+            )
         try:
             parts = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
@@ -143,10 +157,10 @@ class Recipe:
             If there is no such file.
         UnreadableError
             If it cannot be read.
-        InvalidValueError
-            If it is no recipe.
+        InvalidValueError, InvalidTypeError
+            If it is no recipe (see `from_dict`).
         """
-        path = Path(path)
+        path = as_path("Recipe.read", path)
         try:
             text = read_bytes(path).decode()
         except UnicodeDecodeError:
