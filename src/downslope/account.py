@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from downslope.errors import ModelFileError
 from downslope.files import is_there, read_bytes
-from downslope.history import History, with_nan
+from downslope.history import History, Reason, with_nan
 from downslope.model import Model
 from downslope.recipe import Recipe
 from downslope.snapshots import Snapshots
@@ -221,12 +221,12 @@ class Account:
     @property
     def failed(self) -> bool:
         """Say whether it ended because something was not finite."""
-        return self.reason.startswith("not finite")
+        return Reason.read(self.reason).kind == "not finite"
 
     @property
     def broken_off(self) -> bool:
         """Say whether it ended because a function of the user's, or the system, raised an error."""
-        return self.reason.startswith("error: ")
+        return Reason.read(self.reason).kind == "error"
 
     @property
     def recorded(self) -> bool:

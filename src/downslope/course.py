@@ -17,7 +17,7 @@ from downslope.data import Data
 from downslope.epoch import Epoch, Watcher, asks_to_stop
 from downslope.errors import NonFiniteError
 from downslope.held_out import HeldOut
-from downslope.history import History, Stagnation, bound_reached, reason_to_stop
+from downslope.history import History, Reason, Stagnation, bound_reached, reason_to_stop
 from downslope.inspection import Inspection
 from downslope.kernels import plan as kinds
 from downslope.kernels.loop import Chunk
@@ -65,6 +65,8 @@ class Course:
     ----------
     rate
         The learning rate that the schedule starts from; a watcher may change it.
+    ending
+        Why it has ended; None while it goes on.
     snapshots
         The watcher that keeps some epochs' thetas, in the checkpoint too; None: nothing does.
     """
@@ -82,7 +84,7 @@ class Course:
         self.network, self.data, self.descent = network, data, descent
         self.checkpoint, self.rate = checkpoint, descent.rate
         self.history = History()
-        self.reason = ""
+        self.ending: Reason | None = None
         self.interrupted = False
         self.snapshots: Snapshots | None = None
         self.batches = Batches(data.training, descent, order)
@@ -115,6 +117,11 @@ class Course:
         self._position, self._loss_sum = 0, 0.0
         self._next_save = time.monotonic() + SAVE_SECONDS
         self._begun = time.perf_counter()
+
+    @property
+    def reason(self) -> str:
+        """Why it has ended, as a sentence; empty while it goes on."""
+        return str(self.ending or "")
 
     @property
     def threads(self) -> int:
@@ -179,13 +186,13 @@ class Course:
             self._held_out.warm_up()
         self._begun = time.perf_counter() - self.history.seconds
         try:
-            while not self.reason:
+            while self.ending is None:
                 self._epochs(self._at_once(watchers))
                 if self._position == 0:
-                    self.reason = self.reason or self._reason_to_stop()
+                    self.ending = self.ending or self._reason_to_stop()
                     self._show(watchers)
                 self._look_at_clock()
-                self._save(at_end=bool(self.reason))
+                self._save(at_end=self.ending is not None)
             self._inspection.look_for_dead_units(self.history.steps)
         finally:
             self._look_at_clock()
@@ -195,15 +202,15 @@ class Course:
         self.history.seconds = time.perf_counter() - self._begun
         return self.history.seconds
 
-    def _reason_to_stop(self) -> str:
-        """Say why the run ends with this epoch; nothing while it goes on."""
+    def _reason_to_stop(self) -> Reason | None:
+        """Say why the run ends with this epoch; None while it goes on."""
         stagnant = self._stagnation.epochs(self.history.watched)
-        return reason_to_stop(self.descent, self.history, stagnant) or ""
+        return reason_to_stop(self.descent, self.history, stagnant)
 
     def _epochs(self, count: int) -> None:
         """Run an epoch from where it stands, chunk after chunk; or some epochs in one chunk."""
         self.batches.arrange(self.history.epochs, count)
-        while self._position < self.steps_per_epoch and not self.reason:
+        while self._position < self.steps_per_epoch and self.ending is None:
             self._inspection.measure_curvature(self.history.steps + 1)
             steps = count * self.steps_per_epoch
             if count == 1:
@@ -213,9 +220,9 @@ class Course:
             self._chunks.note(steps, self._look_at_clock() - begun)
             if self._position < self.steps_per_epoch:
                 self._save(at_end=False)
-            self.reason = bound_reached(self.descent, self.history) or ""
+            self.ending = bound_reached(self.descent, self.history)
             if self.interrupted:
-                self.reason = "interrupted: the best network so far is kept"
+                self.ending = Reason("interrupted", "the best network so far is kept")
         if self._position == self.steps_per_epoch:
             self._finish_epoch()
             self.history.elapsed.append(self._look_at_clock())
@@ -369,8 +376,8 @@ class Course:
             return
         epoch = Epoch.last(self.history, self.network, self.batches.rows, self.descent)
         answers = [asks_to_stop(watcher, epoch) for watcher in watchers]
-        if any(answers) and not self.reason:
-            self.reason = "callback: it asked to stop"
+        if any(answers) and self.ending is None:
+            self.ending = Reason("callback", "it asked to stop")
 
     def _save(self, at_end: bool) -> None:
         """Write a checkpoint, unless the last one is fresh."""
@@ -419,8 +426,8 @@ class Course:
             self._held_out.go_on_from(best, self.history.validation_losses)
         self._position = int(progress["position"])
         self._loss_sum = float(progress["loss_sum"])
-        self.reason = bound_reached(self.descent, self.history) or ""
+        self.ending = bound_reached(self.descent, self.history)
         if self._position == 0 and self.history.epochs:
-            self.reason = self.reason or self._reason_to_stop()
+            self.ending = self.ending or self._reason_to_stop()
         self._stretch.keep(self.history.steps)
         return True

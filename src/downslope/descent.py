@@ -18,6 +18,7 @@ from downslope.data import Data
 from downslope.epoch import Watcher, functions
 from downslope.errors import InvalidValueError, NonFiniteError, reading
 from downslope.files import as_path
+from downslope.history import Reason
 from downslope.interrupt import interruptible
 from downslope.model import Model
 from downslope.network import BuiltNetwork
@@ -144,7 +145,7 @@ def descend(
             course.run(watching)
         except Exception as error:
             failure = error
-            course.reason = _why_it_failed(error)
+            course.ending = _why_it_failed(error)
     scores = _scores(course, task, threads)
     with_file = not callable(recipe.descent.rule) and not callable(recipe.descent.schedule)
     model = Model(network, preparation, recipe if with_file else None, {"reason": course.reason})
@@ -158,15 +159,15 @@ def descend(
     return run
 
 
-def _why_it_failed(error: Exception) -> str:
+def _why_it_failed(error: Exception) -> Reason:
     """Give the reason of a run that an exception ended; note on it where the run is to be had."""
     if isinstance(error, NonFiniteError):
-        return f"not finite: {error}"
+        return Reason("not finite", str(error))
     error.add_note(
         "The descent up to here is not lost: it is this exception's `run`, as in "
         "`except Exception as error: error.run`"
     )
-    return f"error: {type(error).__name__}: {error}"
+    return Reason("error", f"{type(error).__name__}: {error}")
 
 
 def prepare(

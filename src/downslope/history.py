@@ -19,6 +19,37 @@ LAST_STEPS = 100
 """Steps whose losses are kept one by one: enough for a spread known to a tenth, and no memory."""
 
 
+@dataclass(frozen=True)
+class Reason:
+    """Why a run ended; as a sentence, "steps: all 20 done".
+
+    Attributes
+    ----------
+    kind
+        "epochs", "steps", "seconds", "optimum", "target", "patience", "callback", "interrupted",
+        "not finite" or "error"; of a descent on a function others too.
+    words
+        What more is to be said of it.
+
+    Examples
+    --------
+    >>> Reason.read("steps: all 20 done")
+    Reason(kind='steps', words='all 20 done')
+    """
+
+    kind: str
+    words: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.words}"
+
+    @classmethod
+    def read(cls, sentence: str) -> Reason:
+        """Read what was written as a sentence, as runs and files hold it."""
+        kind, _, words = sentence.partition(": ")
+        return cls(kind, words)
+
+
 @dataclass
 class History:
     """One entry an epoch.
@@ -163,30 +194,31 @@ class Stagnation:
         return self._since
 
 
-def reason_to_stop(descent: Descent, history: History, stagnant: int) -> str | None:
+def reason_to_stop(descent: Descent, history: History, stagnant: int) -> Reason | None:
     """Say why the run ends after this epoch; None while it goes on.
 
     stagnant: epochs without improvement.
     """
     loss, tolerance = history.losses[-1], descent.gradient_tolerance
     if tolerance is not None and history.gradient_norm < tolerance:
-        return (
-            f"optimum: the gradient's norm {history.gradient_norm:.3g} fell below the tolerance "
-            f"{tolerance:g}"
+        norm = history.gradient_norm
+        return Reason(
+            "optimum", f"the gradient's norm {norm:.3g} fell below the tolerance {tolerance:g}"
         )
     if descent.target_loss is not None and loss <= descent.target_loss:
-        return f"target: the training loss {loss:.4g} reached {descent.target_loss:g}"
+        return Reason("target", f"the training loss {loss:.4g} reached {descent.target_loss:g}")
     if descent.target_score is not None and history.validation_scores[-1] >= descent.target_score:
         score = history.validation_scores[-1]
-        return f"target: the held-out score {score:.4g} reached {descent.target_score:g}"
+        return Reason("target", f"the held-out score {score:.4g} reached {descent.target_score:g}")
     if descent.patience is not None and stagnant >= descent.patience:
         which = "validation" if history.validation_losses else "training"
-        return (
-            f"patience: the {which} loss has not improved by more than {descent.tolerance:g} "
-            f"for {stagnant} epochs"
+        return Reason(
+            "patience",
+            f"the {which} loss has not improved by more than {descent.tolerance:g} for {stagnant} "
+            "epochs",
         )
     if descent.epochs is not None and history.epochs >= descent.epochs:
-        return f"epochs: all {descent.epochs} done"
+        return Reason("epochs", f"all {descent.epochs} done")
     return None
 
 
@@ -202,10 +234,10 @@ def epochs_to_a_reason(descent: Descent, epochs: int, stagnant: int) -> int:
     return left if descent.patience is None else min(left, descent.patience - stagnant)
 
 
-def bound_reached(descent: Descent, history: History) -> str | None:
+def bound_reached(descent: Descent, history: History) -> Reason | None:
     """Say whether steps or seconds, which may end a run within an epoch, are used up."""
     if descent.steps is not None and history.steps >= descent.steps:
-        return f"steps: all {descent.steps} done"
+        return Reason("steps", f"all {descent.steps} done")
     if descent.seconds is not None and history.seconds >= descent.seconds:
-        return f"seconds: {descent.seconds:g} are over"
+        return Reason("seconds", f"{descent.seconds:g} are over")
     return None

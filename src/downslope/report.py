@@ -9,6 +9,7 @@ from typing import Any
 from downslope import curves, flow, noise, page, prediction, signals
 from downslope.account import Account, have_same_data
 from downslope.errors import InvalidValueError
+from downslope.history import Reason
 from downslope.page import Grid, Section
 from downslope.parts import Descent, Network
 from downslope.terminal import duration
@@ -112,7 +113,7 @@ def overview(accounts: Sequence[Account]) -> Section:
             account.history.epochs,
             account.history.steps,
             duration(account.history.seconds),
-            account.reason.split(":")[0],
+            Reason.read(account.reason).kind,
         ]
         for account in accounts
     ]
@@ -180,10 +181,10 @@ def lead(account: Account) -> str:
 
 def _how_it_failed(account: Account) -> str:
     """Say how a run failed, or was broken off: the rest of a sentence about it."""
+    words = Reason.read(account.reason).words
     if account.failed:
-        return f"failed: {account.reason.removeprefix('not finite: ')}"
-    epochs = account.history.epochs
-    return f"was broken off after epoch {epochs:,}: {account.reason.removeprefix('error: ')}"
+        return f"failed: {words}"
+    return f"was broken off after epoch {account.history.epochs:,}: {words}"
 
 
 def facts(account: Account) -> dict[str, object]:

@@ -15,7 +15,7 @@ from downslope.chainrule import ChainRule, explain, explain_layer
 from downslope.curvature import Curvature, measure
 from downslope.data import Data
 from downslope.errors import InvalidValueError
-from downslope.history import History
+from downslope.history import History, Reason
 from downslope.landscape import Line, Plane, line, path_plane, plane
 from downslope.model import Model
 from downslope.network import BuiltNetwork
@@ -103,7 +103,7 @@ class Run:
     @property
     def failed(self) -> bool:
         """Say whether it ended because something was not finite."""
-        return self.reason.startswith("not finite")
+        return Reason.read(self.reason).kind == "not finite"
 
     @property
     def seconds(self) -> float:

@@ -23,6 +23,7 @@ from downslope.course import Course
 from downslope.data import Data
 from downslope.descent import identify, prepare
 from downslope.errors import InvalidTypeError, InvalidValueError, NonFiniteError
+from downslope.history import Reason
 from downslope.model import Model
 from downslope.network import BuiltNetwork
 from downslope.outcome import Ledger, Outcome
@@ -256,15 +257,15 @@ class Sweep:
         self._running.add(course)
         if self.stopped:
             course.interrupted = True
-        diverged = False
         try:
             with self._taking_turns if _is_short(course) else contextlib.nullcontext():
                 course.run()
         except NonFiniteError as error:
-            diverged, course.reason = True, f"not finite: {error}"
+            course.ending = Reason("not finite", str(error))
         finally:
             self._running.discard(course)
-        if course.interrupted and course.reason.startswith("interrupted"):
+        assert course.ending is not None
+        if course.ending.kind == "interrupted":
             return None
         history = course.history
         return Outcome(
@@ -273,7 +274,7 @@ class Sweep:
             seed=trial.seed,
             epochs=recipe.descent.epochs,
             reason=course.reason,
-            diverged=diverged,
+            diverged=course.ending.kind == "not finite",
             losses=history.losses,
             validation_losses=history.validation_losses,
             validation_scores=history.validation_scores,

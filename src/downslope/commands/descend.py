@@ -143,6 +143,7 @@ def _descents(
 ) -> Iterator[list[Any]]:  # fmt: skip
     """Run rule after rule and rate after rate; Ctrl-C ends what runs and leaves out the rest."""
     from downslope.function_run import LBFGS
+    from downslope.history import Reason
     from downslope.minimization import minimize_from
 
     for rule in rules:
@@ -154,7 +155,7 @@ def _descents(
                 given["learning_rate"] = rate
             runs = minimize_from(function, points, rule, **given)
             yield runs
-            if any(run.reason.startswith("interrupted") for run in runs):
+            if any(Reason.read(run.reason).kind == "interrupted" for run in runs):
                 return
 
 
