@@ -85,6 +85,42 @@ def test_a_live_line_need_not_show_what_is_written_over_at_once(
     assert ("\x1b[2K" in shown[0]) == live
 
 
+@pytest.mark.parametrize("columns", [120, 80, 60, 40, 20])
+@pytest.mark.parametrize("loss", [0.5, 1.2345e-12])
+def test_a_live_line_fits_into_the_terminal(
+    deep: Account, monkeypatch: pytest.MonkeyPatch, columns: int, loss: float
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    history = History(
+        losses=[loss], validation_losses=[loss], validation_scores=[0.9123], seconds=2.0
+    )
+    epoch = Epoch.last(history, deep.model.network, 3_000_000, 1000)
+    screen = Screen(live=True)
+    terminal.EpochLines("multiclass", 1000, screen)(epoch)
+    line = screen.getvalue().removeprefix("\r\x1b[2K").rstrip("\n")
+    assert len(line) < columns
+    parts = {
+        40: f"loss {loss:.4g}",
+        60: f"held out {loss:.4g}",
+        80: "left 33 min",
+        120: "accuracy 0.9123    1,500,000 rows/s",
+    }
+    assert all(each in line for least, each in parts.items() if columns >= least)
+
+
+def test_a_line_elsewhere_is_whole_on_any_terminal(
+    deep: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    screen = Screen(live=False)
+    history = History(losses=[0.5], validation_losses=[0.5], validation_scores=[0.9], seconds=2.0)
+    terminal.EpochLines("binary", 9, screen)(Epoch.last(history, deep.model.network, 300, 9))
+    assert screen.getvalue().split() == [
+        "epoch", "1", "loss", "0.5", "held", "out", "0.5", "accuracy", "0.9000", "150", "rows/s",
+        "left", "16", "s",
+    ]  # fmt: skip
+
+
 def test_lines_of_a_summary_are_neither_filled_nor_cut(capsys: pytest.CaptureFixture[str]) -> None:
     run = descend(Recipe(Network([3]), Descent(epochs=1)), datasets.load("iris"))
     long = "not finite: " + "step 12, layer 3, " * 9 + "[x]"

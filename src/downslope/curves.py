@@ -266,11 +266,13 @@ def scientific(value: float) -> str:
 
 
 def decimals(value: float, places: int = 3) -> str:
-    """Write a score, without a minus before what rounds to 0.
+    """Write a score, without a minus before what rounds to 0; a dash where there is none.
 
-    >>> decimals(-0.00001), decimals(0.98765)
-    ('0.000', '0.988')
+    >>> decimals(-0.00001), decimals(0.98765), decimals(math.nan)
+    ('0.000', '0.988', '–')
     """
+    if math.isnan(value):
+        return "–"
     return f"{round(value, places) + 0.0:.{places}f}"
 
 

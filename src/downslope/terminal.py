@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,17 +53,24 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def epoch_line(epoch: Epoch, task: str) -> str:
-    """Write one epoch in one line: losses, score, speed, time left."""
+def epoch_line(epoch: Epoch, task: str, width: float = math.inf) -> str:
+    """Write one epoch in one line: losses, score, speed, time left.
+
+    Of what does not fit into so many columns, the speed is left out first, then the padding, then
+    part by part from the end.
+    """
     history = epoch.history
     parts = [f"epoch {epoch.number:>4}", f"loss {history.losses[-1]:<9.4g}"]
     if history.validation_losses:
         name = "R2" if task == "regression" else "accuracy"
         parts.append(f"held out {history.validation_losses[-1]:<9.4g}")
-        parts.append(f"{name} {history.validation_scores[-1]:.4f}")
-    parts.append(f"{epoch.rows_per_second:>11,.0f} rows/s")
-    parts.append(f"left {duration(epoch.seconds_left)}")
-    return "  ".join(parts)
+        parts.append(f"{name} {decimals(history.validation_scores[-1], 4)}")
+    speed, left = f"{epoch.rows_per_second:>11,.0f} rows/s", f"left {duration(epoch.seconds_left)}"
+    fewer = [*parts, left]
+    tight = [" ".join(each.split()) for each in fewer]
+    shorter = [[*parts, speed, left], fewer, *(tight[:n] for n in range(len(tight), 0, -1))]
+    lines = ["  ".join(each) for each in shorter]
+    return next((line for line in lines if len(line) <= width), lines[-1])
 
 
 def announce_compilation() -> None:
@@ -87,7 +95,9 @@ class EpochLines:
 
     def __call__(self, epoch: Epoch) -> None:
         """Show one epoch."""
-        line = epoch_line(epoch, self.task)
+        # A line that a terminal wraps cannot be written over.
+        width = shutil.get_terminal_size().columns - 1 if self.live else math.inf
+        line = epoch_line(epoch, self.task, width)
         lasting = not self.live or epoch.number == 1 or epoch.number % self.every == 0
         start = "\r\x1b[2K" if self.live else ""
         self.stream.write(start + line + ("\n" if lasting else ""))
