@@ -83,6 +83,16 @@ def test_confusion_counts_every_row_held_out() -> None:
     assert f"of {counts.sum():,} rows are right" in section.seen
 
 
+def test_confusion_of_many_classes_is_told_not_drawn() -> None:
+    account, many = account_of("iris", epochs=1), prediction.DRAWN_CLASSES + 1
+    names = tuple(f"c{each}" for each in range(many))
+    counts = np.eye(many, dtype=np.int64)
+    found = replace(predicted(account), classes=names, counts=counts)
+    section = prediction.confusion(replace(account, predictions=found))
+    assert section.content is None
+    assert section.sentence.endswith("All 401 rows are right.")
+
+
 def test_confusion_of_words_goes_by_target_then_prediction() -> None:
     account = account_of("iris")
     found = predicted(account)

@@ -346,6 +346,7 @@ def test_targets_of_other_kinds() -> None:
         ([0, 1, 2, 0, 1, 2], "multiclass"),
         ([1.0, 2.0, 3.0] * 2, "multiclass"),
         ([1, 2, 3, 4, 5], "regression"),  # fewer than two rows a value
+        ([4, 7, 7, 8, 9, 9, 9, 9, 4, 8, 10], "regression"),  # one row of 10
         (list(range(20)) * 2, "multiclass"),
         (list(range(21)) * 2, "regression"),
         ([0.5, 1.5], "regression"),
@@ -409,6 +410,40 @@ def test_a_few_texts_among_numbers_are_no_classes() -> None:
     assert infer_task(prices, "multiclass") == "multiclass"
 
 
+@pytest.mark.parametrize(
+    ("form", "says"),
+    [
+        ("{}.50", r"numbers stored as texts, such as '0.50' \(row 1\): cast them to numbers"),
+        ("${},000.50", r"numbers with signs .*, such as '\$0,000.50' \(row 1\): leave these away"),
+        ("{}.5%", r"numbers with signs .*, such as '0.5%' \(row 1\)"),
+        ("{} kg", r"numbers with signs .*, such as '0 kg' \(row 1\)"),
+        (
+            "2024-01-{:02}",
+            r"dates as texts, such as '2024-01-00' \(row 1\): turn them into numbers",
+        ),
+        ("{}.1.2024 12:30", r"dates as texts, such as '0.1.2024 12:30'"),
+        ("Mrs {}", r"30 different texts in 30 rows, such as 'Mrs 0' \(row 1\): names or ids"),
+    ],
+)
+def test_many_different_texts_are_hardly_classes(form: str, says: str) -> None:
+    texts = np.array([form.format(each) for each in range(30)])
+    with pytest.raises(TableError, match=f"target 'y' holds {says}.*, or say task='multiclass'"):
+        infer_task(texts, name="y")
+    assert infer_task(texts, "multiclass") == "multiclass"
+    assert infer_task(np.tile(texts[:20], 2)) == "multiclass"
+
+
+def test_many_texts_of_two_rows_each_are_classes() -> None:
+    assert infer_task(np.repeat([f"Mrs {each}" for each in range(30)], 2)) == "multiclass"
+
+
+def test_numbers_stored_as_texts_are_no_regression_and_the_message_says_why() -> None:
+    with pytest.raises(InvalidValueError, match=r"stored as texts, such as '0\.5': cast"):
+        infer_task(np.array(["0.5", "1.5"]), "regression")
+    with pytest.raises(InvalidValueError, match="it holds texts such as 'n/a'"):
+        infer_task(np.array(["0.5", "n/a"]), "regression")
+
+
 def test_text_for_regression_is_refused_from_a_file(tmp_path: Path) -> None:
     got = read(write(tmp_path, "t.csv", "a,y\n1,low\n2,high\n"), "y")
     with pytest.raises(InvalidValueError, match="regression takes numbers"):
@@ -458,6 +493,14 @@ def test_nothing_held_out() -> None:
     [
         ([0, 1, 1], "binary", 0.5, TableError, r"class 0 has one row \(row 1\)"),
         (["ox", "ox", "elk"], "binary", 0.5, TableError, r"class 'elk' has one row \(row 3\)"),
+        (
+            list("abc"),
+            "multiclass",
+            0.5,
+            TableError,
+            r"3 of 3 classes have one row each, such as 'a' \(row 1\): .* or set validation to 0",
+        ),
+        ([4, 7, 7, 8], "multiclass", 0.5, TableError, r"2 of 3 .* predict a number \(task='regr"),
         ([1.0, 2.0], "regression", 1.0, InvalidValueError, r"must lie in \[0, 1\); got 1.0"),
         ([1.0, 2.0], "regression", -0.1, InvalidValueError, r"must lie in \[0, 1\); got -0.1"),
         ([1.0, 2.0], "regression", np.nan, InvalidValueError, r"must lie in \[0, 1\); got nan"),

@@ -130,7 +130,8 @@ class Network:
         but squashed where a column reaches beyond 8 standard deviations), "standard", "squash" or
         "none".
     task
-        "auto" goes by the target.
+        "auto" goes by the target: texts, and whole numbers of two values, or of at most 20 with
+        two rows or more for each, are classes; other numbers are a regression's.
 
     Raises
     ------

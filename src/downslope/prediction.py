@@ -29,6 +29,9 @@ DRAWN_ROWS = 1200
 NAMED_CLASSES = 40
 """Classes up to which a confusion matrix names each of them."""
 
+DRAWN_CLASSES = 400
+"""Classes up to which a confusion matrix is drawn: beyond that a cell is smaller than a pixel."""
+
 
 def boundary(account: Account) -> Section:
     """Draw what the network says over the plane of its two inputs, with a slider over epochs."""
@@ -136,6 +139,9 @@ def confusion(account: Account) -> Section:
         return Section(heading, None, "A regression has residuals instead.")
     if found is None:
         return Section(heading, None, "What it predicted was not kept beside the model.")
+    if len(found.classes) > DRAWN_CLASSES:
+        words = f"Cells of {len(found.classes):,} classes are too small to be seen."
+        return Section(heading, None, f"{words} {_most_confused(found)}")
     counts = found.counts
     several = account.task == "multilabel"
     across = ["rightly 0", "wrongly 1", "wrongly 0", "rightly 1"] if several else found.classes

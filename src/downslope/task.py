@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any, Final
 
 import numpy as np
@@ -23,6 +24,14 @@ FEW_CLASSES: Final = 20
 """Whole numbers of more distinct values than this are quantities. Digits and grades (10), star
 ratings, months (12) and hours of a half day stay below; counts, years and prices lie above."""
 
+_DATE: Final = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([T ].*)?")
+_SIGNED_NUMBER: Final = re.compile(r"[-+(]?[$€£¥]?\s*[-+]?\d[\d.,'\s]*[$€£¥%)a-zA-Z]{0,3}")
+"""With signs of money, shares, thousands or a short unit, as $1,000.50, 12 % or 7 kg."""
+
+_IF_CLASSES: Final = "or say task='multiclass' (--task multiclass) if they are classes"
+
+_CAST: Final = "cast them to numbers first, as by astype(float)"
+
 _NO_TARGET: Final = "there is no target: say which column is to be predicted"
 
 
@@ -30,9 +39,12 @@ def infer_task(target: Array | None, task: str = "auto", name: str = "target") -
     """Say what kind of task a target asks for, or check the one that was asked for.
 
     Texts and booleans are classes. Whole numbers are classes if they take two values, or at most
-    `FEW_CLASSES` with two rows or more for each on average; otherwise, and with a number that is
-    not whole, it is regression. A target of several columns is multi-label if all are 0 or 1,
-    otherwise regression with several outputs.
+    `FEW_CLASSES` with two rows or more for each; otherwise, and with a number that is not whole, it
+    is regression. A target of several columns is multi-label if all are 0 or 1, otherwise
+    regression with several outputs.
+
+    Of more than `FEW_CLASSES` different texts it must be said that they are classes where they look
+    like numbers or dates, or have fewer than two rows each on average, as names and ids.
 
     Parameters
     ----------
@@ -53,7 +65,7 @@ def infer_task(target: Array | None, task: str = "auto", name: str = "target") -
     InvalidValueError
         For an unknown task, or one that the target cannot have.
     TableError
-        If there is no target, or the same one in every row.
+        If there is no target, or the same one in every row, or texts that are hardly classes.
 
     Examples
     --------
@@ -66,16 +78,19 @@ def infer_task(target: Array | None, task: str = "auto", name: str = "target") -
         raise InvalidValueError(f"unknown task {task!r}: {nearest(task, TASKS)}")
     if target is None:
         raise TableError(_NO_TARGET)
-    values = np.unique(target) if target.ndim == 1 else target
+    values, rarest = target, 0
+    if target.ndim == 1:
+        values, counts = np.unique(target, return_counts=True)
+        rarest = int(counts.min(initial=len(target)))
     if target.ndim == 1 and len(values) < 2:
         seen = f"only {values[0].item()!r}" if len(values) else "no value"
         raise TableError(f"target {name!r} holds {seen}: learning takes two different values")
-    inferred = _natural_task(values, len(target))
+    inferred = _natural_task(values, rarest)
     if task in ("auto", inferred):
         if target.ndim == 2 and target.dtype.kind == "U":
             raise TableError(f"target {name!r}: several columns take numbers; got texts")
         if task == "auto" and target.dtype.kind == "U":
-            _refuse_stray_text(target, values, name)
+            _refuse_texts(target, values, name)
         return inferred
     reason = _contradiction(values, task, target.ndim)
     if reason:
@@ -86,8 +101,8 @@ def infer_task(target: Array | None, task: str = "auto", name: str = "target") -
     return task
 
 
-def _natural_task(values: Array, rows: int) -> str:
-    """Say the task by a target's distinct values, or by its columns."""
+def _natural_task(values: Array, rarest: int) -> str:
+    """Say the task by a target's distinct values and the rows of the rarest, or by its columns."""
     if values.ndim == 2:
         flags = values.dtype.kind in "biuf" and bool(((values == 0) | (values == 1)).all())
         return "multilabel" if flags else "regression"
@@ -96,7 +111,7 @@ def _natural_task(values: Array, rows: int) -> str:
     whole = values.dtype.kind in "iu" or bool((values == np.floor(values)).all())
     if whole and len(values) == 2:
         return "binary"
-    few = len(values) <= FEW_CLASSES and 2 * len(values) <= rows
+    few = len(values) <= FEW_CLASSES and rarest > 1
     return "multiclass" if whole and few else "regression"
 
 
@@ -106,8 +121,12 @@ def _contradiction(values: Array, task: str, dimensions: int) -> str:
     if task == "multilabel":
         return "it takes several columns of 0 and 1"
     if values.dtype.kind == "U":
-        example = f"regression takes numbers, and it holds texts such as {values.flat[0].item()!r}"
-        return example if task == "regression" else f"it holds {len(values)} classes"
+        if task != "regression":
+            return f"it holds {len(values)} classes"
+        texts = [each for each in values.ravel().tolist() if not _is_number(each)]
+        if texts:
+            return f"regression takes numbers, and it holds texts such as {texts[0]!r}"
+        return f"it holds numbers stored as texts, such as {values.flat[0].item()!r}: {_CAST}"
     if task == "regression":
         return ""
     if several:
@@ -119,23 +138,49 @@ def _contradiction(values: Array, task: str, dimensions: int) -> str:
     return "" if len(values) > 2 or task == "multiclass" else "it holds two classes"
 
 
-def _refuse_stray_text(target: Array, values: Array, name: str) -> None:
-    """Raise `TableError` for a column of numbers that a few texts made a column of classes."""
+def _is_number(text: str) -> bool:
+    """Say whether a text is a finite number."""
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
-    def is_number(text: str) -> bool:
-        try:
-            return math.isfinite(float(text))
-        except ValueError:
-            return False
 
-    texts = [each for each in values.tolist() if not is_number(each)]
-    if len(values) > FEW_CLASSES and len(texts) <= len(values) // 10:
-        stray = texts[0] if texts else values[0].item()
-        row = int(np.flatnonzero(target == stray)[0]) + 1
-        raise TableError(
-            f"target {name!r} holds numbers but for texts such as {stray!r} (row {row}): "
-            "drop or mend these rows, or say task='multiclass' if they are classes"
+def _refuse_texts(target: Array, values: Array, name: str) -> None:
+    """Raise `TableError` for many different texts that are hardly classes."""
+    if len(values) <= FEW_CLASSES:
+        return
+    few = len(values) // 10
+
+    def others(form: re.Pattern[str]) -> int:
+        return sum(form.fullmatch(each.strip()) is None for each in values.tolist())
+
+    example = values[0].item()
+    texts = [each for each in values.tolist() if not _is_number(each)]
+    if not texts:
+        holds, remedy = "numbers stored as texts, such as", _CAST
+    elif len(texts) <= few:
+        example, holds, remedy = (
+            texts[0],
+            "numbers but for texts such as",
+            "drop or mend these rows",
         )
+    elif others(_DATE) <= few:
+        holds, remedy = "dates as texts, such as", "turn them into numbers first, as days since one"
+    elif others(_SIGNED_NUMBER) <= few:
+        holds, remedy = (
+            "numbers with signs beside or between the digits, such as",
+            "leave these away",
+        )
+    elif 2 * len(values) > len(target):
+        holds = f"{len(values):,} different texts in {len(target):,} rows, such as"
+        remedy = "names or ids cannot be predicted; name another column"
+    else:
+        return
+    row = int(np.flatnonzero(target == example)[0]) + 1
+    raise TableError(
+        f"target {name!r} holds {holds} {example!r} (row {row}): {remedy}, {_IF_CLASSES}"
+    )
 
 
 def split(
@@ -210,13 +255,7 @@ def _stratify(target: Array, fraction: float, wanted: int, order: Array) -> Arra
     """Choose the rows to hold out class by class, in the given random order."""
     classes, labels, counts = np.unique(target, return_inverse=True, return_counts=True)
     if counts.min() == 1:
-        label = int(np.argmin(counts))
-        row = int(np.argmax(labels == label)) + 1
-        raise TableError(
-            f"class {classes[label].item()!r} has one row (row {row}): it can be trained on or "
-            "held out, not both; add rows, merge the class with another, drop it, or set "
-            "validation to 0 (--validation 0), so that nothing is held out"
-        )
+        _refuse_single_rows(classes, labels, counts)
     share = counts * fraction
     held = np.minimum(np.floor(share).astype(np.int64), counts - 1)
     for _ in range(min(wanted, len(target) - len(classes)) - int(held.sum())):
@@ -225,3 +264,22 @@ def _stratify(target: Array, fraction: float, wanted: int, order: Array) -> Arra
     starts = np.cumsum(counts) - counts
     place = np.arange(len(target)) - np.repeat(starts, counts)
     return grouped[place < np.repeat(held, counts)]
+
+
+def _refuse_single_rows(classes: Array, labels: Array, counts: Array) -> None:
+    """Raise `TableError` for classes of one row each."""
+    alone = np.flatnonzero(counts == 1)
+    row = int(np.argmax(labels == alone[0])) + 1
+    example, several = classes[alone[0]].item(), len(alone) > 1
+    what = f"class {example!r} has one row (row {row})"
+    if several:
+        many = f"{len(alone):,} of {len(classes):,}"
+        what = f"{many} classes have one row each, such as {example!r} (row {row})"
+    quantity = classes.dtype.kind in "iuf" and len(classes) > 2
+    regression = "predict a number (task='regression', --task regression), " * quantity
+    raise TableError(
+        f"{what}: it can be trained on or held out, not both; add rows, merge "
+        f"{'such classes' if several else 'the class'} with another, drop "
+        f"{'them' if several else 'it'}, {regression}or set validation to 0 (--validation 0), so "
+        "that nothing is held out"
+    )

@@ -39,7 +39,8 @@ class Settings:
     scaling
         Of features and a regression target: auto, standard, squash or none.
     task
-        auto, regression, binary, multiclass or multilabel.
+        auto, regression, binary, multiclass or multilabel. auto takes texts, and whole numbers of
+        at most 20 values with two rows or more for each, as classes, other numbers as a regression.
     batch
         Rows of a step, or "full".
     rule
