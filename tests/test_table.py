@@ -537,6 +537,44 @@ def test_masked_values_are_missing(kind: Any) -> None:
     np.testing.assert_array_equal(read(np.ma.masked_array([[1.5]])).features, [[1.5]])
 
 
+@pytest.mark.parametrize("kinds", [[1, 2, 10], [0.5, 1.5, 2.5], [False, True], ["b", "a"]])
+def test_a_target_of_categories_keeps_their_type(kinds: list[Any]) -> None:
+    values = pd.Series(pd.Categorical([kinds[row % len(kinds)] for row in range(12)]))
+    frame = pd.DataFrame({"a": range(12), "y": values})
+    beside, inside = read(frame[["a"]], values).target, read(frame, "y").target
+    assert beside is not None
+    assert inside is not None
+    assert inside.dtype == beside.dtype == np.array(kinds).dtype
+    assert inside.tolist() == values.tolist()
+    assert read(frame, "a").features["y"].dtype == pl.Categorical
+    values[3] = None
+    with pytest.raises(TableError, match=r"target 'y' is missing in 1 of 12 rows .* 4\)"):
+        read(frame.assign(y=values), "y")
+
+
+def test_a_column_may_have_a_number_for_its_name() -> None:
+    for frame in (pd.DataFrame({0: range(4), 1: [1, 0, 1, 0]}), pl.DataFrame({"0": [7], "1": [8]})):
+        for name in (1, np.int64(1), "1"):
+            got = read(frame, name)
+            assert (got.feature_names, got.target_names) == (("0",), ("1",))
+        with pytest.raises(TableError, match="takes the name of a column, or its values; got 2"):
+            read(frame, 2)
+
+
+def test_bytes_are_no_target() -> None:
+    raw = [b"\xff", b"b"] * 15
+    frame = pl.DataFrame({"x": range(30), "y": raw})
+    for source, target in ((frame, "y"), (frame.to_pandas(), "y"), (frame[["x"]], raw)):
+        with pytest.raises(TableError, match=r"takes numbers, booleans or texts; got byte"):
+            read(source, target)
+
+
+def test_a_target_that_is_missing_everywhere_is_the_wrong_column() -> None:
+    frame = pl.DataFrame({"x": range(30), "y": pl.Series([None] * 30, dtype=pl.Float64)})
+    with pytest.raises(TableError, match="'y' is missing in every row: name another column"):
+        read(frame, "y")
+
+
 def test_a_masked_target_is_refused() -> None:
     masked = np.ma.masked_array([0, 1, 0, 1], mask=[False, True, False, True])
     for values in (masked, masked[:, None], np.ma.column_stack([masked, masked])):

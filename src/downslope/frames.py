@@ -36,6 +36,16 @@ def names_in(source: Any) -> tuple[str, ...] | None:
     return tuple(str(each) for each in source.columns)
 
 
+def values_of_categories(source: Any, name: str) -> np.ndarray[Any, Any] | None:
+    """Give a pandas data frame's column of categories as values of their own type.
+
+    None for any other column, and for anything else than a pandas data frame.
+    """
+    names = names_in(source)
+    series = None if names is None else source.iloc[:, names.index(name)]
+    return np.asarray(series) if series is not None and series.dtype.name == "category" else None
+
+
 def from_pandas(source: Any, names: Sequence[str]) -> pl.DataFrame:
     """Give a pandas data frame as polars', without its index; columns of mixed objects as text."""
     import polars as pl

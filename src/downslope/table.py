@@ -20,7 +20,7 @@ from downslope.errors import (
     nearest,
 )
 from downslope.files import read_file, refuse_twice
-from downslope.frames import from_pandas, is_missing, names_in
+from downslope.frames import from_pandas, is_missing, names_in, values_of_categories
 
 if TYPE_CHECKING:
     import polars as pl
@@ -82,8 +82,9 @@ def read(source: Any, target: Any = None, name: str | None = None) -> Table:
         polars or pandas data frame or anything that speaks the Arrow protocol; a NumPy array or
         nested list, (rows, columns). Arrays of numbers are kept as they are, not copied.
     target
-        What to predict: the name of a column, several names ("a,b" or a sequence), or the values,
-        (rows,) or (rows, outputs). None reads features only (of an .npz: its y, if there is one).
+        What to predict: the name of a column (a whole number, too, where one is called that),
+        several names ("a,b" or a sequence), or the values, (rows,) or (rows, outputs). None reads
+        features only (of an .npz: its y, if there is one).
     name
         What to call the table in messages; by default the file's name.
 
@@ -117,7 +118,7 @@ def read(source: Any, target: Any = None, name: str | None = None) -> Table:
         target = default if target is None or isinstance(source, np.ndarray) else target
     features = as_features(source)
     if not isinstance(features, np.ndarray):
-        return _from_frame(features, target, name or "data frame")
+        return _from_frame(features, target, name or "data frame", source)
     name = name or "array"
     if isinstance(target, str):
         raise TableError(f"{name} has no named columns: give the target's values, not {target!r}")
@@ -147,13 +148,17 @@ def _names_of(target: Any, features: Sequence[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _from_frame(frame: pl.DataFrame, target: Any, name: str) -> Table:
-    """Take the target out of a data frame, or beside it."""
+def _from_frame(frame: pl.DataFrame, target: Any, name: str, source: Any) -> Table:
+    """Take the target out of a data frame, or beside it; categories from where the frame is of."""
     names = _column_names(frame, target, name)
     if names is None:
         known = tuple(frame.columns)
         return _checked(frame, target, known, _names_of(target, known), name)
-    columns = [_column_values(frame.get_column(each), each) for each in names]
+    categories = [values_of_categories(source, each) for each in names]
+    columns = [
+        _column_values(frame.get_column(each), each) if own is None else read_target(own, [each])
+        for each, own in zip(names, categories, strict=True)
+    ]
     kinds = {values.dtype.kind in "U" for values in columns}
     if len(kinds) > 1:
         raise TableError(f"{name}: targets {names} mix text and numbers; give them one kind")
@@ -165,6 +170,8 @@ def _from_frame(frame: pl.DataFrame, target: Any, name: str) -> Table:
 def _column_names(frame: pl.DataFrame, target: Any, name: str) -> list[str] | None:
     """Say which columns the target names; None if it is no name but values."""
     known = frame.columns
+    if isinstance(target, int | np.integer) and str(target) in known:
+        return [str(target)]
     if isinstance(target, str):
         names = [target] if target in known else [part.strip() for part in target.split(",")]
     elif isinstance(target, list | tuple) and all(isinstance(each, str) for each in target):
@@ -281,12 +288,18 @@ def read_target(values: Any, names: Sequence[str] = ("target",)) -> Array:
     if target.ndim == 2 and target.shape[1] == 1:
         target = target[:, 0]
     title = " and ".join(repr(each) for each in names)
+    if target.ndim == 0:
+        raise TableError(f"target takes the name of a column, or its values; got {target.item()!r}")
     if target.ndim not in (1, 2):
         raise TableError(f"target {title} takes (rows,) or (rows, outputs); got {target.shape}")
     if target.dtype.kind == "O" or target.dtype.kind == "T":
         # Only a missing value differs from itself (NaN, NaT); pandas.NA compares to neither.
         missing = np.array([is_missing(each) for each in target.ravel()]).reshape(target.shape)
         _refuse_missing(missing, title)
+        if any(isinstance(each, bytes | bytearray) for each in target.flat):
+            raise TableError(
+                f"target {title} takes numbers, booleans or texts; got bytes: decode them first"
+            )
         values = (float(each) if isinstance(each, Decimal) else each for each in target.flat)
         target = np.fromiter(values, np.object_, target.size).reshape(target.shape)
         numbers = bool | int | float | np.bool_ | np.number
@@ -307,6 +320,8 @@ def _refuse_missing(missing: Array, title: str) -> None:
     rows = np.flatnonzero(missing if missing.ndim == 1 else missing.any(axis=1))
     if rows.size:
         first = ", ".join(str(row + 1) for row in rows[:5]) + (", ..." if rows.size > 5 else "")
+        if rows.size == len(missing):
+            raise TableError(f"target {title} is missing in every row: name another column")
         raise TableError(
             f"target {title} is missing in {rows.size} of {len(missing)} rows (counted from 1: "
             f"{first}); a row without a target teaches nothing: drop these rows or fill them in"
