@@ -137,6 +137,13 @@ def test_residuals_are_target_minus_prediction() -> None:
     assert prediction.residuals(account_of("iris")).content is None
 
 
+def test_residuals_of_huge_numbers_are_told_too() -> None:
+    account = account_of("diabetes", epochs=1)
+    found = predicted(account)
+    huge = replace(found, pairs=found.pairs * 1e200)
+    assert prediction.residuals(replace(account, predictions=huge)).seen.endswith("e+201.")
+
+
 def test_an_outcome_survives_json() -> None:
     for name in ("iris", "diabetes"):
         found = predicted(account_of(name))

@@ -483,3 +483,10 @@ def test_what_cannot_be_fitted() -> None:
     nested = pd.DataFrame({"a": [[1], [2]], "y": [0, 1]})
     with pytest.raises(TableError, match="'a' takes numbers, texts, categories or dates"):
         Preparation.fit(read(nested, "y"))
+
+
+@pytest.mark.parametrize("target", [2**62 + np.arange(40), 1e16 + 2 * np.arange(40.0)])
+def test_a_target_that_varies_by_rounding_only_is_refused(target: Any) -> None:
+    with pytest.raises(TableError, match=r"'target' varies too little .* subtract \d.* from it"):
+        Preparation.fit(read(np.ones((40, 1)), target))
+    assert Preparation.fit(read(np.ones((40, 1)), target - target[0])).target_scale > 0

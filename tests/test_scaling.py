@@ -117,6 +117,22 @@ def test_values_too_large_once_scaled_are_refused() -> None:
     assert np.isfinite(filled).all()
 
 
+@pytest.mark.parametrize("power", [500, 1020, -700, -900])
+def test_columns_of_any_size_are_scaled_alike(power: int) -> None:
+    X = matrix(dtype=np.float64)
+    X[7, 3], X[:, 1] = np.nan, 0.0
+    small = Scaling.fit(np.ldexp(X, -30), np.arange(250), "auto")
+    X, expected = np.ldexp(X, power - 30), small.apply(np.ldexp(X, -30))
+    fitted = Scaling.fit(X, np.arange(250), "auto")
+    np.testing.assert_array_equal(fitted.squashed, small.squashed)
+    np.testing.assert_allclose(fitted.apply(X), expected, rtol=1e-6)
+
+
+def test_values_further_apart_than_numbers_go_are_refused() -> None:
+    with pytest.raises(TableError, match=r"reaches from -1\.7e\+308 to 1\.7e\+308, further"):
+        Scaling.fit(np.array([[-1.7e308], [1.7e308]]), None, "auto")
+
+
 def test_squashing_has_an_end_however_far_out() -> None:
     X = np.array([[0.0], [1.0], [2.0], [3.0], [1e300], [-1e308]])
     fitted = Scaling.fit(X[:4], None, "squash")

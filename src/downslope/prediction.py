@@ -221,9 +221,12 @@ def residuals(account: Account) -> Section:
     good = errors[np.isfinite(errors)]
     seen = ""
     if good.size:
+        # Squares of errors of 1e200 are infinite.
+        unit = np.abs(good).max() or 1.0
+        mean, deviation = (good / unit).mean() * unit, (good / unit).std() * unit
         seen = (
             f"Half of them lie within ±{np.median(np.abs(good)):.3g}; their mean is "
-            f"{good.mean():.2g}, their standard deviation {good.std():.3g}."
+            f"{mean:.2g}, their standard deviation {deviation:.3g}."
         )
     return Section(
         heading,

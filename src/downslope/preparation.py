@@ -138,7 +138,8 @@ class Preparation:
             classes = tuple(np.unique(target).tolist())
         mean = deviation = np.empty(0)
         if task == "regression":
-            mean, deviation = _spread(target.reshape(len(target), -1), rows, scaling)
+            outputs = target.reshape(len(target), -1)
+            mean, deviation = _spread(outputs, rows, scaling, table.target_title)
         return cls(task, table.feature_names, kinds, tuple(names), scaler, vectorizer,
                    table.target_names, classes, mean, deviation)  # fmt: skip
 
@@ -323,11 +324,21 @@ _SCALING_TYPES: Final = MappingProxyType(
 )  # fmt: skip
 
 
-def _spread(target: Array, rows: npt.NDArray[np.int64] | None, scaling: str) -> tuple[Array, Array]:
+def _spread(
+    target: Array, rows: npt.NDArray[np.int64] | None, scaling: str, title: str
+) -> tuple[Array, Array]:
     """Give mean and scale of each output, (outputs,), by some rows; 0 and 1 for "none"."""
     if scaling == "none":
         return np.zeros(target.shape[1]), np.ones(target.shape[1])
     _, mean, deviation, _, _ = column_statistics(target, rows)
+    if not deviation.any():
+        chosen = target if rows is None else target[rows]
+        low, high = chosen.min(), chosen.max()
+        if (chosen != chosen[0]).any():
+            raise TableError(
+                f"target {title!r} varies too little for its size to be told from rounding, "
+                f"between {low} and {high}: subtract {low} from it"
+            )
     # An output that is constant in training stays what it is.
     return mean, np.where(deviation > 0, deviation, 1.0)
 

@@ -30,7 +30,8 @@ column that is nearly always the same, that are squashed. On digits, whose edge 
 scikit-learn's MLPClassifier did as well with this as with "standard" (5 splits)."""
 
 FAR_OUT: Final = 1e150
-"""Where squared spreads are still finite; squashed, that is `SQUASH_LIMIT` to the last bit."""
+"""Where squared spreads are still finite; squashed, that is `SQUASH_LIMIT` to the last bit. Its
+inverse's square is still more than 0."""
 
 LARGE: Final = 1 << 26
 """Bytes (64 MiB) beyond which features are not copied to be scaled, where that can be helped. Less
@@ -243,7 +244,30 @@ def column_statistics(
 
     The deviation of a column that only rounding tells from a constant one is 0 (the bound is
     scikit-learn's, `_is_constant_feature`); so are all figures of a column without values.
+
+    Raises
+    ------
+    TableError
+        If values lie further apart than float64 holds.
     """
+    with np.errstate(over="ignore", invalid="ignore"):
+        count, mean, deviation, low, high = _statistics(matrix, rows)
+    size = np.maximum(-low, high)
+    extreme = (size > FAR_OUT) | ((size > 0) & (size < 1 / FAR_OUT))
+    if extreme.any():
+        _check_range(low[extreme], high[extreme])
+        power = np.frexp(size[extreme])[1]
+        part = (matrix if rows is None else matrix[rows])[:, extreme].astype(np.float64)
+        _, near, spread, _, _ = _statistics(np.ldexp(part, -power), None)
+        mean[extreme], deviation[extreme] = np.ldexp(near, power), np.ldexp(spread, power)
+        deviation[deviation < np.finfo(np.float64).tiny] = 0.0
+    return count, mean, deviation, low, high
+
+
+def _statistics(
+    matrix: Array, rows: npt.NDArray[np.int64] | None
+) -> tuple[Array, Array, Array, Array, Array]:
+    """Give `column_statistics` where squares neither overflow nor vanish."""
     columns, seen = matrix.shape[1], len(matrix) if rows is None else len(rows)
 
     def parts() -> Iterator[Array]:
@@ -268,3 +292,13 @@ def column_statistics(
     empty = count == 0
     deviation = np.where(constant | (low == high) | empty, 0.0, np.sqrt(variance))
     return count, mean, deviation, np.where(empty, 0.0, low), np.where(empty, 0.0, high)
+
+
+def _check_range(low: Array, high: Array) -> None:
+    """Raise TableError for a column whose ends lie further apart than float64 holds."""
+    wide = np.flatnonzero(high / 2 - low / 2 > np.finfo(np.float64).max / 2)
+    if wide.size:
+        raise TableError(
+            f"a column reaches from {low[wide[0]]:g} to {high[wide[0]]:g}, further than float64 "
+            "holds: leave values empty that stand for missing ones, or divide the column by 10"
+        )
