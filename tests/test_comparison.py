@@ -98,6 +98,13 @@ def test_one_seed_tells_nothing_and_says_so() -> None:
     assert "No difference shown" not in told
 
 
+def test_two_seeds_hardly_tell_anything_and_say_so() -> None:
+    found = made(RATES, {label: losses[:2] for label, losses in LOSSES.items()})
+    told = " ".join(sentences(found, "iris"))
+    assert "may be noise, and 2 seeds can hardly tell. Five seeds or more can." in told
+    assert "would go unseen" not in told
+
+
 def test_a_run_that_diverged_puts_its_variant_last_and_is_told() -> None:
     found = made(RATES, LOSSES)
     best = "learning_rate=0.1"

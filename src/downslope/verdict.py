@@ -34,6 +34,8 @@ COSTS: Final = ("epoch_seconds", "memory", "steps_to_target", "seconds_to_target
 NAMED: Final = 5
 """Variants that a sentence names one by one; of more it gives the number."""
 
+FEW_SEEDS: Final = 3
+"""Seeds below which a test has one degree of freedom: a difference must be 13 standard errors."""
 
 MANY_PAIRS: Final = 15
 """Pairs, of six variants, from which the correction for their number is worth a word."""
@@ -184,10 +186,14 @@ def _won(comparison: Comparison, dataset: str, found: Standing) -> Iterator[str]
             f"(p {_p(found.p)}, corrected for all pairs)."
         )
     if found.alike:
+        said = f"No difference shown to {_names(comparison, found.alike)}: what they are apart by"
+        seeds = seed_count(comparison)
+        if len(comparison.seeds) < FEW_SEEDS:
+            yield f"{said} may be noise, and {seeds} can hardly tell. Five seeds or more can."
+            return
         yield (
-            f"No difference shown to {_names(comparison, found.alike)}: what they are apart by may "
-            f"be noise. Below some {show(metric, found.smallest)} a difference would go unseen "
-            f"with {seed_count(comparison)}{_pairs(comparison, dataset)}."
+            f"{said} may be noise. Below some {show(metric, found.smallest)} a difference would go "
+            f"unseen with {seeds}{_pairs(comparison, dataset)}."
         )
 
 
@@ -210,7 +216,7 @@ def _untested(comparison: Comparison, found: Standing) -> Iterator[str]:
     elif found.untested:
         yield (
             f"Not tested against {_names(comparison, found.untested)}: a run diverged, missed the "
-            "target or is missing."
+            "target, is missing or has no such number."
         )
 
 
