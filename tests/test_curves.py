@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -130,6 +131,21 @@ def test_scores_of_different_kinds_have_no_common_name_nor_trivial_line(iris: Ac
     section = curves.score([iris, account_of("diabetes")])
     assert section.content["layout"]["yaxis"]["title"]["text"] == "score"
     assert len(section.content["data"]) == 2
+
+
+def test_a_single_row_has_no_score(iris: Account) -> None:
+    nothing = {"score": math.nan, "trivial": math.nan}
+    one = replace(
+        account_of("diabetes"), name="alone", scores={"validation": nothing},
+        history=replace(iris.history, validation_scores=[math.nan] * iris.history.epochs),
+    )  # fmt: skip
+    for accounts in ([one], [one, replace(one, name="too")]):
+        section = curves.score(accounts)
+        assert section.content is None
+        assert section.sentence.endswith("as in a single row, there is no R2.")
+    beside = curves.score([one, account_of("diabetes")])
+    assert len(beside.content["data"]) == 2
+    assert "The best is diabetes: R2" in beside.seen
 
 
 def test_scores_far_below_zero_are_shown_all_the_same(iris: Account) -> None:

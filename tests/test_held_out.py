@@ -47,6 +47,14 @@ def test_loss_and_score_are_those_of_the_held_out_rows(task: str, smoothing: flo
     assert found == pytest.approx(score(task, network.output(features), target), rel=1e-5)
 
 
+def test_r2_is_taken_of_what_varies() -> None:
+    target, outputs = np.array([[1.0, 5.0], [2.0, 5.0], [3.0, 5.0]]), np.full((3, 2), 2.0)
+    outputs[0] = 1.0
+    assert score("regression", outputs, target) == pytest.approx(1 - 1 / 2)
+    assert math.isnan(score("regression", outputs[:, 1:], target[:, 1:]))
+    assert math.isnan(score("regression", outputs[:1], target[:1]))
+
+
 def test_the_best_theta_is_kept() -> None:
     held_out, network, *_ = make("multiclass")
     losses, thetas = [], []

@@ -485,6 +485,12 @@ def test_what_cannot_be_fitted() -> None:
         Preparation.fit(read(nested, "y"))
 
 
+def test_infinite_texts_are_counted_in_the_whole_table() -> None:
+    frame = pl.DataFrame({"a": ["1.5", "inf", " -Inf "] * 10, "y": [0, 1] * 15})
+    with pytest.raises(TableError, match="data frame holds infinite values: 20 in 'a'"):
+        Preparation.fit(read(frame, "y"), rows=np.arange(20))
+
+
 @pytest.mark.parametrize("target", [2**62 + np.arange(40), 1e16 + 2 * np.arange(40.0)])
 def test_a_target_that_varies_by_rounding_only_is_refused(target: Any) -> None:
     with pytest.raises(TableError, match=r"'target' varies too little .* subtract \d.* from it"):

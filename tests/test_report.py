@@ -14,7 +14,18 @@ import pytest
 
 import browser
 from accounts import account_of, make_trace, trace_of
-from downslope import Descent, Network, Recipe, cli, curves, datasets, descend, noise, report
+from downslope import (
+    Descent,
+    Network,
+    Recipe,
+    cli,
+    curves,
+    datasets,
+    descend,
+    noise,
+    report,
+    terminal,
+)
 from downslope.account import Account, have_same_data, names_of
 from downslope.errors import InvalidValueError, ModelFileError, NonFiniteError
 from downslope.history import History
@@ -119,6 +130,30 @@ def test_several_runs_stand_in_a_table_and_say_which_failed() -> None:
     assert [row[0] for row in section.content.rows] == ["<b>one</b>", "two", "failed"]
     assert [row[-1] for row in section.content.rows] == ["epochs", "epochs", "not finite"]
     assert section.seen.startswith("failed failed: the descent left the finite numbers")
+
+
+def test_a_single_row_held_out_has_no_score(capsys: pytest.CaptureFixture[str]) -> None:
+    x = np.random.default_rng(0).normal(size=(9, 2))
+    one = descend(Recipe(Network([4]), Descent(epochs=2)), x, x[:, 0])
+    assert report.lead(one.account()) == "R2 on held-out rows is not defined for one row."
+    assert report.facts(one.account())["R2, held out"] == "– (not defined for one row)"
+    terminal.print_summary(one, "rows", {})
+    assert "held out  R2 –  (not defined for one row)\n" in capsys.readouterr().out
+    target = np.r_[[3.0] * 8, 4.5]
+    same = descend(Recipe(Network([4]), Descent(epochs=2, validation=0.3)), x, target)
+    assert str(report.facts(same.account())["R2, held out"]) == (
+        "– (not defined where the target is constant)"
+    )
+
+
+def test_numbers_that_count_as_texts_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    values = [str(each) if each % 4 else "-" for each in range(40)]
+    frame = pl.DataFrame({"size": values, "name": ["a", "b"] * 20, "y": [0, 1] * 20})
+    run = descend(Recipe(Network([4]), Descent(epochs=1)), frame, "y")
+    says = "'size' (75% numbers, others such as '-'): leave these empty if"
+    assert str(report.facts(run.account())["as texts"]).startswith(says)
+    terminal.print_summary(run, "frame", {})
+    assert says in capsys.readouterr().out
 
 
 def test_the_facts_tell_what_was_trained_and_why_it_stopped() -> None:

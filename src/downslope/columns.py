@@ -46,6 +46,17 @@ TRUSTED_TYPES: Final = (
 scikit-learn ones."""
 
 
+HALF: Final = 0.5
+"""Share of numbers among a column's texts from which it may have been meant to be of numbers."""
+
+
+def _plain_numbers(texts: pl.Series) -> pl.Series:
+    """Give texts as numbers, null where they are none."""
+    import polars as pl
+
+    return texts.str.strip_chars().cast(pl.Float64, strict=False)
+
+
 def kind_of(column: pl.Series) -> str:
     """Say what a column holds: "number", "text", "category" or "date"."""
     import polars as pl
@@ -55,8 +66,7 @@ def kind_of(column: pl.Series) -> str:
         return "number"
     if kind == pl.String:
         texts = column.drop_nulls()
-        numbers = texts.str.strip_chars().cast(pl.Float64, strict=False)
-        return "number" if len(texts) and not numbers.null_count() else "text"
+        return "number" if len(texts) and not _plain_numbers(texts).null_count() else "text"
     if kind in (pl.Categorical, pl.Enum):
         return "category"
     if kind in (pl.Date, pl.Datetime):
@@ -114,6 +124,40 @@ def as_kind(column: pl.Series, kind: str) -> pl.Series:
     if dtype == pl.Time:
         return column.cast(pl.Int64).cast(pl.Float64) / 1e9  # nanoseconds to seconds
     return converted.cast(pl.Float64)
+
+
+def check_texts(features: pl.DataFrame, kinds: Sequence[str], name: str) -> None:
+    """Raise `TableError` if a column of numbers stored as texts holds infinite ones."""
+    import polars as pl
+
+    texts = [
+        as_kind(column, kind)
+        for column, kind in zip(features.iter_columns(), kinds, strict=True)
+        if kind == "number" and column.dtype == pl.String
+    ]
+    check_finite(pl.DataFrame(texts), [column.name for column in texts], name)
+
+
+def half_numbers(features: pl.DataFrame | Array) -> str:
+    """Tell of the columns of texts that half or more are numbers; "" where there are none.
+
+    >>> import polars as pl
+    >>> half_numbers(pl.DataFrame({"age": ["31", "-", "27", "58"], "name": list("abcd")}))
+    "'age' (75% numbers, others such as '-'): leave these empty if they stand for missing ones"
+    """
+    import polars as pl
+
+    found: list[str] = []
+    for column in () if isinstance(features, np.ndarray) else features.iter_columns():
+        if column.dtype != pl.String or kind_of(column) == "number":
+            continue
+        texts = column.drop_nulls()
+        others = texts.filter(_plain_numbers(texts).is_null())
+        share = 1 - len(others) / max(1, len(texts))
+        if len(others) and share >= HALF:
+            found.append(f"{column.name!r} ({share:.0%} numbers, others such as {others[0]!r})")
+    remedy = ": leave these empty if they stand for missing ones"
+    return ", ".join(found) + remedy if found else ""
 
 
 def _refuse_missing(columns: Sequence[str], names: Sequence[str], targets: Sequence[str]) -> None:

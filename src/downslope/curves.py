@@ -214,6 +214,11 @@ def score(accounts: Sequence[Account]) -> Section:
         words = "No row was held out, or no epoch was finished: there is no score by epoch."
         return Section("Score by epoch", None, words)
     shown = np.concatenate([np.asarray(each["y"], float) for each in data])
+    if not np.isfinite(shown).any():
+        words = (
+            "Where the target of the held-out rows is constant, as in a single row, there is no "
+        )
+        return Section("Score by epoch", None, f"{words}{name}.")
     trivial = [a.scores["validation"]["trivial"] for a in accounts if "validation" in a.scores]
     trivial = trivial if len(set(trivial)) == 1 else []
     if trivial:
@@ -286,7 +291,8 @@ def no_better(score: float, trivial: float, places: int = 3) -> bool:
 
 
 def _score_of(account: Account) -> float:
-    return float(account.scores.get("validation", {}).get("score", -math.inf))
+    found = float(account.scores.get("validation", {}).get("score", -math.inf))
+    return -math.inf if math.isnan(found) else found
 
 
 def learning_rate(accounts: Sequence[Account]) -> Section:

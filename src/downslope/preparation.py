@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from downslope.columns import fit_vectorizer, kind_of, load_vectorizer, matrix_of, select
+from downslope.columns import (
+    check_texts,
+    fit_vectorizer,
+    kind_of,
+    load_vectorizer,
+    matrix_of,
+    select,
+)
 from downslope.errors import InvalidValueError, ModelFileError, TableError, nearest
 from downslope.scaling import SCALINGS, Features, Scaling, check_size, column_statistics
 from downslope.table import (
@@ -122,6 +129,7 @@ class Preparation:
         vectorizer, left = None, rows
         if not isinstance(features, np.ndarray):
             kinds = tuple(kind_of(column) for column in features.iter_columns())
+            check_texts(features, kinds, table.name)
             features, left = (features if rows is None else features[rows]), None
             vectorizer = fit_vectorizer(features, kinds)
         matrix = matrix_of(features, table.feature_names, kinds, vectorizer)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from downslope import curves, flow, noise, page, prediction, signals
 from downslope.account import Account, have_same_data
+from downslope.columns import half_numbers
 from downslope.errors import InvalidValueError
 from downslope.history import Reason
 from downslope.page import Grid, Section
 from downslope.parts import Descent, Network
+from downslope.score import why_undefined
 from downslope.terminal import duration
 
 MOST_RUNS = 12
@@ -173,6 +176,9 @@ def lead(account: Account) -> str:
     )
     kind = "the mean" if account.task == "regression" else "the most frequent class"
     name = account.score_name[0].upper() + account.score_name[1:]
+    if math.isnan(score["score"]):
+        part = "validation" if "validation" in account.scores else "training"
+        return f"{broken}{name} on {rows} is {why_undefined(_rows_of(account, part))}."
     return (
         f"{broken}{name} {curves.decimals(score['score'], 4)} on {rows}, {better} "
         f"{curves.decimals(score['trivial'], 4)} of {kind}."
@@ -187,6 +193,11 @@ def _how_it_failed(account: Account) -> str:
     return f"was broken off after epoch {account.history.epochs:,}: {words}"
 
 
+def _rows_of(account: Account, part: str) -> int:
+    """Count the rows of a part that is scored, "validation" or "training"."""
+    return int(account.data["held_out" if part == "validation" else part])
+
+
 def facts(account: Account) -> dict[str, object]:
     """Give the key facts of a run by name."""
     network, history, data = account.model.network, account.history, account.data
@@ -196,6 +207,8 @@ def facts(account: Account) -> dict[str, object]:
         found["data"] = account.data_title
         if "training" in data:
             found["split"] = f"{data['training']:,} trained on, {data['held_out']:,} held out"
+    if account.table is not None and (texts := half_numbers(account.table.features)):
+        found["as texts"] = texts
     found["network"] = f"{widths}, {network.task}, {network.output_activation} + {network.loss}"
     found["weights"] = f"{network.theta.size:,} parameters in {network.theta.dtype}"
     if history.steps:
@@ -209,6 +222,8 @@ def facts(account: Account) -> dict[str, object]:
         name = f"{account.score_name}, {'held out' if rows == 'validation' else 'trained on'}"
         shown, trivial = (curves.decimals(values[each], 4) for each in ("score", "trivial"))
         found[name] = f"{shown} (trivial: {trivial})"
+        if math.isnan(values["score"]):
+            found[name] = f"– ({why_undefined(_rows_of(account, rows))})"
     return found
 
 

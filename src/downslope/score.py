@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,9 @@ Array = npt.NDArray[Any]
 
 def score(task: str, outputs: Array, target: Array) -> float:
     """Give the accuracy of classes (of single labels: the mean over them), or R2 of numbers.
+
+    R2 is the mean over the outputs whose target varies in these rows. Where none does, as in a
+    single row, there is nothing to explain, and it is NaN.
 
     Parameters
     ----------
@@ -26,9 +30,13 @@ def score(task: str, outputs: Array, target: Array) -> float:
     target = target.astype(np.float64)
     residual = ((target - outputs) ** 2).sum(0)
     spread = ((target - target.mean(0)) ** 2).sum(0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        parts = np.where(spread > 0, 1 - residual / spread, np.where(residual > 0, 0.0, 1.0))
-    return float(parts.mean())
+    varies = (target != target[0]).any(0)
+    return float(np.mean(1 - residual[varies] / spread[varies])) if varies.any() else math.nan
+
+
+def why_undefined(rows: int) -> str:
+    """Say why R2 is not defined on so many rows."""
+    return "not defined for one row" if rows == 1 else "not defined where the target is constant"
 
 
 def classes_of(outputs: Array) -> Array:

@@ -18,11 +18,13 @@ from rich.text import Text
 from downslope.account import Account
 from downslope.arrival import lately, seen_in_flow, shrinkage, typically
 from downslope.catalogue import Entry
+from downslope.columns import half_numbers
 from downslope.curves import decimals, no_better
 from downslope.epoch import Epoch
 from downslope.kernels.jit import is_cached
 from downslope.kernels.loop import descend
 from downslope.run import Run
+from downslope.score import why_undefined
 
 Array = npt.NDArray[Any]
 
@@ -119,6 +121,7 @@ def print_summary(run: Run, name: str, files: Mapping[str, Path]) -> None:
     trivial = "the mean" if task == "regression" else "the most frequent class"
     rows: dict[str, str | Text] = {
         "data": name,
+        "as texts": half_numbers(run.table.features),
         "network": f"{widths}, {task}, {network.output_activation} + {network.loss}",
         "weights": f"{network.theta.size:,} parameters in {network.theta.dtype}",
     }
@@ -132,8 +135,12 @@ def print_summary(run: Run, name: str, files: Mapping[str, Path]) -> None:
         text: str | Text = f"{score} {reached}  ({trivial}: {guessed})"
         if no_better(values["score"], values["trivial"], 4):
             text = Text.assemble(text, ("  no better than trivial", "bold"))
+        if math.isnan(values["score"]):
+            among = run.data.held_out if part == "validation" else run.data.training
+            text = f"{score} –  ({why_undefined(len(among))})"
         rows["held out" if part == "validation" else part] = text
     rows |= {kind: str(path) for kind, path in files.items()}
+    rows = {label: text for label, text in rows.items() if text}
     console = Console(highlight=False)
     console.print()
     for label, text in rows.items():
