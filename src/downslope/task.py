@@ -278,7 +278,7 @@ def _refuse_single_rows(classes: Array, labels: Array, counts: Array) -> None:
     quantity = classes.dtype.kind in "iuf" and len(classes) > 2
     regression = "predict a number (task='regression', --task regression), " * quantity
     raise TableError(
-        f"{what}: it can be trained on or held out, not both; add rows, merge "
+        f"{what}: a row is trained on or held out, not both; add rows, merge "
         f"{'such classes' if several else 'the class'} with another, drop "
         f"{'them' if several else 'it'}, {regression}or set validation to 0 (--validation 0), so "
         "that nothing is held out"
