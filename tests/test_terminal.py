@@ -94,7 +94,7 @@ def test_a_live_line_fits_into_the_terminal(
     history = History(
         losses=[loss], validation_losses=[loss], validation_scores=[0.9123], seconds=2.0
     )
-    epoch = Epoch.last(history, deep.model.network, 3_000_000, 1000)
+    epoch = Epoch.last(history, deep.model.network, 3_000_000, Descent(epochs=1000))
     screen = Screen(live=True)
     terminal.EpochLines("multiclass", 1000, screen)(epoch)
     line = screen.getvalue().removeprefix("\r\x1b[2K").rstrip("\n")
@@ -114,7 +114,9 @@ def test_a_line_elsewhere_is_whole_on_any_terminal(
     monkeypatch.setenv("COLUMNS", "40")
     screen = Screen(live=False)
     history = History(losses=[0.5], validation_losses=[0.5], validation_scores=[0.9], seconds=2.0)
-    terminal.EpochLines("binary", 9, screen)(Epoch.last(history, deep.model.network, 300, 9))
+    terminal.EpochLines("binary", 9, screen)(
+        Epoch.last(history, deep.model.network, 300, Descent(epochs=9))
+    )
     assert screen.getvalue().split() == [
         "epoch", "1", "loss", "0.5", "held", "out", "0.5", "accuracy", "0.9000", "150", "rows/s",
         "left", "16", "s",
