@@ -101,6 +101,41 @@ def test_empty_lines_between_decimal_commas_are_no_rows(tmp_path: Path) -> None:
     assert got["b"].to_list() == [1234.0, 2345.0]
 
 
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("a,b\n1,2\n,\n3,4\n", [(1, 2), (None, None), (3, 4)]),
+        ("\n\na,b\n\n1,2\r\n\r\nNA,?\n3,\n\n", [(1, 2), (None, None), (3, None)]),
+        ('a,b\n"x\n\ny",1\n\n\n"",""\n', [("x\n\ny", 1), (None, None)]),
+        ("a,b\n1,2\n\rx,\n", [("1", 2), ("\rx", None)]),
+        ("a;b\n0,5;1,5\n;\n\n2,5;\n", [(0.5, 1.5), (None, None), (2.5, None)]),
+        ("a\n1\n\n3\n\n", [(1,), (None,), (3,), (None,)]),  # of one column it is a missing value
+        ('a\n1\n""\nNA\n', [(1,), (None,), (None,)]),
+    ],
+)
+def test_a_row_without_values_is_a_row_and_a_blank_line_is_none(
+    text: str, rows: list[tuple[object, ...]], tmp_path: Path
+) -> None:
+    (tmp_path / "t.csv").write_bytes(text.encode())
+    assert read_file(tmp_path / "t.csv", None)[0].rows() == rows
+
+
+@pytest.mark.parametrize("values", [{"a": [1, None, 3, None]}, {"a": [1, None], "b": [2, None]}])
+def test_missing_values_come_back_from_csv(
+    values: dict[str, list[int | None]], tmp_path: Path
+) -> None:
+    frame = pl.DataFrame(values)
+    frame.write_csv(tmp_path / "polars.csv")
+    frame.to_pandas().to_csv(tmp_path / "pandas.csv", index=False)
+    for name in ("polars", "pandas"):
+        assert frame.equals(read_file(tmp_path / f"{name}.csv", None)[0].cast(pl.Int64))
+
+
+def test_points_of_addresses_stay_where_one_is_missing(tmp_path: Path) -> None:
+    got = frame_of(tmp_path, "area;host\n1,5;192.168.100.101\n2,5;\n3,5;192.168.100.103\n")
+    assert got["host"].to_list() == ["192.168.100.101", None, "192.168.100.103"]
+
+
 def test_the_index_that_pandas_writes_is_no_column(tmp_path: Path) -> None:
     frame = pd.DataFrame({"a": [1.0, 2.0, 3.0]}).sample(3, random_state=1)
     frame.to_parquet(tmp_path / "t.parquet")

@@ -231,13 +231,14 @@ def _read_frame(path: Path, kind: str) -> pl.DataFrame:
             infer_schema_length=None,
         )
     except pl.exceptions.ComputeError:
-        _refuse_ragged(path, separator)
+        _check_rows(path, separator)
         raise
+    if separator == ";":
+        frame = _read_decimal_commas(frame, lines, path)
     if frame.width > 1 and len(frame) and frame.to_series(-1).null_count():
-        # polars fills a row that is too short with missing values, and takes an empty line for one.
-        _refuse_ragged(path, separator)
-        frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))
-    return _read_decimal_commas(frame, lines, path) if separator == ";" else frame
+        # polars fills a row that is too short with missing values, and takes a blank line for one.
+        frame = frame.filter(~_check_rows(path, separator))
+    return frame
 
 
 def _separator_of(lines: Sequence[str]) -> str:
@@ -277,9 +278,11 @@ def _read_decimal_commas(frame: pl.DataFrame, lines: Sequence[str], path: Path) 
     if not with_commas:
         return frame
     # With points and no comma it may be an address: those have as many points everywhere.
-    uneven = [each for each in numbers if each.str.count_matches(".", literal=True).n_unique() > 1]
+    uneven = [
+        each for each in numbers
+        if each.drop_nulls().str.count_matches(".", literal=True).n_unique() > 1
+    ]  # fmt: skip
     raw = pl.read_csv(path, separator=";", infer_schema=False, null_values=list(NULL_MARKERS))
-    raw = raw.filter(~pl.all_horizontal(pl.all().is_null()))
     floats = [raw[each].str.strip_chars() for each in frame.select(pl.col(pl.Float64)).columns]
     pointed = [each for each in floats if each.str.contains(".", literal=True).any()]
     if not all(each.str.contains(_WHOLE_OR_GROUPED).all() for each in pointed):
@@ -318,18 +321,22 @@ def _refuse_other_encoding(path: Path) -> None:
                 ) from None
 
 
-def _refuse_ragged(path: Path, separator: str) -> None:
-    """Raise `TableError` for the first line that does not have as many fields as the header."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        lines = csv.reader(file, delimiter=separator)
-        width = len(next(lines))
+def _check_rows(path: Path, separator: str) -> npt.NDArray[np.bool_]:
+    """Say which rows are blank lines; raise `TableError` where others are too short or too long."""
+    blank = bytearray()
+    with path.open(encoding="utf-8-sig", newline="\n") as file:
+        # To polars a carriage return alone ends no line; to csv it does.
+        lines = csv.reader((line.replace("\r", "") for line in file), delimiter=separator)
+        width = len(next(fields for fields in lines if fields))
         for fields in lines:
+            blank.append(not fields)
             if fields and len(fields) != width:
                 raise TableError(
                     f"{str(path)!r}, line {lines.line_num}: every row takes as many fields as the "
                     f"header, {width}; got {len(fields)}: look for a missing or a stray "
                     f"{separator!r}, or put a field that holds one in quotes"
                 )
+    return np.frombuffer(blank, np.bool_)
 
 
 def _read_npz(path: Path, target: Any) -> tuple[Array, Any]:

@@ -80,7 +80,9 @@ def read(source: Any, target: Any = None, name: str | None = None) -> Table:
     source
         A path to a file of `FORMATS` (of an .npz, the arrays X and y, or data and target); a
         polars or pandas data frame or anything that speaks the Arrow protocol; a NumPy array or
-        nested list, (rows, columns). Arrays of numbers are kept as they are, not copied.
+        nested list, (rows, columns). Arrays of numbers are kept as they are, not copied. In CSV and
+        TSV a blank line is no row, and a line of separators alone is one whose values are missing;
+        in a table of one column a blank line is a missing value, as polars writes it.
     target
         What to predict: the name of a column (a whole number, too, where one is called that),
         several names ("a,b" or a sequence), or the values, (rows,) or (rows, outputs). None reads
