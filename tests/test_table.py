@@ -475,11 +475,20 @@ def test_a_stratified_split_keeps_the_classes_shares() -> None:
     assert set(target[training]) == {"a", "b", "c"}
 
 
-def test_every_class_stays_in_training() -> None:
-    target = np.repeat(np.arange(50), 2)
+@pytest.mark.parametrize(("counts", "held"), [([5, 7, 4], [1, 2, 1]), ([3, 6, 7], [1, 1, 2])])
+def test_the_largest_remainders_are_held_out(counts: list[int], held: list[int]) -> None:
+    target = np.repeat(np.arange(3), counts)
+    _, held_out = split(target, "multiclass", 0.25, np.random.default_rng(0))
+    # 4 of 16: 1.25, 1.75 and 1 are due, or 0.75, 1.5 and 1.75.
+    assert np.bincount(target[held_out]).tolist() == held
+
+
+@pytest.mark.parametrize("more", [0, 1000])
+def test_every_class_stays_in_training(more: int) -> None:
+    target = np.append(np.repeat(np.arange(100), 2), np.full(more, 100))
     training, held_out = split(target, "multiclass", 0.9, np.random.default_rng(0))
-    assert len(held_out) == 50
-    np.testing.assert_array_equal(target[training], np.arange(50))
+    assert len(held_out) == (1080 if more else 100)
+    np.testing.assert_array_equal(np.unique(target[training]), np.unique(target))
 
 
 def test_nothing_held_out() -> None:

@@ -259,7 +259,7 @@ def _stratify(target: Array, fraction: float, wanted: int, order: Array) -> Arra
     share = counts * fraction
     held = np.minimum(np.floor(share).astype(np.int64), counts - 1)
     for _ in range(min(wanted, len(target) - len(classes)) - int(held.sum())):
-        held[np.argmax(np.where(held < counts - 1, share - held, -1.0))] += 1
+        held[np.argmax(np.where(held < counts - 1, share - held, -np.inf))] += 1
     grouped = order[np.argsort(labels[order], kind="stable")]
     starts = np.cumsum(counts) - counts
     place = np.arange(len(target)) - np.repeat(starts, counts)
