@@ -152,6 +152,19 @@ def test_an_array_of_python_objects_is_refused_and_not_called_damaged(tmp_path: 
     assert "damaged" not in str(got.value)
 
 
+@pytest.mark.parametrize(("byte", "bit"), [(8, 0), (10, 2), (10, 4)])
+def test_an_archive_said_to_be_packed_otherwise_is_damaged(
+    byte: int, bit: int, tmp_path: Path
+) -> None:
+    """Encrypted, by bzip2, or in a way that is not known."""
+    np.savez_compressed(tmp_path / "t.npz", X=np.ones((50, 3)))
+    content = bytearray((tmp_path / "t.npz").read_bytes())
+    content[content.rindex(b"PK\x01\x02") + byte] ^= 1 << bit
+    (tmp_path / "t.npz").write_bytes(content)
+    with pytest.raises(TableError, match="is damaged"):
+        read_file(tmp_path / "t.npz", None)
+
+
 @pytest.mark.parametrize(
     "name", ["t.csv", "t.tsv", "t.TAB", "t.parquet", "t.arrow", "t.feather", "t.jsonl", "t.ndjson"]
 )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import zipfile
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from downslope import Descent, Model, Network, Recipe, Table, datasets, descend
-from downslope.errors import TableError
+from downslope.errors import ModelFileError, TableError
 from downslope.pipeline import TablePreparation
 
 RECIPE = Recipe(Network([4]), Descent(epochs=2))
@@ -71,3 +75,36 @@ def test_a_targets_names_are_kept(frame: pd.DataFrame) -> None:
     assert one.model.preparation.target_names == ("clicked",)
     two = descend(RECIPE, frame.to_numpy(), frame[["age", "debt"]].add_suffix("2"))
     assert two.model.preparation.target_names == ("age2", "debt2")
+
+
+def test_a_flipped_bit_is_refused_or_changes_nothing(model: Model, tmp_path: Path) -> None:
+    path = model.save(tmp_path / "m.downslope")
+    content = path.read_bytes()
+    directory = content.rindex(b"PK\x01\x02")
+    # Some of the bits everywhere, and all that say how an entry is packed: they have no checksum.
+    packing = range(8 * directory, 8 * (directory + 16))
+    for bit in {*range(0, 8 * len(content), 41), *packing}:
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        try:
+            found = Model.load(path)
+        except ModelFileError:
+            continue
+        assert found.digest == model.digest
+        assert found.recipe == model.recipe
+        assert found.summary == json.loads(json.dumps(model.summary))
+        assert found.preparation.to_parts() == model.preparation.to_parts()
+
+
+def test_a_model_without_its_preparation_is_refused(model: Model, tmp_path: Path) -> None:
+    path = model.save(tmp_path / "m.downslope")
+    with zipfile.ZipFile(path) as archive:
+        network, described = archive.read("network.safetensors"), archive.read("model.json")
+    described = json.dumps({**json.loads(described), "preparation": None}).encode()
+    for text in (described, described.replace(b'"preparation": null, ', b"")):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("network.safetensors", network)
+            archive.writestr("model.json", text)
+        with pytest.raises(ModelFileError, match="the preparation is damaged"):
+            Model.load(path)

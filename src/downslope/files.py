@@ -46,6 +46,11 @@ SAMPLED_LINES: Final = 20
 """Lines of a CSV file that are looked at for what stands between its fields. Few, for what is right
 shows at once; more than one, for a header may hold another mark within a name."""
 
+DAMAGED_ZIP: Final = (
+    zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, RuntimeError, OSError,
+)  # fmt: skip
+"""What reading a ZIP archive raises where it is damaged, or lacks what is looked for."""
+
 _PANDAS_INDEX: Final = re.compile(r"__index_level_\d+__$")
 _QUOTED: Final = re.compile(r'"[^"]*"')
 _GROUPS: Final = r"[1-9]\d{0,2}(\.\d{3})+"
@@ -198,8 +203,7 @@ def _read_checked(path: Path, kind: str, target: Any) -> tuple[Any, Any]:
         return _read_frame(path, kind), None
     except (TableError, PermissionError):
         raise
-    except (PolarsError, PanicException, zipfile.BadZipFile, zlib.error, EOFError, KeyError,
-            ValueError, OSError) as error:  # fmt: skip
+    except (PolarsError, PanicException, csv.Error, *DAMAGED_ZIP) as error:
         if kind in ("csv", "ndjson"):
             _refuse_other_encoding(path)
         raise TableError(

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from downslope import storage
 from downslope.errors import InvalidValueError, ModelFileError
-from downslope.files import as_path, read_bytes
+from downslope.files import DAMAGED_ZIP, as_path, read_bytes
 from downslope.network import BuiltNetwork
 from downslope.preparation import Preparation
 from downslope.recipe import Recipe
@@ -80,8 +80,10 @@ class Model:
 
         Raises
         ------
+        MissingFileError, UnreadableError
+            If `source` is a path to a file that is not there, or that cannot be read.
         TableError
-            For missing columns, text where numbers were, or infinite values.
+            For a damaged file, missing columns, text where numbers were, or infinite values.
         """
         outputs = self.output(source, threads)
         if self.network.task in ("binary", "multiclass"):
@@ -141,17 +143,19 @@ class Model:
         ------
         MissingFileError
             If there is no such file.
+        UnreadableError
+            If it cannot be read.
         ModelFileError
             If it is damaged, foreign, or of a later version.
         """
-        where = str(path)
+        where, content = str(path), read_bytes(path, ENDING)
         try:
-            with zipfile.ZipFile(io.BytesIO(read_bytes(path, ENDING))) as archive:
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
                 names = set(archive.namelist())
                 description = json.loads(archive.read(_MODEL))
                 network = archive.read(_NETWORK)
                 blob = archive.read(_PREPARATION) if _PREPARATION in names else None
-        except (zipfile.BadZipFile, KeyError, ValueError, NotImplementedError) as error:
+        except DAMAGED_ZIP as error:
             raise ModelFileError(
                 f"{where} is damaged or no model of Downslope ({type(error).__name__}: {error})"
             ) from error
@@ -161,7 +165,7 @@ class Model:
         recipe = description.get("recipe")
         return cls(
             BuiltNetwork.from_arrays(arrays, described, where),
-            Preparation.from_parts(description["preparation"], blob),
+            Preparation.from_parts(description.get("preparation", {}), blob),
             None if recipe is None else Recipe.from_dict(recipe),
             description.get("summary", {}),
         )
