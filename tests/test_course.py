@@ -18,7 +18,7 @@ from downslope.course import Course
 from downslope.data import Data
 from downslope.descent import descend
 from downslope.epoch import Epoch
-from downslope.errors import InvalidValueError, NonFiniteError
+from downslope.errors import InvalidTypeError, InvalidValueError, NonFiniteError
 from downslope.inspection import DEAD_ROWS
 from downslope.kernels import loop
 from downslope.network import BuiltNetwork
@@ -725,6 +725,19 @@ def test_tasks_go_down(task: str) -> None:
 def test_row_weights_that_make_no_sense(weights: Array, says: str) -> None:
     with pytest.raises(InvalidValueError, match=says):
         Targets.of(blobs(103)[1], weights, 3, np.float32)
+
+
+def test_targets_and_weights_are_numbers_as_many_in_every_row() -> None:
+    ragged: Any = [[1.0], [1.0, 2.0]]
+    labels = np.zeros(2, np.int64)
+    with pytest.raises(InvalidValueError, match="the target must be as many in every row"):
+        Targets.of(ragged, None, 1, np.float32)
+    with pytest.raises(InvalidValueError, match="row weights must be as many in every row"):
+        Targets.of(labels, ragged, 1, np.float32)
+    with pytest.raises(InvalidTypeError, match="the target must be numbers; got an array of <U1"):
+        Targets.of(np.array(["a", "b"]), None, 1, np.float32)
+    with pytest.raises(InvalidTypeError, match="row weights must be numbers; got an array of <U1"):
+        Targets.of(labels, np.array(["a", "b"]), 1, np.float32)
 
 
 def test_row_weights_keep_their_bits() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -118,6 +119,13 @@ def test_a_row_without_values_is_a_row_and_a_blank_line_is_none(
 ) -> None:
     (tmp_path / "t.csv").write_bytes(text.encode())
     assert read_file(tmp_path / "t.csv", None)[0].rows() == rows
+
+
+def test_fields_and_names_of_any_length_are_read(tmp_path: Path) -> None:
+    long, limit = "x" * 200_000, csv.field_size_limit()
+    assert frame_of(tmp_path, f"a,b\n{long},\nz,1\n").rows() == [(long, None), ("z", 1)]
+    assert frame_of(tmp_path, f"a;b;{long}\n{long};1,5;\n")["b"].to_list() == [1.5]
+    assert csv.field_size_limit() == limit
 
 
 @pytest.mark.parametrize("values", [{"a": [1, None, 3, None]}, {"a": [1, None], "b": [2, None]}])

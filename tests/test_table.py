@@ -333,6 +333,18 @@ def test_targets_of_other_kinds() -> None:
         read_target(np.array(["2024-01-01"], dtype="datetime64[D]"))
     with pytest.raises(TableError, match=r"takes \(rows,\) or \(rows, outputs\)"):
         read_target(np.ones((2, 2, 2)))
+    with pytest.raises(TableError, match=r"'target' takes the same number of values in every row"):
+        read_target([[1], [1, 2]])
+
+
+@pytest.mark.parametrize("value", [[1, 2], (1,), np.ones(2), {"a": 1}, pl.Series([1, 2])])
+def test_a_target_of_objects_that_hold_several_is_refused(value: Any) -> None:
+    values = np.empty((2, 2), dtype=object)
+    values[:] = 1.5
+    values[1, 0] = value
+    for target in (values, values[:, 0]):
+        with pytest.raises(TableError, match=rf"row 2 has one of type {type(value).__name__}: "):
+            read_target(target)
 
 
 @pytest.mark.parametrize(

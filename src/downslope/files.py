@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from os import PathLike
@@ -211,6 +212,17 @@ def _read_checked(path: Path, kind: str, target: Any) -> tuple[Any, Any]:
         ) from error
 
 
+@contextlib.contextmanager
+def _long_fields() -> Iterator[None]:
+    """Let csv take fields of more than its 131,072 characters, as polars does."""
+    before = csv.field_size_limit(2**31 - 1)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+@_long_fields()
 def _read_frame(path: Path, kind: str) -> pl.DataFrame:
     """Read a file of columns."""
     import polars as pl

@@ -71,8 +71,10 @@ class Targets:
         ------
         InvalidValueError
             For a wrong shape, a class number out of range, or a negative or not finite weight.
+        InvalidTypeError
+            For a target or weights that are no numbers.
         """
-        target = np.asarray(target)
+        target = _as_array("the target", target)
         labels, values = _NO_LABELS, np.empty(0, dtype)
         if target.ndim == 1 and target.dtype.kind in "iu":
             labels = np.ascontiguousarray(target, np.int64)
@@ -101,9 +103,7 @@ def check_weights(weights: Array | None, rows: int, dtype: Any) -> Array:
     """
     if weights is None:
         return np.empty(0, dtype)
-    weights = np.asarray(weights)
-    if weights.dtype.kind not in "fiub":
-        raise InvalidTypeError(f"row weights must be numbers; got an array of {weights.dtype}")
+    weights = _as_array("row weights", weights)
     if weights.shape != (rows,):
         raise InvalidValueError(
             f"row weights must be one for each of {rows} rows; got the shape {weights.shape}"
@@ -127,6 +127,17 @@ def check_weights(weights: Array | None, rows: int, dtype: Any) -> Array:
             "number"
         )
     return np.ascontiguousarray(weights, dtype)
+
+
+def _as_array(name: str, values: Any) -> Array:
+    """Give numbers as an array; refuse anything else, and rows of different lengths."""
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise InvalidValueError(f"{name} must be as many in every row: {error}") from error
+    if array.dtype.kind not in "fiub":
+        raise InvalidTypeError(f"{name} must be numbers; got an array of {array.dtype}")
+    return array
 
 
 def _read_only(array: Array) -> Array:

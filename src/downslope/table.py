@@ -277,24 +277,31 @@ def read_target(values: Any, names: Sequence[str] = ("target",)) -> Array:
     Raises
     ------
     TableError
-        If there are missing or infinite values, or they are neither numbers nor texts.
+        If there are missing or infinite values, they are neither numbers nor texts, or the rows
+        have different numbers of them.
 
     Examples
     --------
     >>> read_target([[1], [2]])
     array([1, 2])
     """
+    title = " and ".join(repr(each) for each in names)
     if isinstance(values, np.ma.MaskedArray):
-        _refuse_missing(np.ma.getmaskarray(values), " and ".join(repr(each) for each in names))
-    target = np.asarray(values)
+        _refuse_missing(np.ma.getmaskarray(values), title)
+    try:
+        target = np.asarray(values)
+    except ValueError as error:
+        raise TableError(
+            f"target {title} takes the same number of values in every row: {error}"
+        ) from error
     if target.ndim == 2 and target.shape[1] == 1:
         target = target[:, 0]
-    title = " and ".join(repr(each) for each in names)
     if target.ndim == 0:
         raise TableError(f"target takes the name of a column, or its values; got {target.item()!r}")
     if target.ndim not in (1, 2):
         raise TableError(f"target {title} takes (rows,) or (rows, outputs); got {target.shape}")
     if target.dtype.kind == "O" or target.dtype.kind == "T":
+        _refuse_several(target, title)
         # Only a missing value differs from itself (NaN, NaT); pandas.NA compares to neither.
         missing = np.array([is_missing(each) for each in target.ravel()]).reshape(target.shape)
         _refuse_missing(missing, title)
@@ -316,6 +323,17 @@ def read_target(values: Any, names: Sequence[str] = ("target",)) -> Array:
         _refuse_missing(np.isnan(target), title)
         _refuse_infinite([int(np.isinf(target).sum())], [", ".join(names)], "the target")
     return target
+
+
+def _refuse_several(target: Array, title: str) -> None:
+    """Raise `TableError` where one value of an array of objects is several."""
+    for place, value in enumerate(target.ravel()):
+        if np.iterable(value) and not isinstance(value, str | bytes):
+            row = place // (target.size // len(target)) + 1
+            raise TableError(
+                f"target {title} takes a number, a boolean or a text as each of its values; row "
+                f"{row} has one of type {type(value).__name__}: give a column for each output"
+            )
 
 
 def _refuse_missing(missing: Array, title: str) -> None:
