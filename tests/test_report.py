@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 import pytest
 
 import browser
@@ -29,6 +28,7 @@ from downslope import (
 from downslope.account import Account, have_same_data, names_of
 from downslope.errors import InvalidValueError, ModelFileError, NonFiniteError
 from downslope.history import History
+from downslope.trace import Trace
 
 MOST_BYTES = 6_000_000
 
@@ -401,7 +401,7 @@ def test_files_that_do_not_say_whose_they_are_are_refused(
         del summary["digest"]
         (tmp_path / "iris.json").write_text(json.dumps(summary), encoding="utf-8")
     else:
-        pl.read_parquet("iris.trace.parquet").drop("digest").write_parquet("iris.trace.parquet")
+        Trace(Trace.load("iris.trace.parquet").frames).save("iris.trace.parquet")
     with pytest.raises(ModelFileError, match=f"iris.{left} is of another model than iris.downslo"):
         Account.read("iris.downslope")
 

@@ -389,6 +389,17 @@ def test_cosines_are_those_of_vectors_however_short_or_long(size: float) -> None
     np.testing.assert_allclose(run.trace.steps["gradient_cosine"][1:], 1.0, rtol=1e-6)
 
 
+def test_a_flipped_bit_of_its_file_is_refused(tmp_path: Path) -> None:
+    path = run(Network([4]), "default").trace.save(tmp_path / "run.trace.parquet")
+    content = path.read_bytes()
+    for bit in np.linspace(0, 8 * len(content) - 1, 500, dtype=int):
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        with pytest.raises(ModelFileError, match="is damaged, or no trace of this version"):
+            Trace.load(path)
+
+
 def test_of_many_rows_some_are_sorted_for_the_quantiles() -> None:
     count = 4 * row_norms.SORTED
     squares = np.random.default_rng(0).exponential(size=(2, count))

@@ -45,6 +45,8 @@ counts as minus the learning rate times G, which theta then rounds.
 
 from __future__ import annotations
 
+import hashlib
+import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -65,6 +67,12 @@ from downslope.recording import Recorder
 if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
+
+_MARK = b"digest of all other bytes: "
+"""What stands in a trace's file before the digest, in Parquet's metadata."""
+
+_UNKNOWN = b"0" * 32
+"""What stands for the digest until it is known."""
 
 
 class Trace:
@@ -205,17 +213,19 @@ class Trace:
         """Write the trace to one Parquet file, atomically; give its path.
 
         All frames stand below one another in it, each under its name in the column "frame"; the
-        column "digest" says in every row which model it belongs to.
+        column "digest" says in every row which model it belongs to. A digest of the file stands in
+        its metadata, for Parquet has none, and damaged bytes may end the process that reads them.
         """
-        import io
-
         import polars as pl
+        from pyarrow import parquet
 
         parts = [self.frames[name].with_columns(frame=pl.lit(name)) for name in FRAMES]
         buffer = io.BytesIO()
         whole = pl.concat(parts, how="diagonal").with_columns(digest=pl.lit(self.digest))
-        whole.write_parquet(buffer)
-        storage.write_atomically(Path(path), buffer.getvalue())
+        table = whole.to_arrow().replace_schema_metadata({"downslope": _MARK + _UNKNOWN})
+        parquet.write_table(table, buffer, compression="zstd")
+        before, _, after = _parted(buffer.getvalue())
+        storage.write_atomically(Path(path), before + _digest(before, after) + after)
         return Path(path)
 
     @classmethod
@@ -231,23 +241,33 @@ class Trace:
         ModelFileError
             If it is damaged or no trace.
         """
-        import io
-
         import polars as pl
-        from polars.exceptions import PanicException, PolarsError
 
         content = read_bytes(path)
+        before, digest, after = _parted(content)
         try:
+            if digest != _digest(before, after):
+                raise ValueError("its digest does not match what it holds")
             whole = pl.read_parquet(io.BytesIO(content))
             frames = {
                 name: whole.filter(pl.col("frame") == name).select(COLUMNS[name]) for name in FRAMES
             }
-        except (PolarsError, PanicException) as error:
+        except (ValueError, pl.exceptions.PolarsError) as error:
             raise ModelFileError(
                 f"{str(path)!r} is damaged, or no trace of this version: {error}"
             ) from error
-        digest = str(whole["digest"][0]) if "digest" in whole.columns and len(whole) else ""
-        return cls(frames, digest)
+        return cls(frames, str(whole["digest"][0]) if len(whole) else "")
+
+
+def _parted(content: bytes) -> tuple[bytes, bytes, bytes]:
+    """Part the bytes of a trace's file into those before its digest, the digest, those after."""
+    before, mark, rest = content.rpartition(_MARK)
+    return before + mark, rest[: len(_UNKNOWN)], rest[len(_UNKNOWN) :]
+
+
+def _digest(before: bytes, after: bytes) -> bytes:
+    """Give the digest of the bytes before it and after it."""
+    return hashlib.blake2b(before + after, digest_size=16).hexdigest().encode()
 
 
 def _why_not(name: str, names: Sequence[str], every_layer: bool) -> str:
