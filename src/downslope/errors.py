@@ -7,7 +7,7 @@ built-in error that a caller would expect, so ``except ValueError`` keeps workin
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from os import PathLike
 from typing import Any
@@ -119,3 +119,10 @@ def nearest(name: object, known: Iterable[str]) -> str:
     if not close:
         return told
     return f"did you mean {' or '.join(repr(each) for each in close)}? K{told[1:]}"
+
+
+def refuse_twice(names: Sequence[str], where: str) -> None:
+    """Raise TableError where a column name occurs twice."""
+    twice = sorted({each for each in names if names.count(each) > 1})
+    if twice:
+        raise TableError(f"{where}: every column takes a name of its own; twice there: {twice}")

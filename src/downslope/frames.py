@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from downslope.errors import TableError
-from downslope.files import refuse_twice
+from downslope.errors import TableError, refuse_twice
 
 if TYPE_CHECKING:
     import polars as pl

@@ -18,8 +18,9 @@ from downslope.errors import (
     InvalidTypeError,
     TableError,
     nearest,
+    refuse_twice,
 )
-from downslope.files import read_file, refuse_twice
+from downslope.files import read_file
 from downslope.frames import from_pandas, is_missing, names_in, values_of_categories
 
 if TYPE_CHECKING:
