@@ -286,6 +286,48 @@ def test_columns_that_another_file_reads_otherwise(mixed: tuple[Table, Preparati
     np.testing.assert_array_equal(preparation.transform(as_numbers), inputs)
 
 
+def test_texts_that_came_as_something_else_are_spelled_back() -> None:
+    texts = pl.DataFrame(
+        {
+            "flag": ["True", "False", "Unknown"] * 20,
+            "code": ["1", "2", "X"] * 20,
+            "zip": ["01067", "20095", "D-100"] * 20,
+            "many": [f"0{k}" if k % 2 else f"D-{k}" for k in range(60)],
+        }
+    )
+    preparation = Preparation.fit(read(texts, [0.0, 1.0, 2.0] * 20))
+    few = texts[[1, 3]].with_columns(
+        pl.Series("flag", [False, True]), pl.Series("code", [2.0, 1.0])
+    )  # fmt: skip
+    inputs = preparation.transform(texts)[[1, 3]]
+    np.testing.assert_array_equal(preparation.transform(few), inputs)
+    missing = few.with_columns(pl.Series("code", [2.0, float("nan")]))
+    np.testing.assert_array_equal(preparation.transform(missing)[0], inputs[0])
+    for name, value, said in (("flag", 0, "0"), ("code", 2.5, "2.5"), ("code", True, "True"),
+                              ("zip", 1067, "1067"), ("many", 3, "3"),
+                              ("zip", datetime.date(2024, 1, 1), "2024-01-01")):  # fmt: skip
+        other = few.with_columns(pl.Series(name, [None, value]))
+        match = rf"'{name}' held texts in training and holds \w+ now, such as {said} \(row 2\)"
+        with pytest.raises(TableError, match=match):
+            preparation.transform(other)
+
+
+def test_times_and_flags_come_as_texts_too() -> None:
+    times = [datetime.time(k % 24, 30, k) for k in range(40)]
+    frame = pl.DataFrame({"clock": times, "flag": [k % 3 == 0 for k in range(40)]})
+    preparation = Preparation.fit(read(frame, np.arange(40.0)))
+    texts = frame.to_pandas().astype(str)
+    np.testing.assert_array_equal(preparation.transform(texts), preparation.transform(frame))
+    hours = preparation.transform(texts.assign(clock="10:30", flag="true"))
+    np.testing.assert_allclose(hours[0], preparation.transform(frame.with_columns(
+        pl.lit(datetime.time(10, 30)).alias("clock"), pl.lit(1).alias("flag")))[0])  # fmt: skip
+    for name, stray in (("clock", "late"), ("flag", "maybe"), ("flag", "1")):
+        other = texts.copy()
+        other.loc[4, name] = stray
+        with pytest.raises(TableError, match=f"'{name}' held numbers in .* such as '{stray}'"):
+            preparation.transform(other)
+
+
 def test_arrays_take_the_same_number_of_columns() -> None:
     preparation = Preparation.fit(datasets.load("iris"))
     with pytest.raises(TableError, match="4 columns were trained on; got 3"):

@@ -88,8 +88,52 @@ def _refuse_stray(column: pl.Series, converted: pl.Series, was: str) -> None:
         )
 
 
-def as_kind(column: pl.Series, kind: str) -> pl.Series:
-    """Convert a column to what it held in training."""
+def _as_texts(column: pl.Series, known: Sequence[str]) -> pl.Series:
+    """Spell a column of other values as the texts they were in training.
+
+    Who read the table may have taken texts for something else, and not all can be spelled as they
+    were: True, or 1 as 1.0 beside missing values, can; the postal code 01067 as 1067 cannot.
+    """
+    import polars as pl
+
+    among = pl.Series(known, dtype=pl.String)
+    values = column.fill_nan(None) if column.dtype.is_float() else column
+    plain = values.cast(pl.String)
+    spellings = (plain, plain.str.strip_suffix(".0"), plain.str.to_titlecase())
+    texts = max(spellings, key=lambda each: each.is_in(among).sum())
+    foreign = (texts.is_not_null() & ~texts.is_in(among)).arg_true()
+    if len(foreign):
+        raise TableError(
+            f"column {column.name!r} held texts in training and holds {column.dtype} now, such as "
+            f"{column[foreign[0]]} (row {foreign[0] + 1}), which may have been spelled otherwise: "
+            f"give texts as they were then (pandas.read_csv takes dtype={{{column.name!r}: str}})"
+        )
+    return texts
+
+
+def _as_numbers(texts: pl.Series) -> pl.Series:
+    """Read texts as numbers, as true (1) and false (0) or as times: as what most of them are."""
+    import polars as pl
+
+    numbers = texts.cast(pl.Float64, strict=False)
+    if numbers.null_count() == texts.null_count():
+        return numbers
+    flags = texts.str.to_lowercase().replace_strict(
+        {"true": 1.0, "false": 0.0}, default=None, return_dtype=pl.Float64
+    )
+    times = _seconds(texts.str.to_time(strict=False))
+    return max(numbers, flags, times, key=lambda read: read.count())
+
+
+def _seconds(times: pl.Series) -> pl.Series:
+    """Give times of day as seconds since midnight."""
+    import polars as pl
+
+    return times.cast(pl.Int64).cast(pl.Float64) / 1e9  # from nanoseconds
+
+
+def as_kind(column: pl.Series, kind: str, known: Sequence[str] = ()) -> pl.Series:
+    """Convert a column to what it held in training; known: the texts that were there, if few."""
     import polars as pl
 
     dtype, now = column.dtype, kind_of(column)
@@ -97,14 +141,15 @@ def as_kind(column: pl.Series, kind: str) -> pl.Series:
         return pl.Series(column.name, [None] * len(column), dtype={
             "number": pl.Float64(), "date": pl.Datetime("us"), "category": pl.Categorical()
         }.get(kind, pl.String()))  # fmt: skip
+    textual = dtype in (pl.String, pl.Categorical, pl.Enum)
     if kind in ("text", "category"):
-        texts = column.cast(pl.String)
+        texts = column.cast(pl.String) if textual else _as_texts(column, known)
         return texts.cast(pl.Categorical) if kind == "category" else texts
     converted = column
-    if dtype in (pl.String, pl.Categorical, pl.Enum):
+    if textual:
         texts = column.cast(pl.String).str.strip_chars()
         if kind == "number":
-            converted = texts.cast(pl.Float64, strict=False)
+            converted = _as_numbers(texts)
         else:
             try:
                 converted = texts.str.to_datetime(strict=False)
@@ -122,7 +167,7 @@ def as_kind(column: pl.Series, kind: str) -> pl.Series:
     if dtype == pl.Duration:
         return column.dt.total_microseconds().cast(pl.Float64) / 1e6  # seconds
     if dtype == pl.Time:
-        return column.cast(pl.Int64).cast(pl.Float64) / 1e9  # nanoseconds to seconds
+        return _seconds(column)
     return converted.cast(pl.Float64)
 
 
@@ -227,7 +272,11 @@ def matrix_of(
     _refuse_missing(features.columns, names, targets)
     pairs = list(zip(names, kinds, strict=True))
     numbers = [name for name, kind in pairs if kind == "number"]
-    others = [as_kind(features[name], kind) for name, kind in pairs if kind != "number"]
+    others = [
+        as_kind(features[name], kind, _known_texts(vectorizer, name))
+        for name, kind in pairs
+        if kind != "number"
+    ]
     matrix = np.empty((len(features), len(numbers)))
     for index, name in enumerate(numbers):
         matrix[:, index] = as_kind(features[name], "number").to_numpy()
@@ -251,6 +300,12 @@ def fit_vectorizer(features: pl.DataFrame, kinds: tuple[str, ...]) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return vectorizer.fit(pl.DataFrame(others))
+
+
+def _known_texts(vectorizer: Any, name: str) -> list[str]:
+    """Give the texts that a column held in training; none where they were too many to be kept."""
+    encoder = vectorizer.transformers_.get(name)
+    return [each for each in getattr(encoder, "categories_", [[]])[0] if isinstance(each, str)]
 
 
 def _vectorize(vectorizer: Any, columns: list[pl.Series]) -> Array:
