@@ -246,6 +246,23 @@ def test_predict_takes_rows_and_the_columns_of_training(
     assert Model.load(here / "flowers.downslope").predict(empty).tolist() == []
 
 
+def test_few_rows_are_read_as_in_training(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [f"{place},{k % 7}" for k in range(30) for place in ("01067,01", "04103,2", "D-100,X")]
+    (here / "all.csv").write_text("place,code,n\n" + "\n".join(lines) + "\n")
+    (here / "few.csv").write_text("place,code,n\n" + "\n".join(lines[:2]) + "\n")
+    run(*"fit all.csv --target code --epochs 1 --no-page --out m".split())
+    capsys.readouterr()
+    run("predict", "m.downslope", "all.csv", "--proba")
+    whole = capsys.readouterr().out.splitlines()
+    run("predict", "m.downslope", "few.csv", "--proba")
+    assert capsys.readouterr().out.splitlines() == whole[:3]
+    run("explain", "m.downslope", "all.csv", "--layer", "1", "--rows", "0,1")
+    explained = capsys.readouterr().out
+    run("explain", "m.downslope", "few.csv", "--layer", "1")
+    assert capsys.readouterr().out == explained
+    run("report", "m.downslope", "--landscape", "few.csv", "--target", "code")
+
+
 def test_non_finite_run_keeps_its_model_and_fails(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

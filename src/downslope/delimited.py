@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -41,32 +43,91 @@ def _long_fields() -> Iterator[None]:
         csv.field_size_limit(before)
 
 
+@dataclass(frozen=True)
+class Schema:
+    """What training tells of a file's columns before the file is read.
+
+    CSV has no types: they are inferred from the values, and few rows may be taken for something
+    else than many were, such as the postal code 01067 for a number.
+
+    Parameters
+    ----------
+    kinds
+        What each column held, by its name: "number", "text", "category" or "date".
+    decimal_commas
+        Whether numbers had decimal commas, or points; None where none was seen.
+    """
+
+    kinds: Mapping[str, str]
+    decimal_commas: bool | None
+
+
 @_long_fields()
-def read_csv(path: Path) -> pl.DataFrame:
-    """Read a file of texts as columns."""
+def read_csv(path: Path, schema: Schema | None = None) -> tuple[pl.DataFrame, bool | None]:
+    """Read a file of texts as columns, and say whether its numbers have decimal commas.
+
+    Parameters
+    ----------
+    path
+    schema
+        What training tells of the columns; None infers what they hold from their values.
+
+    Returns
+    -------
+    frame
+    decimal_commas
+        False for decimal points, None where there are neither.
+
+    Raises
+    ------
+    TableError
+        If lines have too many or too few fields, a column has no name or that of another, or it
+        cannot be told whether points are decimal marks.
+    """
     import polars as pl
 
     with path.open(encoding="utf-8-sig", newline="") as file:
-        lines = [line for line in islice(file, SAMPLED_LINES) if line.strip()]
+        first = list(islice(file, SAMPLED_LINES))
+    lines = [line for line in first if line.strip()]
+    end = "\n" if any(line.endswith("\n") for line in first) else "\r"
     separator = _separator_of(lines) if path.suffix.lower() == ".csv" else "\t"
-    refuse_twice(next(csv.reader(lines[:1], delimiter=separator), []), repr(str(path)))
+    header = next(csv.reader(lines[:1], delimiter=separator), [])
+    refuse_twice([each for each in header if each.strip()], repr(str(path)))
+    kinds = {} if schema is None else schema.kinds
+    read = partial(
+        pl.read_csv, path, separator=separator, eol_char=end, null_values=list(NULL_MARKERS)
+    )
+    texts = {name: pl.String for name, kind in kinds.items() if kind in ("text", "category")}
+    infer = partial(read, schema_overrides=texts, infer_schema_length=None)
     try:
-        frame = pl.read_csv(
-            path,
-            separator=separator,
-            null_values=list(NULL_MARKERS),
-            try_parse_dates=True,
-            infer_schema_length=None,
-        )
+        frame = infer(try_parse_dates=True)
     except pl.exceptions.ComputeError:
-        _check_rows(path, separator)
-        raise
-    if separator == ";":
-        frame = _read_decimal_commas(frame, lines, path)
+        _check_rows(path, separator, end)
+        frame = infer()  # polars takes 8/1/20 0:01 for a date, and then cannot read it as one
+    german = _german_columns(frame, read, lines, schema) if separator == ";" else []
+    decimal_commas = bool(german) or (False if pl.Float64 in frame.dtypes else None)
+    frame = frame.with_columns(german)
     if frame.width > 1 and len(frame) and frame.to_series(-1).null_count():
         # polars fills a row that is too short with missing values, and takes a blank line for one.
-        frame = frame.filter(~_check_rows(path, separator))
-    return frame
+        frame = frame.filter(~_check_rows(path, separator, end))
+    return _drop_unnamed(frame, header, path, schema), decimal_commas
+
+
+def _drop_unnamed(
+    frame: pl.DataFrame, header: Sequence[str], path: Path, schema: Schema | None
+) -> pl.DataFrame:
+    """Leave out columns without a name, such as those of separators at the lines' ends.
+
+    Where one holds values, it cannot be learned from: no other file could be asked for it.
+    """
+    unnamed = [place for place, name in enumerate(header) if not name.strip()]
+    held = [place + 1 for place in unnamed if frame.to_series(place).count()]
+    if held and schema is None:
+        raise TableError(
+            f"{str(path)!r}: every column takes a name; column {held[0]} has none: name it in the "
+            "header, or leave it out (pandas writes its index so: to_csv(..., index=False))"
+        )
+    return frame.drop([frame.columns[place] for place in unnamed])
 
 
 def _separator_of(lines: Sequence[str]) -> str:
@@ -85,59 +146,95 @@ def _separator_of(lines: Sequence[str]) -> str:
     return found if fit(found)[1] else ","
 
 
-def _read_decimal_commas(frame: pl.DataFrame, lines: Sequence[str], path: Path) -> pl.DataFrame:
-    """Turn columns of texts such as 1.234,5 into numbers, in a file with semicolons between fields.
+def _german_columns(
+    frame: pl.DataFrame,
+    read: Callable[..., pl.DataFrame],
+    lines: Sequence[str],
+    schema: Schema | None,
+) -> list[pl.Series]:
+    """Give the columns of numbers such as 1.234,5, as numbers, of a file with semicolons.
 
     Semicolons are there because the comma is the decimal mark: spreadsheets in much of Europe write
     so. Where some column has such commas, points stand between thousands: 86.940 is a whole number
     there. A column stays as it is where one value is no such number or the file has it in quotes;
     all do where points of another column can only be decimal ones, for then commas are something
-    else, such as those of a list.
+    else, such as those of a list. Where the file tells nothing, training does.
     """
     import polars as pl
 
+    quoted = _quoted_columns(lines) if schema is None else set()
+    if schema is not None:
+        frame = frame.select(each for each in frame.columns if schema.kinds.get(each) == "number")
     texts = frame.select(pl.col(pl.String)).select(pl.all().str.strip_chars())
-    quoted = _quoted_columns(lines)
     numbers = [
         each for each in texts
         if each.count() and each.str.contains(_GERMAN).all() and each.name not in quoted
     ]  # fmt: skip
-    with_commas = [each for each in numbers if each.str.contains(",", literal=True).any()]
-    if not with_commas:
-        return frame
-    # With points and no comma it may be an address: those have as many points everywhere.
-    uneven = [
-        each for each in numbers
-        if each.drop_nulls().str.count_matches(".", literal=True).n_unique() > 1
-    ]  # fmt: skip
-    raw = pl.read_csv(path, separator=";", infer_schema=False, null_values=list(NULL_MARKERS))
+    german: bool | None = any(_holds(each, ",") for each in numbers)
+    if schema is not None and not german:
+        german = schema.decimal_commas
+    if german is False:
+        return []
+    raw = read(infer_schema=False)
     floats = [raw[each].str.strip_chars() for each in frame.select(pl.col(pl.Float64)).columns]
-    pointed = [each for each in floats if each.str.contains(".", literal=True).any()]
+    pointed = [each for each in floats if _holds(each, ".")]
     if not all(each.str.contains(_WHOLE_OR_GROUPED).all() for each in pointed):
-        return frame
-    german = {each.name: each for each in (*with_commas, *uneven, *pointed)}
-    plain = [
-        each.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
-        for each in german.values()
+        return []
+    if german is None:
+        _refuse_points([*numbers, *pointed])
+        return []
+    if schema is None:
+        # With points and no comma it may be an address: those have as many points everywhere.
+        numbers = [
+            each for each in numbers
+            if _holds(each, ",")
+            or each.drop_nulls().str.count_matches(".", literal=True).n_unique() > 1
+        ]  # fmt: skip
+    return [
+        each.str.replace_all(".", "", literal=True)
+        .str.replace(",", ".", literal=True)
+        .cast(pl.Float64)
+        for each in (*numbers, *pointed)
     ]
-    return frame.with_columns([each.cast(pl.Float64) for each in plain])
+
+
+def _holds(texts: pl.Series, mark: str) -> bool:
+    """Say whether one of the texts holds a mark."""
+    return bool(texts.str.contains(mark, literal=True).any())
+
+
+def _refuse_points(columns: Sequence[pl.Series]) -> None:
+    """Raise `TableError` for numbers whose points may be decimal or stand between thousands."""
+    for column in columns:
+        for value in column.filter(column.str.contains(".", literal=True)).head(1):
+            raise TableError(
+                f"column {column.name!r} holds numbers such as {value}, and neither the file nor "
+                "the model tells whether points are decimal or stand between thousands, as they "
+                f"may beside semicolons: write {value.replace('.', '')} for thousands, or put "
+                "commas between the fields for decimal points"
+            )
 
 
 def _quoted_columns(lines: Sequence[str]) -> set[str]:
-    """Say in which columns the first lines of a file with semicolons have values in quotes."""
+    """Say in which columns the first lines of a file with semicolons have values in quotes.
+
+    None where all values are: then quotes do not tell texts from numbers.
+    """
     header, *rows = csv.reader(lines, delimiter=";", quoting=csv.QUOTE_NONE)
-    return {
-        name.strip('"')
+    fields = [
+        (name.strip('"'), field)
         for row in rows
-        for name, field in zip(header, row, strict=False)
-        if field.startswith('"') and len(row) == len(header)
-    }
+        if len(row) == len(header)
+        for name, field in zip(header, row, strict=True)
+    ]
+    bare = any(field and not field.startswith('"') for _, field in fields)
+    return {name for name, field in fields if field.startswith('"') and bare}
 
 
-def _check_rows(path: Path, separator: str) -> npt.NDArray[np.bool_]:
+def _check_rows(path: Path, separator: str, end: str) -> npt.NDArray[np.bool_]:
     """Say which rows are blank lines; raise `TableError` where others are too short or too long."""
     blank = bytearray()
-    with path.open(encoding="utf-8-sig", newline="\n") as file:
+    with path.open(encoding="utf-8-sig", newline=end) as file:
         # To polars a carriage return alone ends no line; to csv it does.
         lines = csv.reader((line.replace("\r", "") for line in file), delimiter=separator)
         width = len(next(fields for fields in lines if fields))

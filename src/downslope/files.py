@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from downslope.delimited import read_csv
+from downslope.delimited import Schema, read_csv
 from downslope.errors import (
     InvalidTypeError,
     MissingFileError,
@@ -161,8 +161,12 @@ def pack_frame(frame: pl.DataFrame, kind: str) -> bytes:
     return buffer.getvalue()
 
 
-def read_file(path: Path, target: Any) -> tuple[Any, Any]:
-    """Read a file: a data frame, or the arrays of an .npz with its target.
+def read_file(
+    path: Path, target: Any, schema: Schema | None = None
+) -> tuple[Any, Any, bool | None]:
+    """Read a file: a data frame, or the arrays of an .npz with its target; its decimal commas.
+
+    The third says whether numbers had decimal commas, or points; None where none was seen.
 
     Raises
     ------
@@ -171,30 +175,37 @@ def read_file(path: Path, target: Any) -> tuple[Any, Any]:
     """
     kind = check_file(path)
     with reading(path):
-        return _read_checked(path, kind, target)
+        return _read_checked(path, kind, target, schema)
 
 
-def _read_checked(path: Path, kind: str, target: Any) -> tuple[Any, Any]:
+def _read_checked(
+    path: Path, kind: str, target: Any, schema: Schema | None
+) -> tuple[Any, Any, bool | None]:
     """Read a file of a format that is known."""
     from polars.exceptions import PanicException, PolarsError
 
     try:
         _refuse_larger_than_memory(path, _estimate_memory(path, kind))
         if kind == "npz":
-            return _read_npz(path, target)
-        return _read_frame(path, kind), None
+            return *_read_npz(path, target), None
+        if kind == "csv":
+            frame, decimal_commas = read_csv(path, schema)
+            return frame, None, decimal_commas
+        return _read_frame(path, kind), None, None
     except (TableError, PermissionError):
         raise
     except (PolarsError, PanicException, csv.Error, *DAMAGED_ZIP) as error:
         if kind in ("csv", "ndjson"):
             _refuse_other_encoding(path)
+        # After a blank line polars goes on with advice on arguments of its own.
+        said = " ".join(str(error).partition("\n\n")[0].split())
         raise TableError(
-            f"{str(path)!r} is damaged, or no {kind} file as its extension says: {error}"
+            f"{str(path)!r} is damaged, or no {kind} file as its extension says: {said}"
         ) from error
 
 
 def _read_frame(path: Path, kind: str) -> pl.DataFrame:
-    """Read a file of columns."""
+    """Read a file of columns that have types."""
     import polars as pl
 
     if kind == "parquet":
@@ -202,9 +213,7 @@ def _read_frame(path: Path, kind: str) -> pl.DataFrame:
         return frame.drop([each for each in frame.columns if _PANDAS_INDEX.match(each)])
     if kind == "ipc":
         return pl.read_ipc(path)
-    if kind == "ndjson":
-        return pl.read_ndjson(path, infer_schema_length=None)
-    return read_csv(path)
+    return pl.read_ndjson(path, infer_schema_length=None)
 
 
 def _refuse_other_encoding(path: Path) -> None:

@@ -25,7 +25,7 @@ from downslope.preparation import Preparation
 from downslope.recipe import Recipe
 from downslope.score import classes_of
 
-FORMAT = "downslope model 1"
+FORMAT = "downslope model 2"
 ENDING = ".downslope"
 
 _NETWORK, _MODEL, _PREPARATION = "network.safetensors", "model.json", "preparation.skops"

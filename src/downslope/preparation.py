@@ -7,6 +7,7 @@ Texts, categories and dates go through skrub's TableVectorizer, which is importe
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from downslope.columns import (
     matrix_of,
     select,
 )
+from downslope.delimited import Schema
 from downslope.errors import InvalidValueError, ModelFileError, TableError, nearest
 from downslope.scaling import SCALINGS, Features, Scaling, check_size, column_statistics
 from downslope.table import (
@@ -31,6 +33,7 @@ from downslope.table import (
     Table,
     as_features,
     blocks,
+    read,
     read_target,
 )
 from downslope.task import TASKS, infer_task
@@ -65,6 +68,8 @@ class Preparation:
         Sorted, for the tasks "binary" and "multiclass"; empty for others.
     target_mean, target_scale
         (outputs,) float64, in the target's units, for regression; empty for others.
+    decimal_commas
+        Whether the file trained on had decimal commas, or points; None where none was seen.
 
     Examples
     --------
@@ -88,6 +93,7 @@ class Preparation:
     classes: tuple[Any, ...]
     target_mean: npt.NDArray[np.float64]
     target_scale: npt.NDArray[np.float64]
+    decimal_commas: bool | None
 
     @classmethod
     def fit(
@@ -149,7 +155,15 @@ class Preparation:
             outputs = target.reshape(len(target), -1)
             mean, deviation = _spread(outputs, rows, scaling, table.target_title)
         return cls(task, table.feature_names, kinds, tuple(names), scaler, vectorizer,
-                   table.target_names, classes, mean, deviation)  # fmt: skip
+                   table.target_names, classes, mean, deviation, table.decimal_commas)  # fmt: skip
+
+    @property
+    def schema(self) -> Schema:
+        """How the columns of a file are read: as in training."""
+        texts = bool(self.classes) and isinstance(self.classes[0], str)
+        kinds = dict.fromkeys(self.target_names, "text" if texts else "number")
+        kinds |= zip(self.feature_names, self.kinds, strict=True)
+        return Schema(kinds, self.decimal_commas)
 
     def transform(self, features: Any, dtype: npt.DTypeLike = np.float32) -> Array:
         """Give a network's inputs for a table's features.
@@ -193,6 +207,8 @@ class Preparation:
 
     def _matrix(self, features: Any) -> Array:
         """Give a table's features as one matrix, not scaled yet."""
+        if isinstance(features, str | os.PathLike):
+            features = read(features, schema=self.schema)
         chosen = select(features, self.feature_names)
         source = chosen.features if isinstance(chosen, Table) else as_features(chosen)
         return matrix_of(source, self.feature_names, self.kinds, self.vectorizer, self.target_names)
@@ -280,6 +296,7 @@ class Preparation:
             "classes": list(self.classes),
             "target_mean": self.target_mean.tolist(),
             "target_scale": self.target_scale.tolist(),
+            "decimal_commas": self.decimal_commas,
         }
         if self.vectorizer is None:
             return description, None
@@ -313,6 +330,7 @@ class Preparation:
                 for key in ("feature_names", "kinds", "input_names", "target_names")
             )
             task = str(description["task"])
+            decimal_commas = description["decimal_commas"]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelFileError(f"the preparation is damaged: {error!r}") from error
         sizes = {len(getattr(scaling, key)) for key in ("center", "factor", "fill", "squashed")}
@@ -323,7 +341,7 @@ class Preparation:
             raise ModelFileError("the preparation is damaged: its vectorizer is missing or foreign")
         vectorizer = None if packed is None else load_vectorizer(packed)
         return cls(task, names, kinds, inputs, scaling, vectorizer, targets, classes,
-                   mean, deviation)  # fmt: skip
+                   mean, deviation, decimal_commas)  # fmt: skip
 
 
 _SCALING_TYPES: Final = MappingProxyType(

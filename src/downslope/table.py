@@ -6,7 +6,7 @@ import math
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from downslope.delimited import Schema
 from downslope.errors import (
     InvalidTypeError,
     TableError,
@@ -46,6 +47,8 @@ class Table:
         The columns' names.
     name
         What the table is called in messages.
+    decimal_commas
+        Whether its file had decimal commas in its numbers, or points; None where none was seen.
 
     Examples
     --------
@@ -58,6 +61,7 @@ class Table:
     feature_names: tuple[str, ...]
     target_names: tuple[str, ...] = ()
     name: str = "table"
+    decimal_commas: bool | None = None
 
     def __len__(self) -> int:
         return int(self.features.shape[0])
@@ -73,7 +77,9 @@ class Table:
         return f"Table({self.name!r}: {size}, target {names})"
 
 
-def read(source: Any, target: Any = None, name: str | None = None) -> Table:
+def read(
+    source: Any, target: Any = None, name: str | None = None, schema: Schema | None = None
+) -> Table:
     """Read a file, a data frame or an array as a checked table.
 
     Parameters
@@ -90,6 +96,9 @@ def read(source: Any, target: Any = None, name: str | None = None) -> Table:
         features only (of an .npz: its y, if there is one).
     name
         What to call the table in messages; by default the file's name.
+    schema
+        How the columns of a file are read for a network that was trained on such
+        (`Preparation.schema`); None infers them from the values.
 
     Returns
     -------
@@ -117,8 +126,9 @@ def read(source: Any, target: Any = None, name: str | None = None) -> Table:
     if isinstance(source, str | os.PathLike):
         path = Path(source)
         name = name or path.name
-        source, default = read_file(path, target)
+        source, default, decimal_commas = read_file(path, target, schema)
         target = default if target is None or isinstance(source, np.ndarray) else target
+        return replace(read(source, target, name), decimal_commas=decimal_commas)
     features = as_features(source)
     if not isinstance(features, np.ndarray):
         return _from_frame(features, target, name or "data frame", source)
@@ -384,7 +394,6 @@ def _as_frame(source: Any) -> pl.DataFrame | None:
 def as_features(source: Any) -> pl.DataFrame | Array:
     """Give a data frame of any kind as polars', anything else as an array, (rows, columns).
 
-    A path gives the features of its file, the columns of a target among them if it names none.
     Arrays of texts or mixed objects become a data frame with the columns x0, x1, ...; nothing
     about the values is checked yet.
 
@@ -400,8 +409,6 @@ def as_features(source: Any) -> pl.DataFrame | Array:
     >>> as_features([[1, 2], [3, 4]]).shape
     (2, 2)
     """
-    if isinstance(source, str | os.PathLike):
-        return read(source).features
     frame = _as_frame(source)
     if frame is not None:
         return frame

@@ -55,8 +55,8 @@ def explain(
     loaded = Model.load(model)
     if target is None and not is_builtin(source):
         target = ",".join(loaded.preparation.target_names) or None
-    read = load(source, target)
     network, preparation = loaded.network, loaded.preparation
+    read = load(source, target, preparation.schema)
     features = preparation.inputs(read, network.theta.dtype)
     values = preparation.encode_target(read.target, network.theta.dtype)
     table = RowSet(features, values)

@@ -57,8 +57,9 @@ def _landscape(accounts: Sequence[Any], source: str, target: str | None) -> list
     from downslope.data import penalties_of
     from downslope.surface import RowSet
 
-    first, read = accounts[0], load(source, target)
+    first = accounts[0]
     network, preparation = first.model.network, first.model.preparation
+    read = load(source, target, preparation.schema)
     descent = None if first.recipe is None else first.recipe.descent
     rows = RowSet(
         preparation.inputs(read, network.theta.dtype),

@@ -16,8 +16,11 @@ def is_builtin(source: str) -> bool:
     return not is_there(source) and source in datasets.names()
 
 
-def load(source: str, target: str | None) -> Any:
-    """Read a table: a file where there is one of that name, else a built-in data set."""
+def load(source: str, target: str | None, schema: Any = None) -> Any:
+    """Read a table: a file where there is one of that name, else a built-in data set.
+
+    schema: how the columns of a file are read for a network, None where there is none yet.
+    """
     from downslope import datasets, files, table
 
     if is_builtin(source):
@@ -31,7 +34,7 @@ def load(source: str, target: str | None) -> Any:
     arrays = files.check_file(Path(source)) == "npz"
     if target is None and not arrays:
         raise InvalidValueError(f"say with --target which column of {source!r} to predict")
-    read = table.read(source, target)
+    read = table.read(source, target, schema=schema)
     if read.target is None:
         raise InvalidValueError(
             f"{source!r} has no array 'y' or 'target': say with --target which one to predict; it "
