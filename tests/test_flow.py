@@ -85,6 +85,18 @@ def test_profiles_draw_a_curve_a_run(iris: Account) -> None:
     assert (first["name"], second["name"]) == ("iris", "other")
 
 
+def test_a_share_of_hidden_layers_is_drawn_of_runs_that_have_one(iris: Account) -> None:
+    linear = replace(with_trace(account_of("iris", layers=[]), 1), name="linear")
+    several = [linear, with_trace(iris, 3)]
+    for column in ("dead", "flat"):
+        section = flow.profile([linear, linear], column, "Share", "share", hidden_only=True)
+        assert section.content is None
+        section = flow.profile(several, column, "Share", "share", hidden_only=True)
+        assert [each["name"] for each in section.content["data"]] == ["iris"]
+    still = replace(iris, trace=changed(make_trace(3), "layers", dw_rms=pl.lit(float("nan"))))
+    assert flow.profile([still], "dw_rms", "Gradient by layer", "rms of dL/dW").content is None
+
+
 def test_without_a_trace_there_is_a_sentence(iris: Account) -> None:
     for make in (flow.gradient_flow, flow.updates):
         section = make(iris)

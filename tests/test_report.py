@@ -176,6 +176,20 @@ def test_the_recipe_shows_what_is_not_as_usual() -> None:
     assert report.recipe_table(several).content.rows == [["rule", "adamw(weight_decay=0.1)", "gd"]]
 
 
+def test_recipes_differ_as_they_are_written() -> None:
+    """Also in the last digits, and where the first run leaves to the default what another sets."""
+    several = [
+        account_of("iris", "usual"),
+        *(account_of("iris", str(rate), learning_rate=rate) for rate in (0.12345678, 0.12345679)),
+    ]
+    assert report.recipe_table(several).content.rows == [
+        ["learning_rate", "none", "0.12345678", "0.12345679"]
+    ]
+    assert report.recipe_table(several[1:]).content.rows == [
+        ["learning_rate", "0.12345678", "0.12345679"]
+    ]
+
+
 def test_a_recipe_with_functions_is_not_written_down() -> None:
     account = account_of("iris", rule=lambda theta, gradient, state, rate, step: None)
     section = report.recipe_table([account])

@@ -66,6 +66,13 @@ def test_dead_units_leave_the_output_layer_out_and_name_the_worst(iris: Account)
     assert "After step 2,001, 12% of the units of layer 1" in section.seen
 
 
+def test_a_linear_model_has_no_dead_units_and_no_flat_zone() -> None:
+    linear = account_of("iris", layers=[], trace=make_trace(1))
+    for make in (signals.dead, signals.flat):
+        assert make(linear).content is None
+        assert "no hidden layer" in make(linear).sentence
+
+
 def test_flat_zone_names_the_worst_layer(iris: Account) -> None:
     assert "50% of layer 1's values" in signals.flat(iris).seen
 

@@ -192,23 +192,30 @@ def _seen_in_updates(typical: Array, layers: Array) -> str:
     )
 
 
-def profile(accounts: Sequence[Account], column: str, heading: str, up: str) -> Section:
-    """Draw a quantity by layer, its median over the last fifth of the steps, a curve a run."""
+def profile(
+    accounts: Sequence[Account], column: str, heading: str, up: str, hidden_only: bool = False
+) -> Section:
+    """Draw a quantity by layer, its median over the last fifth of the steps, a curve a run.
+
+    hidden_only: for a share, from 0 to 1, of hidden units or their values.
+    """
     data = []
     for number, account in enumerate(accounts):
         if not account.recorded:
             continue
         values = lately(account, column)
-        if up == "share":  # of the output, which is not a hidden layer
+        if hidden_only:
             values = values[:-1]
+        if not np.isfinite(values).any():
+            continue
         name = label(account, accounts, "").removesuffix(": ")
         series = line(np.arange(1, len(values) + 1), values, name, number)
         data.append({**series, "mode": "lines+markers"})
     if not data:
-        return Section(heading, None, NOT_RECORDED)
+        return Section(heading, None, "No run has such a number of any of its layers.")
     longest = max((each["x"] for each in data), key=len)
     scale = axis(up, *(each["y"] for each in data))
-    if up == "share":
+    if hidden_only:
         scale["range"] = [-0.03, 1.03]
     content = figure(data, heading, layer_axis(longest), scale)
     return Section(heading, content, _PROFILES[column])

@@ -90,8 +90,8 @@ def sections_of_several(accounts: Sequence[Account], more: Sequence[Section] = (
         flow.profile(accounts, "dw_rms", "Gradient by layer", "rms of dL/dW"),
         flow.profile(accounts, "update_ratio", "Update ratio by layer", "|Δw| / |w|"),
         flow.profile(accounts, "y_std", "Spread of outputs by layer", "standard deviation of y"),
-        flow.profile(accounts, "dead", "Dead units by layer", "share"),
-        flow.profile(accounts, "flat", "Flat zone by layer", "share"),
+        flow.profile(accounts, "dead", "Dead units by layer", "share", hidden_only=True),
+        flow.profile(accounts, "flat", "Flat zone by layer", "share", hidden_only=True),
         noise.noise(accounts),
     ]
     return [
@@ -248,7 +248,7 @@ def recipe_table(accounts: Sequence[Account]) -> Section:
         same = "The same recipe on the same data gives the same bits, on one machine."
         grid = Grid(["field", "value", "usually"], rows) if rows else None
         return Section(heading, grid, f"{'The rest' if rows else 'All'} as usual: {rest}. {same}")
-    names = [name for name in fields[0] if len({text(each.get(name)) for each in fields}) > 1]
+    names = [name for name in usual if len({text(each.get(name)) for each in fields}) > 1]
     rows = [[name, *(text(each.get(name)) for each in fields)] for name in names]
     grid = Grid(["field", *(account.name for account in accounts)], rows) if rows else None
     words = "Only what differs." if names else "Nothing: the recipes are the same."
@@ -258,11 +258,15 @@ def recipe_table(accounts: Sequence[Account]) -> Section:
 
 
 def text(value: object) -> str:
-    """Write a field of a recipe."""
+    """Write a field of a recipe, a number with all its digits.
+
+    >>> text(0.12345678), text((0.5, 1e-8)), text(None), text(True)
+    ('0.12345678', '0.5, 1e-08', 'none', 'yes')
+    """
     if isinstance(value, list | tuple):
         return ", ".join(text(each) for each in value) or "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if value is None:
         return "none"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)

@@ -152,8 +152,10 @@ def _shares(
     account: Account, column: str, heading: str, sentence: str, seen: str, of: str = ""
 ) -> Section:
     """Draw a share by step and hidden layer; `of`: what of, beside the colors."""
-    layers = len(account.model.network.layout.plan)
-    heat = heatmap(account, column, max(1, layers - 1))
+    hidden = len(account.model.network.layout.plan) - 1
+    if not hidden:
+        return Section(heading, None, "A linear model has no hidden layer.")
+    heat = heatmap(account, column, hidden)
     heat |= {
         "zmin": 0, "zmax": 1, "colorbar": {"title": {"text": of}, "tickformat": ".0%"},
         "hovertemplate": "step %{x}, layer %{y}: %{z:.1%}<extra></extra>",
@@ -163,7 +165,7 @@ def _shares(
         "layout": {
             "title": {"text": heading},
             "xaxis": step_axis(heat["x"]),
-            "yaxis": layer_axis(heat["y"], "hidden layer" if layers > 1 else "layer"),
+            "yaxis": layer_axis(heat["y"], "hidden layer"),
         },
     }
     return Section(heading, content, sentence, seen)
