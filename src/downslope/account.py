@@ -18,6 +18,7 @@ from downslope.model import Model
 from downslope.recipe import Recipe
 from downslope.snapshots import Snapshots
 from downslope.storage import writing
+from downslope.summary import check_summary
 from downslope.table import Table
 from downslope.trace import Trace
 
@@ -135,7 +136,7 @@ class Predictions:
     def from_dict(cls, plain: Mapping[str, Any]) -> Predictions:
         """Read what `to_dict` gave."""
         counts, pairs = np.asarray(plain["counts"], np.int64), np.asarray(plain["pairs"], float)
-        return cls(str(plain["rows"]), tuple(plain["classes"]), counts, pairs)
+        return cls(plain["rows"], tuple(plain["classes"]), counts, pairs)
 
     @classmethod
     def of(cls, model: Model, table: Table, training: Array, held_out: Array) -> Predictions:
@@ -172,7 +173,8 @@ class Account:
     name
         What the page calls it.
     data
-        "name", "rows", "columns" of the table.
+        "name", "rows" and "columns" of the table; how many rows were for "training", how many
+        "held_out". Empty where that is not known.
     model, history, reason, scores
         As in `Run`.
     trace
@@ -312,20 +314,21 @@ class Account:
         try:
             plain = json.loads(content.decode())
             _refuse_foreign(beside, plain.get("digest"), path, model)
-            predictions = plain.get("predictions")
+            check_summary(plain, model.network.task)
+            predictions = plain["predictions"]
             return cls(
                 path.stem,
                 plain["data"],
                 model,
                 History.from_dict(plain["history"]),
-                str(plain["stopped"]),
+                plain["stopped"],
                 with_nan(plain["scores"]),
                 trace,
                 predictions=None if predictions is None else Predictions.from_dict(predictions),
             )
         except ModelFileError:
             raise
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ModelFileError(
                 f"{beside} is damaged or no summary of Downslope ({type(error).__name__}: "
                 f"{error}): move it away to have a page of the model alone"

@@ -205,8 +205,7 @@ def facts(account: Account) -> dict[str, object]:
     found: dict[str, object] = {}
     if data:
         found["data"] = account.data_title
-        if "training" in data:
-            found["split"] = f"{data['training']:,} trained on, {data['held_out']:,} held out"
+        found["split"] = f"{data['training']:,} trained on, {data['held_out']:,} held out"
     if account.table is not None and (texts := half_numbers(account.table.features)):
         found["as texts"] = texts
     found["network"] = f"{widths}, {network.task}, {network.output_activation} + {network.loss}"
