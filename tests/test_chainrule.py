@@ -180,6 +180,19 @@ def test_the_table_names_the_factor() -> None:
     assert table.filter(unit_in=1)["share"].sum() > 0.9
 
 
+def test_a_factor_that_is_zero_in_the_whole_layer_is_above_none_and_below_none() -> None:
+    """Inputs of 0: dz/dw is named for units whose dL/dy and dy/dz are below their layer's."""
+    network, features, target = built(NETWORKS["plain"])
+    table = explain_layer(network, RowSet(np.zeros_like(features), target), 1)
+    own = table.select("dy_rms", "slope_rms").to_numpy()
+    above = own / np.sqrt(np.mean(own**2, axis=0))
+    expected = np.where(
+        above.max(1) < 1, "dz/dw", np.array(["dL/dy", "dy/dz"])[np.argmax(above, axis=1)]
+    )
+    assert {"dL/dy", "dz/dw"} <= set(expected)
+    assert table["factor"].to_list() == expected.tolist()
+
+
 @pytest.mark.parametrize("task", ["binary", "multiclass"])
 def test_where_an_output_is_saturated_loss_and_output_are_taken_at_once(task: str) -> None:
     network, features, target = built(Network([6], "tanh", "glorot_normal"), task)

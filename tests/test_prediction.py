@@ -126,6 +126,20 @@ def test_several_labels_are_counted_one_by_one() -> None:
     assert "training rows" in prediction.confusion(run.account()).sentence
 
 
+def test_labels_that_are_wrongly_1_are_told_from_those_that_are_wrongly_0() -> None:
+    rng = np.random.default_rng(0)
+    target = (rng.random((80, 2)) < (0.2, 0.7)).astype(int)  # nothing in the features tells it
+    run = descend(Recipe(Network([2]), Descent(epochs=20)), rng.normal(size=(80, 3)), target)
+    account = run.account()
+    found, (target, given) = predicted(account), rows_of(account)
+    (heat,) = prediction.confusion(account).content["data"]
+    for k in range(2):
+        pairs = list(zip(target[:, k].tolist(), given[:, k].tolist(), strict=True))
+        expected = [pairs.count(each) for each in ((0, 0), (0, 1), (1, 0), (1, 1))]
+        assert found.counts[k].tolist() == heat["customdata"][k].tolist() == expected
+        assert expected[1] != expected[2]
+
+
 def test_residuals_are_target_minus_prediction() -> None:
     account = account_of("diabetes")
     section = prediction.residuals(account)
