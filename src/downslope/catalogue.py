@@ -253,6 +253,15 @@ def code(kind: str, name: str) -> int:
     return list(TABLES[kind]).index(name)
 
 
+def split_list(text: str) -> list[str]:
+    """Split at commas outside of parentheses.
+
+    >>> split_list("gd, adam(beta1=0.9, beta2=0.95), lion")
+    ['gd', 'adam(beta1=0.9, beta2=0.95)', 'lion']
+    """
+    return [part.strip() for part in re.split(r",(?![^(]*\))", text)]
+
+
 def plain_name(text: str) -> str:
     """Give the name in what was written, without options, as the tables have it.
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from downslope.catalogue import split_list
 from downslope.errors import InvalidTypeError, InvalidValueError
 from downslope.parts import Descent, Network
 from downslope.recipe import Recipe, field_owner
@@ -44,15 +45,6 @@ class Variant:
     label: str
     settings: Mapping[str, Any]
     recipe: Recipe
-
-
-def split_list(text: str) -> list[str]:
-    """Split at commas outside of parentheses.
-
-    >>> split_list("gd, adam(beta1=0.9, beta2=0.95), lion")
-    ['gd', 'adam(beta1=0.9, beta2=0.95)', 'lion']
-    """
-    return [part.strip() for part in re.split(r",(?![^(]*\))", text)]
 
 
 def read_vary(texts: Iterable[str]) -> dict[str, list[Any]]:

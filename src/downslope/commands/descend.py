@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from downslope.catalogue import split_list
 from downslope.errors import InvalidValueError
 
 
@@ -161,8 +161,7 @@ def _descents(
 
 def _several(text: str) -> list[str]:
     """Read names with commas outside of parentheses, each once."""
-    parts = [part.strip() for part in re.split(r",(?![^(]*\))", text)]
-    return list(dict.fromkeys(part for part in parts if part))
+    return list(dict.fromkeys(part for part in split_list(text) if part))
 
 
 def _numbers(option: str, text: str) -> list[float]:

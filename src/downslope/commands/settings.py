@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from cyclopts import Parameter
 
+from downslope.catalogue import split_list
 from downslope.errors import InvalidValueError
 from downslope.recipe import Recipe
 
@@ -154,7 +154,7 @@ def _widths(text: str) -> tuple[int, ...]:
 
 def _several(text: str) -> str | tuple[str, ...]:
     """Read one name or several, with commas outside of parentheses."""
-    parts = [part.strip() for part in re.split(r",(?![^(]*\))", text)]
+    parts = split_list(text)
     return parts[0] if len(parts) == 1 else tuple(parts)
 
 
