@@ -128,9 +128,13 @@ def test_a_score_that_shows_as_the_trivial_one_is_no_better(
 
 
 def test_scores_of_different_kinds_have_no_common_name_nor_trivial_line(iris: Account) -> None:
-    section = curves.score([iris, account_of("diabetes")])
+    diabetes = account_of("diabetes")
+    section = curves.score([iris, diabetes])
     assert section.content["layout"]["yaxis"]["title"]["text"] == "score"
     assert len(section.content["data"]) == 2
+    section = curves.score([iris, replace(diabetes, scores=iris.scores)])
+    name = section.content["data"][-1]["name"]
+    assert name == "trivial: the mean or the most frequent class"
 
 
 def test_a_single_row_has_no_score(iris: Account) -> None:

@@ -24,7 +24,6 @@ from downslope import (
     descend,
     noise,
     report,
-    terminal,
 )
 from downslope.account import Account, have_same_data, names_of
 from downslope.errors import InvalidValueError, ModelFileError, NonFiniteError
@@ -133,28 +132,24 @@ def test_several_runs_stand_in_a_table_and_say_which_failed() -> None:
     assert section.seen.startswith("failed failed: the descent left the finite numbers")
 
 
-def test_a_single_row_held_out_has_no_score(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_single_row_held_out_has_no_score() -> None:
     x = np.random.default_rng(0).normal(size=(9, 2))
     one = descend(Recipe(Network([4]), Descent(epochs=2)), x, x[:, 0])
     assert report.lead(one.account()) == "R2 on held-out rows is not defined for one row."
-    assert report.facts(one.account())["R2, held out"] == "– (not defined for one row)"
-    terminal.print_summary(one, "rows", {})
-    assert "held out  R2 –  (not defined for one row)\n" in capsys.readouterr().out
+    assert report.facts(one.account())["held out"] == "R2 – (not defined for one row)"
     target = np.r_[[3.0] * 8, 4.5]
     same = descend(Recipe(Network([4]), Descent(epochs=2, validation=0.3)), x, target)
-    assert str(report.facts(same.account())["R2, held out"]) == (
-        "– (not defined where the target is constant)"
+    assert report.facts(same.account())["held out"] == (
+        "R2 – (not defined where the target is constant)"
     )
 
 
-def test_numbers_that_count_as_texts_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_numbers_that_count_as_texts_are_told() -> None:
     values = [str(each) if each % 4 else "-" for each in range(40)]
     frame = pl.DataFrame({"size": values, "name": ["a", "b"] * 20, "y": [0, 1] * 20})
     run = descend(Recipe(Network([4]), Descent(epochs=1)), frame, "y")
     says = "'size' (75% numbers, others such as '-'): leave these empty if"
     assert str(report.facts(run.account())["as texts"]).startswith(says)
-    terminal.print_summary(run, "frame", {})
-    assert says in capsys.readouterr().out
 
 
 def test_the_facts_tell_what_was_trained_and_why_it_stopped() -> None:
@@ -164,7 +159,13 @@ def test_the_facts_tell_what_was_trained_and_why_it_stopped() -> None:
     assert facts["network"] == "4 - 8 - 8 - 3, multiclass, softmax + cross_entropy"
     assert facts["split"] == "135 trained on, 15 held out"
     assert f"epoch {account.history.best_epoch}" in str(facts["kept"])
-    assert f"{account.scores['validation']['score']:.4f}" in report.lead(account)
+    score = f"{account.scores['validation']['score']:.4f}"
+    assert facts["held out"] == f"accuracy {score} (the most frequent class: 0.3333)"
+    assert score in report.lead(account)
+    equal = {"training": {"score": 0.25, "trivial": 0.25}}
+    assert str(report.facts(replace(account, scores=equal))["training"]).endswith(
+        "(the most frequent class: 0.2500), no better than trivial"
+    )
 
 
 def test_the_recipe_shows_what_is_not_as_usual() -> None:

@@ -16,6 +16,7 @@ from downslope.files import is_there, read_bytes
 from downslope.history import History, Reason, with_nan
 from downslope.model import Model
 from downslope.recipe import Recipe
+from downslope.score import name_of
 from downslope.snapshots import Snapshots
 from downslope.storage import writing
 from downslope.summary import check_summary
@@ -218,7 +219,7 @@ class Account:
     @property
     def score_name(self) -> str:
         """What its score is called."""
-        return "R2" if self.task == "regression" else "accuracy"
+        return name_of(self.task)
 
     @property
     def failed(self) -> bool:

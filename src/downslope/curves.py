@@ -15,6 +15,7 @@ import numpy.typing as npt
 from downslope import look
 from downslope.account import Account, have_same_data
 from downslope.page import Section
+from downslope.score import trivial_name
 
 Array = npt.NDArray[Any]
 Series = dict[str, Any]
@@ -191,7 +192,7 @@ def _why_it_rose(account: Account) -> str:
     kept, ended = (scores[at - 1] for at in (account.history.best_epoch, account.history.epochs))
     if not ended >= kept:
         return ": from there on it learned by heart"
-    grew = ": it grew overconfident" if account.score_name == "accuracy" else ""
+    grew = ": it grew overconfident" if account.task != "regression" else ""
     shown = f"{decimals(kept)} there, {decimals(ended)} at the end"
     return f", yet the {account.score_name} did not fall ({shown}){grew}"
 
@@ -222,7 +223,7 @@ def score(accounts: Sequence[Account]) -> Section:
     trivial = [a.scores["validation"]["trivial"] for a in accounts if "validation" in a.scores]
     trivial = trivial if len(set(trivial)) == 1 else []
     if trivial:
-        what = "the mean" if name == "R2" else "the most frequent class"
+        what = " or ".join(sorted({trivial_name(account.task) for account in accounts}))
         longest = max((each["x"] for each in data), key=lambda epochs: epochs[-1])
         data.append(level(longest, trivial[0], f"trivial: {what}"))
     lowest = np.nanmin([*shown, *trivial])

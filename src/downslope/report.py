@@ -14,7 +14,7 @@ from downslope.errors import InvalidValueError
 from downslope.history import Reason
 from downslope.page import Grid, Section
 from downslope.parts import Descent, Network
-from downslope.score import why_undefined
+from downslope.score import trivial_name, why_undefined
 from downslope.terminal import duration
 
 MOST_RUNS = 12
@@ -174,14 +174,13 @@ def lead(account: Account) -> str:
     better = (
         "no better than" if curves.no_better(score["score"], score["trivial"], 4) else "against"
     )
-    kind = "the mean" if account.task == "regression" else "the most frequent class"
     name = account.score_name[0].upper() + account.score_name[1:]
     if math.isnan(score["score"]):
         part = "validation" if "validation" in account.scores else "training"
         return f"{broken}{name} on {rows} is {why_undefined(_rows_of(account, part))}."
     return (
         f"{broken}{name} {curves.decimals(score['score'], 4)} on {rows}, {better} "
-        f"{curves.decimals(score['trivial'], 4)} of {kind}."
+        f"{curves.decimals(score['trivial'], 4)} of {trivial_name(account.task)}."
     )
 
 
@@ -218,11 +217,13 @@ def facts(account: Account) -> dict[str, object]:
     if history.validation_losses:
         found["kept"] = f"the theta of epoch {history.best_epoch:,}, best on held-out rows"
     for rows, values in account.scores.items():
-        name = f"{account.score_name}, {'held out' if rows == 'validation' else 'trained on'}"
-        shown, trivial = (curves.decimals(values[each], 4) for each in ("score", "trivial"))
-        found[name] = f"{shown} (trivial: {trivial})"
+        score, trivial = (curves.decimals(values[each], 4) for each in ("score", "trivial"))
+        shown = f"{account.score_name} {score} ({trivial_name(account.task)}: {trivial})"
+        if curves.no_better(values["score"], values["trivial"], 4):
+            shown += ", no better than trivial"
         if math.isnan(values["score"]):
-            found[name] = f"– ({why_undefined(_rows_of(account, rows))})"
+            shown = f"{account.score_name} – ({why_undefined(_rows_of(account, rows))})"
+        found["held out" if rows == "validation" else rows] = shown
     return found
 
 

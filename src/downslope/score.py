@@ -39,6 +39,16 @@ def why_undefined(rows: int) -> str:
     return "not defined for one row" if rows == 1 else "not defined where the target is constant"
 
 
+def name_of(task: str) -> str:
+    """Name the score of a task."""
+    return "R2" if task == "regression" else "accuracy"
+
+
+def trivial_name(task: str) -> str:
+    """Name what the trivial predictor of a task always says."""
+    return "the mean" if task == "regression" else "the most frequent class"
+
+
 def classes_of(outputs: Array) -> Array:
     """Give the class number that outputs speak for: of one output, whether it exceeds 1/2."""
     if outputs.shape[1] == 1:

@@ -1,4 +1,4 @@
-"""What the command line prints: an epoch's line, a run's summary, the catalogue's tables."""
+"""What the command line prints: an epoch's line, a run's facts, the catalogue's tables."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 import shutil
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
@@ -18,13 +17,11 @@ from rich.text import Text
 from downslope.account import Account
 from downslope.arrival import lately, seen_in_flow, shrinkage, typically
 from downslope.catalogue import Entry
-from downslope.columns import half_numbers
-from downslope.curves import decimals, no_better
+from downslope.curves import decimals
 from downslope.epoch import Epoch
 from downslope.kernels.jit import is_cached
 from downslope.kernels.loop import descend
-from downslope.run import Run
-from downslope.score import why_undefined
+from downslope.score import name_of
 
 Array = npt.NDArray[Any]
 
@@ -64,9 +61,8 @@ def epoch_line(epoch: Epoch, task: str, width: float = math.inf) -> str:
     history = epoch.history
     parts = [f"epoch {epoch.number:>4}", f"loss {history.losses[-1]:<9.4g}"]
     if history.validation_losses:
-        name = "R2" if task == "regression" else "accuracy"
         parts.append(f"held out {history.validation_losses[-1]:<9.4g}")
-        parts.append(f"{name} {decimals(history.validation_scores[-1], 4)}")
+        parts.append(f"{name_of(task)} {decimals(history.validation_scores[-1], 4)}")
     speed, left = f"{epoch.rows_per_second:>11,.0f} rows/s", f"left {duration(epoch.seconds_left)}"
     fewer = [*parts, left]
     tight = [" ".join(each.split()) for each in fewer]
@@ -113,39 +109,13 @@ class EpochLines:
             self._open = False
 
 
-def print_summary(run: Run, name: str, files: Mapping[str, Path]) -> None:
-    """Print what was trained on what, why it stopped, how good it is, and where it lies."""
-    network, task = run.network, run.network.task
-    widths = " - ".join(str(units) for units in (network.inputs, *network.layout.plan["units"]))
-    score = "R2" if task == "regression" else "accuracy"
-    trivial = "the mean" if task == "regression" else "the most frequent class"
-    rows: dict[str, str | Text] = {
-        "data": name,
-        "as texts": half_numbers(run.table.features),
-        "network": f"{widths}, {task}, {network.output_activation} + {network.loss}",
-        "weights": f"{network.theta.size:,} parameters in {network.theta.dtype}",
-    }
-    shown = f"{run.history.epochs} epochs, {run.steps:,} steps, {duration(run.seconds)}"
-    rows["descent"] = shown + f", {run.threads} thread{'s' * (run.threads > 1)}"
-    rows["stopped"] = run.reason
-    if run.history.validation_losses:
-        rows["kept"] = f"the theta of epoch {run.history.best_epoch}, best on held-out rows"
-    for part, values in run.scores.items():
-        reached, guessed = (decimals(values[each], 4) for each in ("score", "trivial"))
-        text: str | Text = f"{score} {reached}  ({trivial}: {guessed})"
-        if no_better(values["score"], values["trivial"], 4):
-            text = Text.assemble(text, ("  no better than trivial", "bold"))
-        if math.isnan(values["score"]):
-            among = run.data.held_out if part == "validation" else run.data.training
-            text = f"{score} –  ({why_undefined(len(among))})"
-        rows["held out" if part == "validation" else part] = text
-    rows |= {kind: str(path) for kind, path in files.items()}
-    rows = {label: text for label, text in rows.items() if text}
+def print_facts(facts: Mapping[str, object]) -> None:
+    """Print names and values, a line each."""
     console = Console(highlight=False)
     console.print()
-    for label, text in rows.items():
+    for name, value in facts.items():
         # A line is never cut in two: a terminal wraps what is too wide, and a log is searched.
-        line = Text.assemble((label.ljust(max(map(len, rows)) + 2), "bold"), text)
+        line = Text.assemble((name.ljust(max(map(len, facts)) + 2), "bold"), str(value))
         console.print(line, soft_wrap=True)
 
 

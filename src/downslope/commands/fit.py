@@ -78,8 +78,8 @@ def fit(
     from downslope.terminal import (
         EpochLines,
         announce_compilation,
+        print_facts,
         print_layers,
-        print_summary,
     )
 
     announce_compilation()
@@ -107,7 +107,7 @@ def fit(
     more = run.surroundings() if landscape and failure is None else []
     if "page" in files:
         report.write(files["page"], [account], more)
-    print_summary(run, f"{source}: {len(read):,} rows, {len(read.feature_names)} columns", files)
+    print_facts({**report.facts(account), "threads": run.threads, **files})
     print_layers(account)
     if more:
         print(more[0].seen)
