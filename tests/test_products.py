@@ -43,9 +43,9 @@ def input_gradient(d, d_at, theta, weight, dx, dx_at, rows, inputs, units,  # ty
 @kernel
 def weight_gradient(x, x_at, d, d_at, gradient, gradient_at, rows, inputs,  # type: ignore[no-untyped-def]
                     units, first, last, scratch, accumulate):  # fmt: skip
-    product.weight_gradient(pointer(x, x_at), pointer(d, d_at), pointer(gradient, gradient_at),
-                            rows, inputs, units, first, last, pointer(scratch, 0),
-                            int(accumulate))  # fmt: skip
+    product.weight_gradient(pointer(x, x_at + first), inputs, pointer(d, d_at),
+                            pointer(gradient, gradient_at), rows, last - first, units,
+                            pointer(scratch, 0), int(accumulate))  # fmt: skip
 
 
 @kernel

@@ -371,7 +371,7 @@ def _shares(part: Part, halves: int, halved: list[int] | None) -> list[tuple[int
 def _cut_rows(part: Part, first: int, last: int, most: int) -> Iterator[tuple[int, ...]]:
     """Cut rows first:last of a weight matrix, whole tiles; any other part is one piece."""
     if part.kind not in (kinds.WEIGHT, kinds.PROJECTION):
-        yield part.layer, part.kind, 0, 0, part.start, part.stop
+        yield part.layer, part.kind, 0, 1, part.start, part.stop
         return
     units = part.shape[1]
     height = max(1, most // units // TILE_ROWS) * TILE_ROWS

@@ -14,8 +14,21 @@ from downslope.kernels.lanes import like
 from downslope.kernels.plan import BIAS, GAMMA, PROJECTION, SLOPE, WEIGHT
 from downslope.kernels.product import copy_panels, gradient_by_panels, row_sum, weight_gradient
 from downslope.kernels.rules import update_block, update_by_one_row
-from downslope.kernels.tiles import lanes_of
+from downslope.kernels.tiles import lanes_of, outer
 from downslope.kernels.views import elements, piece, pointer
+
+
+@inner
+def factors_of(job, part, layer, x, row):
+    """Point to what a row's gradient of a piece is the product of: the layer's input, dL/du.
+
+    x: points to the layer's input. A matrix's piece takes a part of it, a bias a 1.
+    """
+    units, workspace, one = layer.units, job.workspace, job.frame[0].one
+    d = pointer(workspace, (layer.dy if part.kind == PROJECTION else layer.dz) + row * units)
+    if part.kind == BIAS:
+        return pointer(workspace, one), d
+    return pointer(x, row * layer.inputs + part.first), d
 
 
 @inner
@@ -25,23 +38,23 @@ def piece_gradient(job, part, layer, x, first, last, out, scratch, accumulate):
     x, out, scratch: pointers to the layer's input, to the gradient's place, to the thread's own.
     """
     units, frame, workspace, rows = layer.units, job.frame[0], job.workspace, last - first
-    if part.kind == WEIGHT and layer.panels >= 0:
+    kind, count = part.kind, part.last - part.first
+    some, d = factors_of(job, part, layer, x, first)
+    if rows == 1 and accumulate == 0 and kind in (WEIGHT, PROJECTION, BIAS):
+        outer(some, d, out, count, units)
+    elif kind == WEIGHT and layer.panels >= 0:
         panels = pointer(workspace, layer.panels + 2 * first * lanes_of(out))
-        gradient_by_panels(pointer(x, first * layer.inputs + part.first), layer.inputs, panels,
-                           frame.rows, out, rows, part.last - part.first, units, scratch,
+        gradient_by_panels(some, layer.inputs, panels, frame.rows, out, rows, count, units, scratch,
                            accumulate)  # fmt: skip
-    elif part.kind in (WEIGHT, PROJECTION):
-        d = pointer(workspace, (layer.dz if part.kind == WEIGHT else layer.dy) + first * units)
-        weight_gradient(pointer(x, first * layer.inputs), d, out, rows, layer.inputs, units,
-                        part.first, part.last, scratch, accumulate)  # fmt: skip
-    elif part.kind == BIAS:
-        row_sum(pointer(workspace, frame.one), pointer(workspace, layer.dz + first * units), out,
-                rows, units, scratch, accumulate)  # fmt: skip
+    elif kind in (WEIGHT, PROJECTION):
+        weight_gradient(some, layer.inputs, d, out, rows, count, units, scratch, accumulate)
+    elif kind == BIAS:
+        row_sum(some, d, out, rows, units, scratch, accumulate)
     else:
         at = frame.sums + layer.sums
-        if part.kind == SLOPE:
+        if kind == SLOPE:
             at += 2 * units * (layer.gamma >= 0)
-        elif part.kind != GAMMA:
+        elif kind != GAMMA:
             at += units
         total = elements(out, units)
         if not accumulate:
@@ -211,12 +224,9 @@ def descend_by_one_row(job, block, out, x, scratch, rule, coefficients, decay):
         if decay != 1.0 and kind in (WEIGHT, PROJECTION):
             scale_values(piece(job.theta, part.start, size), decay)
         if kind in (WEIGHT, PROJECTION, BIAS):
-            d = pointer(job.workspace, layer.dy if kind == PROJECTION else layer.dz)
-            some = pointer(own, part.first)
-            if kind == BIAS:
-                some = pointer(job.workspace, job.frame[0].one)
+            some, d = factors_of(job, part, layer, own, np.int64(0))
             moved = update_by_one_row(rule, pointer(job.theta, part.start), some, d, job.state,
-                                      part.start, size // units, units,
+                                      part.start, part.last - part.first, units,
                                       coefficients)  # fmt: skip
         if not moved:
             piece_gradient(job, part, layer, own, np.int64(0), np.int64(1), out, scratch,

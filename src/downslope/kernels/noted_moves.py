@@ -14,7 +14,7 @@ from numba.extending import intrinsic
 
 from downslope.kernels.adam import ENLARGED, SUMS, noted_adam_of_one_row
 from downslope.kernels.gauges import PART
-from downslope.kernels.gradients import input_of, piece_gradient
+from downslope.kernels.gradients import factors_of, input_of, piece_gradient
 from downslope.kernels.jit import inner
 from downslope.kernels.plan import BIAS, PROJECTION, WEIGHT
 from downslope.kernels.rules import GD, NARROW, gd_of_one_row
@@ -117,14 +117,10 @@ def descend_and_note(job, block, out, x, scratch, rule, coefficients, decay, thr
         part, sums = job.pieces[p], gauges.pieces[p]
         layer, kind = job.plan[part.layer], part.kind
         units, size, own = layer.units, part.stop - part.start, input_of(job, part.layer, x)
-        d, some = out, pointer(job.workspace, job.frame[0].one)
-        if kind == BIAS:
-            d = pointer(job.workspace, layer.dz)
-        elif kind in (WEIGHT, PROJECTION) and units >= NARROW:
-            d = pointer(job.workspace, layer.dz if kind == WEIGHT else layer.dy)
-            some = pointer(own, part.first)
-        else:  # one long row, and of x a 1
-            units = size
+        some, d = factors_of(job, part, layer, own, np.int64(0))
+        if kind != BIAS and (kind not in (WEIGHT, PROJECTION) or units < NARROW):
+            # One long row, and of x a 1.
+            some, d, units = pointer(job.workspace, job.frame[0].one), out, size
             piece_gradient(job, part, layer, own, np.int64(0), np.int64(1), out, scratch,
                            np.int64(0))  # fmt: skip
         theta, count = pointer(job.theta, part.start), size // units

@@ -22,7 +22,7 @@ import numpy as np
 from downslope.kernels import tiles
 from downslope.kernels.jit import apart, inner
 from downslope.kernels.lanes import copy_row
-from downslope.kernels.tiles import TILE_ROWS, column_sums, lanes_of, outer
+from downslope.kernels.tiles import TILE_ROWS, column_sums, lanes_of
 from downslope.kernels.vectors import VECTOR_BYTES, WIDE
 from downslope.kernels.views import elements, pointer
 
@@ -324,18 +324,15 @@ def input_gradient(d, w, dx, rows, inputs, units, first, last, scratch, accumula
 
 
 @inner
-def weight_gradient(x, d, gradient, rows, inputs, units, first, last, scratch, accumulate):
-    """dL/dW = x^T d for the rows first:last of W (added to gradient where `accumulate` is not 0).
+def weight_gradient(x, inputs, d, gradient, rows, count, units, scratch, accumulate):
+    """dL/dW = x^T d for `count` columns from x on (added to gradient where `accumulate` is not 0).
 
-    x (rows, inputs), d (rows, units), gradient (last - first, units).
+    x (rows, inputs), d (rows, units), gradient (count, units). A single row's is `tiles.outer`.
     """
-    some, count = pointer(x, first), last - first
-    if rows == 1 and accumulate == 0:
-        outer(some, d, gradient, count, units)
-    elif units <= NARROW and rows >= MANY_ROWS:
-        narrow_gradient(some, inputs, d, gradient, rows, count, units, scratch, accumulate)
+    if units <= NARROW and rows >= MANY_ROWS:
+        narrow_gradient(x, inputs, d, gradient, rows, count, units, scratch, accumulate)
     else:
-        tile_product(some, np.int64(1), inputs, d, units, gradient, units, gradient, units,
+        tile_product(x, np.int64(1), inputs, d, units, gradient, units, gradient, units,
                      accumulate, count, rows, units, scratch)  # fmt: skip
 
 
@@ -350,7 +347,7 @@ def copy_panels(d, panels, height, rows, units):
 @apart
 def gradient_by_panels(x, inputs, panels, height, gradient, rows, count, units, scratch,
                        accumulate):  # fmt: skip
-    """`weight_gradient` for `count` columns from x on, to the same bits, with d in panels.
+    """`weight_gradient`, to the same bits, with d in panels.
 
     For more than `NARROW` units. The rows of wide layers lie so far apart that the cache has but a
     few places for a column of them. So d is copied to panels once a step, by whoever has computed
