@@ -143,11 +143,19 @@ def test_columns_without_a_name(tmp_path: Path) -> None:
     (tmp_path / "empty.csv").write_text("a,b,, \n1,x,,\n2,y,,\n")
     frame, _ = read_csv(tmp_path / "empty.csv")
     assert frame.equals(pl.DataFrame({"a": [1, 2], "b": ["x", "y"]}))
-    (tmp_path / "held.csv").write_text(",a,b\n0,1,x\n1,2,y\n")
-    with pytest.raises(TableError, match=r"takes a name; column 1 has none: name it .*index=False"):
-        read(tmp_path / "held.csv")
     known = Schema({"a": "number", "b": "text"}, None)
-    assert read_csv(tmp_path / "held.csv", known)[0].columns == ["a", "b"]
+    for number, text in ((1, ",a,b\n0,1,x\n0,2,y\n"), (2, "a,,b\n1,0,x\n2,1,y\n")):
+        (tmp_path / "held.csv").write_text(text)
+        with pytest.raises(TableError, match=f"takes a name; column {number} has none: name it"):
+            read(tmp_path / "held.csv")
+        assert read_csv(tmp_path / "held.csv", known)[0].columns == ["a", "b"]
+
+
+@pytest.mark.parametrize("names", [[0, 1, 2], [7, 3, 9], ["Ann", "Bob", "Cleo"], ["1", "2", "3"]])
+def test_names_of_rows_are_no_column(names: list[object], tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": [1, 2, 3], "b": ["x", "y", "x"]}, index=names)
+    frame.to_csv(tmp_path / "t.csv")
+    assert read_csv(tmp_path / "t.csv")[0].equals(pl.DataFrame(frame.to_dict("list")))
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.tsv"])

@@ -10,12 +10,14 @@ import numpy.typing as npt
 import pytest
 from polars.testing import assert_frame_equal
 
+from downslope import Recipe, datasets, descend
 from downslope.batches import ROWS_AHEAD
 from downslope.checkpoint import Checkpoint
 from downslope.course import Course
 from downslope.data import Data
 from downslope.epoch import Epoch, Watcher, functions
 from downslope.errors import InvalidTypeError, NonFiniteError
+from downslope.held_out import HeldOut
 from downslope.history import History
 from downslope.kernels.loop import Chunk
 from downslope.network import BuiltNetwork
@@ -222,6 +224,27 @@ def test_a_theta_that_overflows_unseen_by_any_loss(most: list[int]) -> None:
     np.testing.assert_allclose(failing.network.parts()["layer1.weight"], (-3.0) ** last, rtol=1e-5)
     assert failing.history.epochs == last // 11
     assert len(most) < 30
+
+
+def test_an_epoch_that_cannot_be_scored_is_not_half_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    measure = HeldOut.measure
+    done: list[int] = []
+
+    def fail_in_the_third(self: HeldOut) -> tuple[float, float]:
+        done.append(len(done) + 1)
+        if len(done) == 3:
+            raise MemoryError("no room")
+        return measure(self)
+
+    monkeypatch.setattr(HeldOut, "measure", fail_in_the_third)
+    recipe = Recipe(Network([3]), Descent(epochs=5))
+    with pytest.raises(MemoryError) as caught:
+        descend(recipe, datasets.load("iris"), watchers=lambda epoch: None)
+    history = caught.value.run.history  # type: ignore[attr-defined]
+    lists = (history.losses, history.learning_rates, history.validation_losses, history.elapsed)
+    assert [len(each) for each in lists] == [2, 2, 2, 2]
 
 
 class Every:

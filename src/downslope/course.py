@@ -360,15 +360,15 @@ class Course:
     def _finish_epoch(self) -> None:
         """Write down the epoch's losses and score; keep theta if it is the best so far."""
         history = self.history
-        history.losses.append(self._loss_sum / self.batches.rows)
-        history.learning_rates.append(self._last_rate)
-        self._position, self._loss_sum = 0, 0.0
-        if history.epochs in DEAD_EPOCHS:
+        if history.epochs + 1 in DEAD_EPOCHS:
             self._inspection.look_for_dead_units(history.steps)
         if len(self._held_out):
             loss, score = self._held_out.measure()
             history.validation_losses.append(loss)
             history.validation_scores.append(score)
+        history.losses.append(self._loss_sum / self.batches.rows)
+        history.learning_rates.append(self._last_rate)
+        self._position, self._loss_sum = 0, 0.0
 
     def _show(self, watchers: tuple[Watcher, ...]) -> None:
         """Tell the watchers of the epoch; one of them may end the run."""

@@ -116,16 +116,19 @@ def read_csv(path: Path, schema: Schema | None = None) -> tuple[pl.DataFrame, bo
 def _drop_unnamed(
     frame: pl.DataFrame, header: Sequence[str], path: Path, schema: Schema | None
 ) -> pl.DataFrame:
-    """Leave out columns without a name, such as those of separators at the lines' ends.
+    """Leave out columns without a name: those of separators at the lines' ends, names of rows.
 
-    Where one holds values, it cannot be learned from: no other file could be asked for it.
+    Names of rows, each once and in the first column, are what pandas and R write of their own
+    accord. Any other cannot be learned from: no other file could be asked for it.
     """
     unnamed = [place for place, name in enumerate(header) if not name.strip()]
-    held = [place + 1 for place in unnamed if frame.to_series(place).count()]
+    held = [place for place in unnamed if frame.to_series(place).count()]
+    if held[:1] == [0] and frame.to_series(0).is_unique().all():
+        held = held[1:]
     if held and schema is None:
         raise TableError(
-            f"{str(path)!r}: every column takes a name; column {held[0]} has none: name it in the "
-            "header, or leave it out (pandas writes its index so: to_csv(..., index=False))"
+            f"{str(path)!r}: every column takes a name; column {held[0] + 1} has none: name it in "
+            "the header, or leave it out"
         )
     return frame.drop([frame.columns[place] for place in unnamed])
 
