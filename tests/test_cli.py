@@ -260,7 +260,11 @@ def test_few_rows_are_read_as_in_training(here: Path, capsys: pytest.CaptureFixt
     explained = capsys.readouterr().out
     run("explain", "m.downslope", "few.csv", "--layer", "1")
     assert capsys.readouterr().out == explained
-    run("report", "m.downslope", "--landscape", "few.csv", "--target", "code")
+    (here / "label.csv").write_text("place,label,n\n" + "\n".join(lines[:2]) + "\n")
+    run("explain", "m.downslope", "label.csv", "--layer", "1", "--target", "label")
+    assert capsys.readouterr().out == explained
+    for source, target in (("few.csv", "code"), ("label.csv", "label")):
+        run("report", "m.downslope", "--landscape", source, "--target", target)
 
 
 def test_non_finite_run_keeps_its_model_and_fails(

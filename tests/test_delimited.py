@@ -78,7 +78,7 @@ def test_a_row_alone_is_read_as_among_many(
     assert len(np.unique(inputs, axis=0)) == ROWS
     for k, row in enumerate(rows):
         alone = read(
-            written(tmp_path / f"alone_{name}", [row], **form), "y", None, preparation.schema
+            written(tmp_path / f"alone_{name}", [row], **form), "y", None, preparation.schema()
         )
         np.testing.assert_array_equal(preparation.transform(alone), inputs[[k]], err_msg=str(row))
         np.testing.assert_array_equal(
@@ -178,3 +178,14 @@ def test_the_same_table_by_another_reader_is_prepared_alike(tmp_path: Path) -> N
     pd.read_csv(path, dtype={"y": str}).to_json(tmp_path / "t.jsonl", orient="records", lines=True)
     for source in (tmp_path / "t.jsonl", pd.read_csv(path), pl.read_csv(path)):
         np.testing.assert_array_equal(preparation.transform(source), inputs)
+
+
+def test_a_target_of_another_name_is_read_as_in_training(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"x": range(6), "kind": ["01", "02", "X"] * 2})
+    preparation = Preparation.fit(read(frame, "kind"))
+    path = tmp_path / "t.csv"
+    path.write_text("x,label\n1,01\n4,02\n")
+    table = read(path, "label", schema=preparation.schema("label"))
+    np.testing.assert_array_equal(preparation.encode_target(table.target), [0, 1])
+    several = preparation.schema("label, other")
+    assert several.kinds["label"] == several.kinds["other"] == "text"

@@ -157,11 +157,19 @@ class Preparation:
         return cls(task, table.feature_names, kinds, tuple(names), scaler, vectorizer,
                    table.target_names, classes, mean, deviation, table.decimal_commas)  # fmt: skip
 
-    @property
-    def schema(self) -> Schema:
-        """How the columns of a file are read: as in training."""
+    def schema(self, target: str | None = None) -> Schema:
+        """Say how the columns of a file are read: as in training.
+
+        Parameters
+        ----------
+        target
+            The target's name in that file, several with commas; None where it is as in training.
+        """
         texts = bool(self.classes) and isinstance(self.classes[0], str)
-        kinds = dict.fromkeys(self.target_names, "text" if texts else "number")
+        names = self.target_names
+        if target is not None:
+            names = (target, *(each.strip() for each in target.split(",")))
+        kinds = dict.fromkeys(names, "text" if texts else "number")
         kinds |= zip(self.feature_names, self.kinds, strict=True)
         return Schema(kinds, self.decimal_commas)
 
@@ -208,7 +216,7 @@ class Preparation:
     def _matrix(self, features: Any) -> Array:
         """Give a table's features as one matrix, not scaled yet."""
         if isinstance(features, str | os.PathLike):
-            features = read(features, schema=self.schema)
+            features = read(features, schema=self.schema())
         chosen = select(features, self.feature_names)
         source = chosen.features if isinstance(chosen, Table) else as_features(chosen)
         return matrix_of(source, self.feature_names, self.kinds, self.vectorizer, self.target_names)

@@ -56,7 +56,7 @@ def explain(
     if target is None and not is_builtin(source):
         target = ",".join(loaded.preparation.target_names) or None
     network, preparation = loaded.network, loaded.preparation
-    read = load(source, target, preparation.schema)
+    read = load(source, target, preparation.schema(target))
     features = preparation.inputs(read, network.theta.dtype)
     values = preparation.encode_target(read.target, network.theta.dtype)
     table = RowSet(features, values)

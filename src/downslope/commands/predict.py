@@ -34,7 +34,7 @@ def predict(model: Path, source: str, /, *, out: Path | None = None, proba: bool
     if out is not None:
         storage.check_writable(out, reads=[model, source])
     loaded = Model.load(model)
-    schema = loaded.preparation.schema
+    schema = loaded.preparation.schema()
     read = datasets.load(source) if is_builtin(source) else table.read(source, schema=schema)
     frame = _predictions(loaded, read, proba)
     content = files.pack_frame(frame, kind)

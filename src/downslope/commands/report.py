@@ -59,7 +59,7 @@ def _landscape(accounts: Sequence[Any], source: str, target: str | None) -> list
 
     first = accounts[0]
     network, preparation = first.model.network, first.model.preparation
-    read = load(source, target, preparation.schema)
+    read = load(source, target, preparation.schema(target))
     descent = None if first.recipe is None else first.recipe.descent
     rows = RowSet(
         preparation.inputs(read, network.theta.dtype),
