@@ -129,6 +129,19 @@ def test_texts_that_look_like_dates_to_polars_alone_are_read(tmp_path: Path) -> 
     assert frame["x"].dtype == pl.Int64
 
 
+def test_dates_beside_texts_that_only_look_like_dates_stay_dates(tmp_path: Path) -> None:
+    rows = [
+        {"": str(k), "when": f"8/1/20 {k % 24}:01", "day": f"2020-07-{k % 28 + 1:02d}",
+         "stamp": f"2020-07-{k % 28 + 1:02d}T10:00:00", "version": f"2020-07-{k % 28 + 1:02d}"}
+        for k in range(40)
+    ]  # fmt: skip
+    frame, _ = read_csv(written(tmp_path / "t.csv", rows))
+    as_trained, _ = read_csv(tmp_path / "t.csv", Schema({"version": "text"}, None))
+    assert frame.dtypes == [pl.String, pl.Date, pl.Datetime("us"), pl.Date]
+    assert as_trained.dtypes == [pl.String, pl.Date, pl.Datetime("us"), pl.String]
+    assert frame["day"].to_list() == pl.Series([row["day"] for row in rows]).str.to_date().to_list()
+
+
 def test_what_is_said_of_a_damaged_file_is_one_line_without_advice_on_polars(
     tmp_path: Path,
 ) -> None:

@@ -103,7 +103,7 @@ def read_csv(path: Path, schema: Schema | None = None) -> tuple[pl.DataFrame, bo
         frame = infer(try_parse_dates=True)
     except pl.exceptions.ComputeError:
         _check_rows(path, separator, end)
-        frame = infer()  # polars takes 8/1/20 0:01 for a date, and then cannot read it as one
+        frame = _with_dates(infer(), infer)
     german = _german_columns(frame, read, lines, schema) if separator == ";" else []
     decimal_commas = bool(german) or (False if pl.Float64 in frame.dtypes else None)
     frame = frame.with_columns(german)
@@ -111,6 +111,19 @@ def read_csv(path: Path, schema: Schema | None = None) -> tuple[pl.DataFrame, bo
         # polars fills a row that is too short with missing values, and takes a blank line for one.
         frame = frame.filter(~_check_rows(path, separator, end))
     return _drop_unnamed(frame, header, path, schema), decimal_commas
+
+
+def _with_dates(frame: pl.DataFrame, infer: Callable[..., pl.DataFrame]) -> pl.DataFrame:
+    """Read columns of texts as dates, each alone, but those that polars cannot read as such.
+
+    It takes 8/1/20 0:01 for a date by its form, and then fails to read it.
+    """
+    import polars as pl
+
+    for name in frame.select(pl.col(pl.String)).columns:
+        with contextlib.suppress(pl.exceptions.ComputeError):
+            frame = frame.with_columns(infer(columns=[name], try_parse_dates=True))
+    return frame
 
 
 def _drop_unnamed(
