@@ -103,8 +103,10 @@ def test_points_are_as_in_training_where_a_file_does_not_say(tmp_path: Path) -> 
         TableError, match=r"'price' holds numbers such as 1\.965, .* write 1965 for"
     ):
         prices("few.csv", None)
+    (tmp_path / "twice.csv").write_text("price;n\n1.234.567;1\n2.100;2\n")
     for trained in (True, False, None):
         assert prices("tells.csv", trained) == [1965, 2100.5]
+        assert prices("twice.csv", trained) == [1234567, 2100]
         assert prices("points.csv", trained) == [1.965, 2.1]
 
 
@@ -119,6 +121,14 @@ def test_whether_numbers_have_decimal_commas_is_told(tmp_path: Path) -> None:
         (tmp_path / "t.csv").write_text(text)
         assert read(tmp_path / "t.csv").decimal_commas is told
     assert read(pl.DataFrame({"a": [1.5]})).decimal_commas is None
+
+
+def test_a_value_with_two_points_tells_thousands_unless_all_have_as_many(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("price;address;n\n1.234.567;1.100.200;1.965\n950;1.100.300;2.100\n")
+    frame, decimal_commas = read_csv(path)
+    assert frame.rows() == [(1234567, "1.100.200", 1965), (950, "1.100.300", 2100)]
+    assert decimal_commas is True
 
 
 def test_texts_that_look_like_dates_to_polars_alone_are_read(tmp_path: Path) -> None:

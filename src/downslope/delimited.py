@@ -31,6 +31,7 @@ _QUOTED: Final = re.compile(r'"[^"]*"')
 _GROUPS: Final = r"[1-9]\d{0,2}(\.\d{3})+"
 _WHOLE_OR_GROUPED: Final = rf"^[+-]?(\d+|{_GROUPS})$"
 _GERMAN: Final = rf"^[+-]?((\d+|{_GROUPS})(,\d+)?|,\d+)([eE][+-]?\d+)?$"
+_COMMA_OR_TWO_POINTS: Final = r",|\..*\."
 
 
 @contextlib.contextmanager
@@ -171,10 +172,11 @@ def _german_columns(
     """Give the columns of numbers such as 1.234,5, as numbers, of a file with semicolons.
 
     Semicolons are there because the comma is the decimal mark: spreadsheets in much of Europe write
-    so. Where some column has such commas, points stand between thousands: 86.940 is a whole number
-    there. A column stays as it is where one value is no such number or the file has it in quotes;
-    all do where points of another column can only be decimal ones, for then commas are something
-    else, such as those of a list. Where the file tells nothing, training does.
+    so. Where some column has such commas, or a value with two points, points stand between
+    thousands: 86.940 is a whole number there. A column stays as it is where one value is no such
+    number or the file has it in quotes; all do where points of another column can only be decimal
+    ones, for then commas are something else, such as those of a list. Where the file tells nothing,
+    training does.
     """
     import polars as pl
 
@@ -186,7 +188,14 @@ def _german_columns(
         each for each in texts
         if each.count() and each.str.contains(_GERMAN).all() and each.name not in quoted
     ]  # fmt: skip
-    german: bool | None = any(_holds(each, ",") for each in numbers)
+    if schema is None:
+        # With points and no comma it may be an address: those have as many points everywhere.
+        numbers = [
+            each for each in numbers
+            if _holds(each, ",")
+            or each.drop_nulls().str.count_matches(".", literal=True).n_unique() > 1
+        ]  # fmt: skip
+    german: bool | None = any(each.str.contains(_COMMA_OR_TWO_POINTS).any() for each in numbers)
     if schema is not None and not german:
         german = schema.decimal_commas
     if german is False:
@@ -199,13 +208,6 @@ def _german_columns(
     if german is None:
         _refuse_points([*numbers, *pointed])
         return []
-    if schema is None:
-        # With points and no comma it may be an address: those have as many points everywhere.
-        numbers = [
-            each for each in numbers
-            if _holds(each, ",")
-            or each.drop_nulls().str.count_matches(".", literal=True).n_unique() > 1
-        ]  # fmt: skip
     return [
         each.str.replace_all(".", "", literal=True)
         .str.replace(",", ".", literal=True)
