@@ -167,14 +167,48 @@ def test_columns_without_a_name(tmp_path: Path) -> None:
     frame, _ = read_csv(tmp_path / "empty.csv")
     assert frame.equals(pl.DataFrame({"a": [1, 2], "b": ["x", "y"]}))
     known = Schema({"a": "number", "b": "text"}, None)
-    for number, text in ((1, ",a,b\n0,1,x\n0,2,y\n"), (2, "a,,b\n1,0,x\n2,1,y\n")):
+    for number, text in (
+        (1, ",a,b\n0.5,1,x\n0.25,2,y\n"),
+        (1, ",a,b\n2020-07-01,1,x\n2020-07-02,2,y\n"),
+        (1, ",a,b\nAnn,1,x\nAnn,2,y\n"),
+        (2, "a,,b\n1,0,x\n2,1,y\n"),
+        (2, ",,a,b\n0,1,1,x\n1,2,2,y\n"),
+    ):
         (tmp_path / "held.csv").write_text(text)
         with pytest.raises(TableError, match=f"takes a name; column {number} has none: name it"):
             read(tmp_path / "held.csv")
         assert read_csv(tmp_path / "held.csv", known)[0].columns == ["a", "b"]
 
 
-@pytest.mark.parametrize("names", [[0, 1, 2], [7, 3, 9], ["Ann", "Bob", "Cleo"], ["1", "2", "3"]])
+@pytest.mark.parametrize("text", ['""\n0\n1\n', '""\n\n', ",\n0,\n1,\n", ",,\n,,\n"])
+def test_a_file_without_any_name(text: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    for schema in (None, Schema({"a": "number"}, None)):
+        with pytest.raises(TableError, match="takes a name; column 1 has none: name it"):
+            read_csv(tmp_path / "t.csv", schema)
+
+
+def test_a_column_without_a_name_that_was_there_in_training_stays(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(",a,b,\n0,1,x,7.5\n1,5,y,8.5\n2,3,x,9.5\n")
+    frame = pl.read_csv(path)
+    preparation = Preparation.fit(read(frame, "b"))
+    np.testing.assert_array_equal(preparation.transform(path), preparation.transform(frame))
+
+
+def test_a_name_with_a_line_break_does_not_hide_those_after_it(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    for header, says in (("b,", "column 3 has none"), ("b,b", r"twice there: \['b'\]")):
+        path.write_text(f'"a\n1",{header}\n1,2,0.5\n')
+        with pytest.raises(TableError, match=says):
+            read_csv(path)
+    path.write_text('"a\n1",b,c\n1,2,0.5\n')
+    assert read_csv(path)[0].columns == ["a\n1", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    "names", [[0, 1, 2], [7, 3, 9], [0, 0, 1], ["Ann", "Bob", "Cleo"], ["1", "2", "3"]]
+)
 def test_names_of_rows_are_no_column(names: list[object], tmp_path: Path) -> None:
     frame = pd.DataFrame({"a": [1, 2, 3], "b": ["x", "y", "x"]}, index=names)
     frame.to_csv(tmp_path / "t.csv")

@@ -92,7 +92,7 @@ def read_csv(path: Path, schema: Schema | None = None) -> tuple[pl.DataFrame, bo
     lines = [line for line in first if line.strip()]
     end = "\n" if any(line.endswith("\n") for line in first) else "\r"
     separator = _separator_of(lines) if path.suffix.lower() == ".csv" else "\t"
-    header = next(csv.reader(lines[:1], delimiter=separator), [])
+    header = next(csv.reader(lines, delimiter=separator), [])
     refuse_twice([each for each in header if each.strip()], repr(str(path)))
     kinds = {} if schema is None else schema.kinds
     read = partial(
@@ -132,19 +132,31 @@ def _drop_unnamed(
 ) -> pl.DataFrame:
     """Leave out columns without a name: those of separators at the lines' ends, names of rows.
 
-    Names of rows, each once and in the first column, are what pandas and R write of their own
-    accord. Any other cannot be learned from: no other file could be asked for it.
+    Any other cannot be learned from: no other file could be asked for it. Where training knows a
+    column of no name, it stays.
     """
-    unnamed = [place for place, name in enumerate(header) if not name.strip()]
-    held = [place for place in unnamed if frame.to_series(place).count()]
-    if held[:1] == [0] and frame.to_series(0).is_unique().all():
+    known = () if schema is None else schema.kinds
+    unnamed = [
+        place for place, name in enumerate(header)
+        if not name.strip() and frame.columns[place] not in known
+    ]  # fmt: skip
+    named = len(unnamed) < frame.width
+    held = [place for place in unnamed if frame.to_series(place).count() or not named]
+    if named and held[:1] == [0] and _may_name_rows(frame.to_series(0)):
         held = held[1:]
-    if held and schema is None:
+    if held and (schema is None or not named):
         raise TableError(
             f"{str(path)!r}: every column takes a name; column {held[0] + 1} has none: name it in "
             "the header, or leave it out"
         )
     return frame.drop([frame.columns[place] for place in unnamed])
+
+
+def _may_name_rows(column: pl.Series) -> bool:
+    """Say whether a column holds what pandas and R call rows: whole numbers, or texts each once."""
+    import polars as pl
+
+    return column.dtype.is_integer() or (column.dtype == pl.String and column.is_unique().all())
 
 
 def _separator_of(lines: Sequence[str]) -> str:

@@ -90,7 +90,8 @@ def read(
         nested list, (rows, columns). Arrays of numbers are kept as they are, not copied. In CSV and
         TSV a blank line is no row, and a line of separators alone is one whose values are missing;
         in a table of one column a blank line is a missing value, as polars writes it. A first
-        column without a name is names of rows, as pandas and R write them, and left out.
+        column without a name, as pandas and R write the names of rows, is left out where it holds
+        whole numbers, or texts each once; any other column of values takes a name.
     target
         What to predict: the name of a column (a whole number, too, where one is called that),
         several names ("a,b" or a sequence), or the values, (rows,) or (rows, outputs). None reads
