@@ -265,6 +265,7 @@ def test_few_rows_are_read_as_in_training(here: Path, capsys: pytest.CaptureFixt
     assert capsys.readouterr().out == explained
     for source, target in (("few.csv", "code"), ("label.csv", "label")):
         run("report", "m.downslope", "--landscape", source, "--target", target)
+        assert "Where the run ended" in (here / "m.html").read_text(encoding="utf-8")
 
 
 def test_non_finite_run_keeps_its_model_and_fails(

@@ -105,6 +105,16 @@ def test_two_seeds_hardly_tell_anything_and_say_so() -> None:
     assert "would go unseen" not in told
 
 
+def test_where_no_score_is_defined_the_held_out_loss_tells_the_best() -> None:
+    target = np.arange(9.0)  # one row is held out
+    recipe, rates = Recipe(Network([3]), Descent(epochs=3)), {"learning_rate": [0.1, 0.01]}
+    found = compare(recipe, target[:, None], target, vary=rates, seeds=2)
+    best = found.variants[found.ranking(found.datasets[0])[0]].label
+    told = sentences(found, found.datasets[0])[0]
+    assert told.startswith("There is no held-out score ")
+    assert f"Best by held-out loss (the least): {best}, " in told
+
+
 def test_a_run_that_diverged_puts_its_variant_last_and_is_told() -> None:
     found = made(RATES, LOSSES)
     best = "learning_rate=0.1"

@@ -91,6 +91,10 @@ def test_confusion_of_many_classes_is_told_not_drawn() -> None:
     section = prediction.confusion(replace(account, predictions=found))
     assert section.content is None
     assert section.sentence.endswith("All 401 rows are right.")
+    labels = np.random.default_rng(0).integers(0, 2, (40, many))
+    run = descend(Recipe(Network([2]), Descent(epochs=1)), labels[:, :2], labels)
+    section = prediction.confusion(run.account())
+    assert section.sentence == "Cells of 401 classes are too small to be seen."
 
 
 def test_confusion_of_words_goes_by_target_then_prediction() -> None:

@@ -139,11 +139,11 @@ def confusion(account: Account) -> Section:
         return Section(heading, None, "A regression has residuals instead.")
     if found is None:
         return Section(heading, None, "What it predicted was not kept beside the model.")
+    counts, several = found.counts, account.task == "multilabel"
+    seen = "" if several else _most_confused(found)
     if len(found.classes) > DRAWN_CLASSES:
         words = f"Cells of {len(found.classes):,} classes are too small to be seen."
-        return Section(heading, None, f"{words} {_most_confused(found)}")
-    counts = found.counts
-    several = account.task == "multilabel"
+        return Section(heading, None, f"{words} {seen}".strip())
     across = ["rightly 0", "wrongly 1", "wrongly 0", "rightly 1"] if several else found.classes
     totals = np.maximum(counts.sum(1, keepdims=True), 1)
     named = len(found.classes) <= NAMED_CLASSES
@@ -173,7 +173,7 @@ def confusion(account: Account) -> Section:
         "that are taken for each other."
         if not several
         else f"Of the {found.rows} rows: how each label was predicted.",
-        "" if several else _most_confused(found),
+        seen,
     )
 
 

@@ -107,7 +107,8 @@ class Standing:
     alike
         Those that no difference was shown to.
     untested
-        Those with no test: a run of theirs diverged or missed the target, or there is one seed.
+        Those with no test: a run of theirs diverged, missed the target or has no such number, or
+        there is one seed.
     p
         The largest corrected p of the real differences.
     smallest
@@ -179,6 +180,13 @@ def _won(comparison: Comparison, dataset: str, found: Standing) -> Iterator[str]
     metric = comparison.metric
     value = show_interval(comparison, dataset, found.best, metric)
     best = comparison.variants[found.best].label
+    if metric == "score" and np.isnan(comparison.values(dataset, metric)[found.best]).all():
+        loss = show_interval(comparison, dataset, found.best, "validation_loss")
+        yield (
+            f"There is no {METRICS[metric].line}: the target of the held-out rows does not vary. "
+            f"Best by {METRICS['validation_loss'].line}: {best}, {loss}."
+        )
+        return
     yield f"Best by {METRICS[metric].line}: {best}, {value}."
     if found.worse:
         yield (
