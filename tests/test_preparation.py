@@ -303,13 +303,49 @@ def test_texts_that_came_as_something_else_are_spelled_back() -> None:
     np.testing.assert_array_equal(preparation.transform(few), inputs)
     missing = few.with_columns(pl.Series("code", [2.0, float("nan")]))
     np.testing.assert_array_equal(preparation.transform(missing)[0], inputs[0])
-    for name, value, said in (("flag", 0, "0"), ("code", 2.5, "2.5"), ("code", True, "True"),
+    for name, value, said in (("flag", 0, "0"), ("code", True, "True"),
                               ("zip", 1067, "1067"), ("many", 3, "3"),
                               ("zip", datetime.date(2024, 1, 1), "2024-01-01")):  # fmt: skip
         other = few.with_columns(pl.Series(name, [None, value]))
         match = rf"'{name}' held texts in training and holds \w+ now, such as {said} \(row 2\)"
         with pytest.raises(TableError, match=match):
             preparation.transform(other)
+
+
+@pytest.mark.parametrize(
+    ("texts", "now", "spelled"),
+    [
+        (["1", "2", "X"], [1, 7], ["1", "7"]),
+        (["1", "2", "X"], [2.0, 7.0, None, 2.5], ["2", "7", None, "2.5"]),
+        (["01067", "2", "X"], [2, 9], ["2", "9"]),
+        (["1.10", "2.0", "X"], [2.0, 3.5], ["2.0", "3.5"]),
+        (["TRUE", "FALSE", "unknown"], [True, False], ["TRUE", "FALSE"]),
+        (["true", "false", "unknown"], [False, True], ["false", "true"]),
+    ],
+)
+def test_what_came_as_numbers_or_flags_is_what_it_is_as_texts(
+    texts: list[str], now: list[Any], spelled: list[Any]
+) -> None:
+    preparation = Preparation.fit(read(pl.DataFrame({"c": texts * 9}), [0.0, 1.0, 2.0] * 9))
+    np.testing.assert_array_equal(
+        preparation.transform(pl.DataFrame({"c": now})),
+        preparation.transform(pl.DataFrame({"c": spelled})),
+    )
+
+
+def test_unseen_categories_of_numbers_are_taken() -> None:
+    frame = pd.DataFrame({"c": pd.Series([1, 2] * 9).astype("category")})
+    preparation = Preparation.fit(read(frame, [0.0, 1.0] * 9))
+    new = pd.DataFrame({"c": [1, 7]})
+    same = preparation.transform(new.astype("category"))
+    np.testing.assert_array_equal(preparation.transform(new), same)
+
+
+def test_a_number_that_is_known_in_another_spelling_is_refused() -> None:
+    texts = pl.DataFrame({"c": ["1.10", "2.0", "X"] * 9})
+    preparation = Preparation.fit(read(texts, [0.0, 1.0, 2.0] * 9))
+    with pytest.raises(TableError, match=r"such as 1\.1 \(row 2\), which may have been spelled"):
+        preparation.transform(pl.DataFrame({"c": [2.0, 1.1]}))
 
 
 def test_times_and_flags_come_as_texts_too() -> None:

@@ -92,16 +92,23 @@ def _as_texts(column: pl.Series, known: Sequence[str]) -> pl.Series:
     """Spell a column of other values as the texts they were in training.
 
     Who read the table may have taken texts for something else, and not all can be spelled as they
-    were: True, or 1 as 1.0 beside missing values, can; the postal code 01067 as 1067 cannot.
+    were: True, or 1 as 1.0 beside missing values, can; the postal code 01067 as 1067 cannot. A
+    number that is none of those known is one more text, where numbers are among these.
     """
     import polars as pl
 
     among = pl.Series(known, dtype=pl.String)
     values = column.fill_nan(None) if column.dtype.is_float() else column
     plain = values.cast(pl.String)
-    spellings = (plain, plain.str.strip_suffix(".0"), plain.str.to_titlecase())
+    spellings = (
+        plain, plain.str.strip_suffix(".0"), plain.str.to_titlecase(), plain.str.to_uppercase()
+    )  # fmt: skip
     texts = max(spellings, key=lambda each: each.is_in(among).sum())
-    foreign = (texts.is_not_null() & ~texts.is_in(among)).arg_true()
+    doubtful = texts.is_not_null() & ~texts.is_in(among)
+    numbers = _plain_numbers(among).drop_nulls()
+    if len(numbers) and values.dtype.is_numeric():
+        doubtful &= values.cast(pl.Float64).is_in(numbers)
+    foreign = doubtful.arg_true()
     if len(foreign):
         raise TableError(
             f"column {column.name!r} held texts in training and holds {column.dtype} now, such as "
