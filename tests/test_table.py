@@ -449,6 +449,18 @@ def test_many_texts_of_two_rows_each_are_classes() -> None:
     assert infer_task(np.repeat([f"Mrs {each}" for each in range(30)], 2)) == "multiclass"
 
 
+def test_codes_of_several_rows_are_classes_and_prices_are_not() -> None:
+    codes = np.array([f"{each}A" for each in range(25)])
+    assert infer_task(np.repeat(codes, 4)) == "multiclass"
+    houses = np.append(codes, [str(each) for each in range(25)])
+    assert infer_task(np.repeat(houses, 4)) == "multiclass"
+    with pytest.raises(TableError, match="numbers with signs"):
+        infer_task(codes)
+    prices = np.repeat([f"${each},000.50" for each in range(25)], 4)
+    with pytest.raises(TableError, match="numbers with signs"):
+        infer_task(prices)
+
+
 def test_numbers_stored_as_texts_are_no_regression_and_the_message_says_why() -> None:
     with pytest.raises(InvalidValueError, match=r"stored as texts, such as '0\.5': cast"):
         infer_task(np.array(["0.5", "1.5"]), "regression")

@@ -27,8 +27,10 @@ ratings, months (12) and hours of a half day stay below; counts, years and price
 _DATE: Final = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([T ].*)?")
 _SIGNED_NUMBER: Final = re.compile(r"[-+(]?[$€£¥]?\s*[-+]?\d[\d.,'\s]*[$€£¥%)a-zA-Z]{0,3}")
 """With signs of money, shares, thousands or a short unit, as $1,000.50, 12 % or 7 kg."""
+_CODE: Final = re.compile(r"\d+[a-zA-Z]{0,3}")
+"""As 12 or 12A; a number with its unit, as 7kg, looks the same, and has few rows."""
 
-_IF_CLASSES: Final = "or say task='multiclass' (--task multiclass) if they are classes"
+_IF_CLASSES: Final = "say task='multiclass' (--task multiclass) if they are classes"
 
 _CAST: Final = "cast them to numbers first, as by astype(float)"
 
@@ -44,7 +46,8 @@ def infer_task(target: Array | None, task: str = "auto", name: str = "target") -
     regression with several outputs.
 
     Of more than `FEW_CLASSES` different texts it must be said that they are classes where they look
-    like numbers or dates, or have fewer than two rows each on average, as names and ids.
+    like numbers or dates, or have fewer than two rows each on average, as names and ids. With two
+    rows or more, codes as 12A are classes.
 
     Parameters
     ----------
@@ -115,6 +118,23 @@ def _natural_task(values: Array, rarest: int) -> str:
     return "multiclass" if whole and few else "regression"
 
 
+def single_rows(target: Array) -> str:
+    """Tell of the values in one row for which few whole numbers are no classes; "" without any.
+
+    >>> single_rows(np.array([0, 1, 2, 0, 1, 2, 9])).partition(":")[0]
+    '4 whole numbers, and 9 has one row'
+    """
+    if target.ndim > 1:
+        return ""
+    values, counts = np.unique(target, return_counts=True)
+    alone = values[counts == 1]
+    if values.dtype.kind not in "iuf" or _natural_task(values, 2) != "multiclass" or not len(alone):
+        return ""
+    one = f"{alone[0]:.0f}"
+    which = f"{one} has" if len(alone) == 1 else f"{len(alone)} of them, as {one}, have"
+    return f"{len(values)} whole numbers, and {which} one row: {_IF_CLASSES}"
+
+
 def _contradiction(values: Array, task: str, dimensions: int) -> str:
     """Say why a target cannot have a task; empty if it can."""
     several = dimensions == 2
@@ -150,7 +170,7 @@ def _refuse_texts(target: Array, values: Array, name: str) -> None:
     """Raise `TableError` for many different texts that are hardly classes."""
     if len(values) <= FEW_CLASSES:
         return
-    few = len(values) // 10
+    few, hardly_classes = len(values) // 10, 2 * len(values) > len(target)
 
     def others(form: re.Pattern[str]) -> int:
         return sum(form.fullmatch(each.strip()) is None for each in values.tolist())
@@ -167,19 +187,19 @@ def _refuse_texts(target: Array, values: Array, name: str) -> None:
         )
     elif others(_DATE) <= few:
         holds, remedy = "dates as texts, such as", "turn them into numbers first, as days since one"
-    elif others(_SIGNED_NUMBER) <= few:
+    elif others(_SIGNED_NUMBER) <= few and (hardly_classes or others(_CODE) > few):
         holds, remedy = (
             "numbers with signs beside or between the digits, such as",
             "leave these away",
         )
-    elif 2 * len(values) > len(target):
+    elif hardly_classes:
         holds = f"{len(values):,} different texts in {len(target):,} rows, such as"
         remedy = "names or ids cannot be predicted; name another column"
     else:
         return
     row = int(np.flatnonzero(target == example)[0]) + 1
     raise TableError(
-        f"target {name!r} holds {holds} {example!r} (row {row}): {remedy}, {_IF_CLASSES}"
+        f"target {name!r} holds {holds} {example!r} (row {row}): {remedy}, or {_IF_CLASSES}"
     )
 
 
