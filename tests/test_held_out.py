@@ -55,6 +55,19 @@ def test_r2_is_taken_of_what_varies() -> None:
     assert math.isnan(score("regression", outputs[:1], target[:1]))
 
 
+@pytest.mark.parametrize("scale", [2.0**-1070, 1e-170, 1.0, 1e170, 1e307])
+def test_r2_is_the_same_in_any_unit(scale: float) -> None:
+    target, outputs = np.array([[1.0], [2.0], [3.0]]), np.array([[1.0], [2.0], [2.0]])
+    assert score("regression", scale * outputs, scale * target) == pytest.approx(1 - 1 / 2)
+
+
+def test_outputs_out_of_range_have_an_infinite_r2() -> None:
+    target = np.array([[1.0], [2.0], [3.0]])
+    assert score("regression", 1e200 * target, target) == -math.inf
+    assert score("regression", 1e200 * target, 1e-200 * target) == -math.inf
+    assert score("regression", np.inf * target, target) == -math.inf
+
+
 def test_the_best_theta_is_kept() -> None:
     held_out, network, *_ = make("multiclass")
     losses, thetas = [], []

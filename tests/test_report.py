@@ -152,6 +152,38 @@ def test_numbers_that_count_as_texts_are_told() -> None:
     assert str(report.facts(run.account())["as texts"]).startswith(says)
 
 
+@pytest.mark.parametrize(
+    ("rare", "task", "says"),
+    [
+        ([9], "auto", "'mark': 10 whole numbers, and 9 has one row: say task='multiclass' (--task"),
+        ([9.0, 12.0], "auto", "'mark': 11 whole numbers, and 2 of them, as 9, have one row"),
+        ([9], "regression", ""),
+        ([9.5], "auto", ""),
+        ([9, 9], "auto", ""),
+        (list(range(9, 30)), "auto", ""),
+    ],
+)
+def test_a_few_whole_numbers_that_are_no_classes_are_told(
+    rare: list[float], task: str, says: str
+) -> None:
+    target = [*range(9)] * 5 + rare
+    x = np.arange(len(target), dtype=float)
+    frame = pl.DataFrame({"x": x, "mark": pl.Series(target, strict=False)})
+    run = descend(Recipe(Network([4], task=task), Descent(epochs=1)), frame, "mark")
+    told = str(report.facts(run.account()).get("as numbers", ""))
+    assert told.startswith(says)
+    assert bool(told) == bool(says)
+
+
+def test_a_score_out_of_range_is_not_put_down_to_a_constant_target() -> None:
+    account = account_of("diabetes")
+    for value in (-np.inf, np.nan):
+        scores = {"validation": {"score": value, "trivial": -0.1}}
+        facts = report.facts(replace(account, scores=scores))
+        assert facts["held out"] == "R2 – (not finite: the outputs are too large, or no numbers)"
+        assert "R2 on held-out rows is not finite" in report.lead(replace(account, scores=scores))
+
+
 def test_the_facts_tell_what_was_trained_and_why_it_stopped() -> None:
     account = account_of("iris")
     facts = report.facts(account)

@@ -15,6 +15,7 @@ from downslope.history import Reason
 from downslope.page import Grid, Section
 from downslope.parts import Descent, Network
 from downslope.score import trivial_name, why_undefined
+from downslope.task import single_rows
 from downslope.terminal import duration
 
 MOST_RUNS = 12
@@ -175,9 +176,10 @@ def lead(account: Account) -> str:
         "no better than" if curves.no_better(score["score"], score["trivial"], 4) else "against"
     )
     name = account.score_name[0].upper() + account.score_name[1:]
-    if math.isnan(score["score"]):
+    if not math.isfinite(score["score"]):
         part = "validation" if "validation" in account.scores else "training"
-        return f"{broken}{name} on {rows} is {why_undefined(_rows_of(account, part))}."
+        why = why_undefined(_rows_of(account, part), score["trivial"])
+        return f"{broken}{name} on {rows} is {why}."
     return (
         f"{broken}{name} {curves.decimals(score['score'], 4)} on {rows}, {better} "
         f"{curves.decimals(score['trivial'], 4)} of {trivial_name(account.task)}."
@@ -207,6 +209,8 @@ def facts(account: Account) -> dict[str, object]:
         found["split"] = f"{data['training']:,} trained on, {data['held_out']:,} held out"
     if account.table is not None and (texts := half_numbers(account.table.features)):
         found["as texts"] = texts
+    if numbers := _taken_as_numbers(account):
+        found["as numbers"] = numbers
     found["network"] = f"{widths}, {network.task}, {network.output_activation} + {network.loss}"
     found["weights"] = f"{network.theta.size:,} parameters in {network.theta.dtype}"
     if history.steps:
@@ -221,10 +225,20 @@ def facts(account: Account) -> dict[str, object]:
         shown = f"{account.score_name} {score} ({trivial_name(account.task)}: {trivial})"
         if curves.no_better(values["score"], values["trivial"], 4):
             shown += ", no better than trivial"
-        if math.isnan(values["score"]):
-            shown = f"{account.score_name} – ({why_undefined(_rows_of(account, rows))})"
+        if not math.isfinite(values["score"]):
+            why = why_undefined(_rows_of(account, rows), values["trivial"])
+            shown = f"{account.score_name} – ({why})"
         found["held out" if rows == "validation" else rows] = shown
     return found
+
+
+def _taken_as_numbers(account: Account) -> str:
+    """Tell of a target that would be classes but for a few rows; "" if its task was asked for."""
+    recipe, table = account.recipe, account.table
+    if recipe is None or recipe.network.task != "auto" or table is None or table.target is None:
+        return ""
+    told = single_rows(table.target)
+    return f"{table.target_title!r}: {told}" if told else ""
 
 
 def recipe_table(accounts: Sequence[Account]) -> Section:

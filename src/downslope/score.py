@@ -15,7 +15,8 @@ def score(task: str, outputs: Array, target: Array) -> float:
     """Give the accuracy of classes (of single labels: the mean over them), or R2 of numbers.
 
     R2 is the mean over the outputs whose target varies in these rows. Where none does, as in a
-    single row, there is nothing to explain, and it is NaN.
+    single row, there is nothing to explain, and it is NaN. Each output is divided by a power of two
+    near the target's largest magnitude, so that no square of the target's leaves the range.
 
     Parameters
     ----------
@@ -28,15 +29,24 @@ def score(task: str, outputs: Array, target: Array) -> float:
     if task == "multilabel":
         return float(np.mean((outputs > 0.5) == (target > 0.5)))
     target = target.astype(np.float64)
-    residual = ((target - outputs) ** 2).sum(0)
-    spread = ((target - target.mean(0)) ** 2).sum(0)
     varies = (target != target[0]).any(0)
-    return float(np.mean(1 - residual[varies] / spread[varies])) if varies.any() else math.nan
+    if not varies.any():
+        return math.nan
+    _, exponents = np.frexp(np.abs(target).max(0))
+    scaled = np.ldexp(target, -exponents)
+    spread = ((scaled - scaled.mean(0)) ** 2).sum(0)
+    with np.errstate(over="ignore"):  # outputs that far off give -inf
+        residual = (np.ldexp(target - outputs, -exponents) ** 2).sum(0)
+        return float(np.mean(1 - residual[varies] / spread[varies]))
 
 
-def why_undefined(rows: int) -> str:
-    """Say why R2 is not defined on so many rows."""
-    return "not defined for one row" if rows == 1 else "not defined where the target is constant"
+def why_undefined(rows: int, trivial: float) -> str:
+    """Say why R2 is not finite on so many rows, where the trivial predictor has that R2."""
+    if rows == 1:
+        return "not defined for one row"
+    if math.isnan(trivial):
+        return "not defined where the target is constant"
+    return "not finite: the outputs are too large, or no numbers"
 
 
 def name_of(task: str) -> str:
