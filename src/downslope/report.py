@@ -168,16 +168,16 @@ def lead(account: Account) -> str:
     if account.failed:
         return f"This run {_how_it_failed(account)}."
     broken = f"This run {_how_it_failed(account)}. " if account.broken_off else ""
-    score = account.scores.get("validation") or account.scores.get("training")
-    if not score:
+    if not account.scores:
         return broken.strip()
-    rows = "held-out rows" if "validation" in account.scores else "its training rows"
+    part = "validation" if "validation" in account.scores else "training"
+    score = account.scores[part]
+    rows = "held-out rows" if part == "validation" else "its training rows"
     better = (
         "no better than" if curves.no_better(score["score"], score["trivial"], 4) else "against"
     )
     name = account.score_name[0].upper() + account.score_name[1:]
     if not math.isfinite(score["score"]):
-        part = "validation" if "validation" in account.scores else "training"
         why = why_undefined(_rows_of(account, part), score["trivial"])
         return f"{broken}{name} on {rows} is {why}."
     return (

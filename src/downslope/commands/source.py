@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from downslope.errors import InvalidValueError
 from downslope.files import is_there
+
+if TYPE_CHECKING:
+    from downslope.delimited import Schema
 
 
 def is_builtin(source: str) -> bool:
@@ -16,7 +19,7 @@ def is_builtin(source: str) -> bool:
     return not is_there(source) and source in datasets.names()
 
 
-def load(source: str, target: str | None, schema: Any = None) -> Any:
+def load(source: str, target: str | None, schema: Schema | None = None) -> Any:
     """Read a table: a file where there is one of that name, else a built-in data set.
 
     schema: how the columns of a file are read for a network, None where there is none yet.
