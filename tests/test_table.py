@@ -20,7 +20,8 @@ from downslope.errors import (
     UnreadableError,
 )
 from downslope.preparation import Preparation
-from downslope.table import read, read_target
+from downslope.table import read
+from downslope.target import read_target
 from downslope.task import infer_task, split
 
 FRAME = pl.DataFrame({"size": [1.5, None, 3.0], "color": ["red", "blue", None], "y": [0, 1, 1]})

@@ -126,3 +126,13 @@ def refuse_twice(names: Sequence[str], where: str) -> None:
     twice = sorted({each for each in names if names.count(each) > 1})
     if twice:
         raise TableError(f"{where}: every column takes a name of its own; twice there: {twice}")
+
+
+def refuse_infinite(counts: Iterable[int], names: Sequence[str], where: str) -> None:
+    """Raise TableError where columns hold infinite values; counts: how many, by column."""
+    found = [f"{n} in {each!r}" for n, each in zip(counts, names, strict=True) if n]
+    if found:
+        raise TableError(
+            f"{where} holds infinite values: {', '.join(found[:10])}; "
+            "make them missing (leave them empty) or replace them by a finite number"
+        )

@@ -28,14 +28,8 @@ from downslope.columns import (
 from downslope.delimited import Schema
 from downslope.errors import InvalidValueError, ModelFileError, TableError, nearest
 from downslope.scaling import SCALINGS, Features, Scaling, check_size, column_statistics
-from downslope.table import (
-    Array,
-    Table,
-    as_features,
-    blocks,
-    read,
-    read_target,
-)
+from downslope.table import Array, Table, as_features, blocks, read
+from downslope.target import read_target
 from downslope.task import TASKS, infer_task
 
 if TYPE_CHECKING:
